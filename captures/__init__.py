@@ -1,0 +1,1 @@
+"""Where the bytes of a migration come from and go to: captures, channel files, tshark."""

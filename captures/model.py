@@ -1,0 +1,109 @@
+"""A recording as the analyzers see it: migrations, each a set of named byte streams traceable to frames."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+from multifd_codec.source import ByteSource
+
+ProgressCallback = Callable[[str, int, int], None]
+"""Called as (what is being done, how much is done, how much there is); units are bytes."""
+
+
+class ChannelKind(enum.StrEnum):
+    """What the first bytes of a connection say it is."""
+
+    MAIN = "main"
+    MULTIFD = "multifd"
+    TLS = "tls"
+    """A TLS session: recognised, unreadable without a key log."""
+    UNKNOWN = "unknown"
+    """Belongs to the migration by its addresses, but its first bytes are missing or strange."""
+
+
+class StreamSource(ByteSource, Protocol):
+    """A ByteSource that knows where each byte was recorded."""
+
+    def frame_at(self, offset: int) -> int | None:
+        """Capture frame number (from 1) that carries the byte at ``offset``; None without a capture or in a hole."""
+
+    def time_at(self, offset: int) -> float | None:
+        """Seconds since the epoch at which that frame was recorded; None without a capture."""
+
+
+@dataclass(frozen=True, slots=True)
+class CapturedChannel:
+    """One direction, source to destination, of one connection of a migration."""
+
+    kind: ChannelKind
+    channel_id: int | None
+    """The id in the ChannelInit of a multifd channel; None for other kinds or when it is unknown."""
+    source: StreamSource
+    label: str
+    """Where it comes from: ``127.0.0.1:50001 > 127.0.0.1:4444`` or a file name."""
+
+
+class NoteKind(enum.StrEnum):
+    """What a reader noticed about the quality of a recording; each becomes a finding of the MFD9xx family."""
+
+    LOST_SEGMENTS = "lost segments"
+    CUT_BY_SNAPLEN = "cut by snaplen"
+    START_NOT_CAPTURED = "start not captured"
+    END_NOT_CAPTURED = "end not captured"
+    RETRANSMISSION_DIFFERS = "retransmission with other content"
+    TRUNCATED_FILE = "capture file cut short"
+    DAMAGED_FILE = "capture file damaged"
+    TLS = "TLS"
+    UNSUPPORTED_LINK = "unsupported link type"
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureNote:
+    """One thing a reader noticed. ``label`` and ``offset`` (in that stream) are None when it concerns the whole file."""
+
+    kind: NoteKind
+    message: str
+    label: str | None = None
+    offset: int | None = None
+    length: int | None = None
+    frame: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """The connections of one migration. Channel ids may repeat or be missing: saying so is the linter's business."""
+
+    channels: tuple[CapturedChannel, ...]
+    return_path: StreamSource | None = None
+    notes: tuple[CaptureNote, ...] = ()
+
+
+@dataclass(slots=True)
+class Recording:
+    """An opened input. A context manager: closing it unmaps files, after which its sources cannot be read."""
+
+    path: Path
+    kind: str
+    """``pcap``, ``pcapng``, ``folder``, ``channel file`` or ``mapped-ram``."""
+    bytes: int
+    frames: int
+    migrations: tuple[Migration, ...]
+    notes: tuple[CaptureNote, ...] = ()
+    closers: list[Callable[[], None]] = field(default_factory=list)
+
+    def close(self) -> None:
+        while self.closers:
+            self.closers.pop()()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
