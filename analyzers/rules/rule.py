@@ -1,0 +1,32 @@
+"""What a rule is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from analyzers.findings import Severity
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One thing a stream may do wrong, with a stable code."""
+
+    code: str
+    """``MFD`` and three digits: 1xx framing, 2xx packet fields, 3xx synchronisation, 4xx device state, 5xx main channel,
+    6xx channel set, 9xx capture quality. The last two digits are the row number in the protocol reference."""
+    row: str
+    """Row of the protocol reference, ``S-01``; empty for capture quality."""
+    title: str
+    """What a legal stream does, in one line."""
+    severity: Severity
+    """Severity when nothing about the sender makes it milder."""
+    why: str
+    """What goes wrong otherwise, in a few sentences."""
+    destination: str
+    """What a QEMU destination does with a violation."""
+    reference: str
+    """Function and file in QEMU, commits where known."""
+    since: str
+    """Releases it holds for."""
+    example: str
+    """A minimal violating stream in the notation of the protocol reference (I, S, D, V, F, E)."""
