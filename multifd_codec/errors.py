@@ -35,7 +35,7 @@ class FormatError(MultifdError):
 
 
 class TruncatedError(FormatError):
-    """The bytes end before the record does. ``needed`` is how many bytes the record wants, ``available`` how many there are."""
+    """The bytes end before the record does: it wants ``needed`` bytes, of which ``available`` are there."""
 
     def __init__(
         self,

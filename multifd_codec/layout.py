@@ -1,7 +1,7 @@
 """Fast layouts derived from the Construct declarations, so that no offset is written twice.
 
 Construct takes about 100 us for one RAM packet; the ``struct.Struct`` and the numpy dtype derived here read the same
-fields in well under 4 us, or thousands of packets at a time. A property test proves both agree, in values and in errors.
+fields in well under 4 us, or thousands of packets at a time. A property test proves both agree, in values and errors.
 This is also the one place where ConstructError becomes ours.
 """
 
@@ -22,7 +22,7 @@ from multifd_codec.source import Buffer
 
 @dataclass(frozen=True, slots=True)
 class FieldSpan:
-    """One field: ``offset`` and ``size`` in bytes from the start of the record, ``count`` elements of format ``code``."""
+    """One field: ``offset`` and ``size`` in bytes from the record's start, ``count`` elements of format ``code``."""
 
     name: str
     offset: int

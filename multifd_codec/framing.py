@@ -1,0 +1,162 @@
+"""Where the next packet of a multifd channel starts, for one target page size.
+
+A channel has no length fields that a receiver trusts: a plain RAM packet is followed by exactly
+``normal_pages * page_size`` bytes, a compressed one by ``next_packet_size`` bytes if it has normal pages, a
+device-state packet by ``next_packet_size`` bytes (multifd_recv_thread and the recv methods of migration/multifd*.c, 4.0
+to 11.1).
+"""
+
+from __future__ import annotations
+
+import enum
+
+from multifd_codec.layout import layout
+from multifd_codec.source import ByteSource, StreamEnd
+from multifd_codec.wire.handshake import MULTIFD_MAGIC, MULTIFD_VERSION, ChannelInit
+from multifd_codec.wire.packet import (
+    COMPRESSION_MASK,
+    DeviceStatePacket,
+    PacketFlags,
+    PacketHeader,
+    RamPacketFixed,
+    pages_per_packet,
+    ram_packet,
+)
+
+INIT = layout(ChannelInit)
+HEADER = layout(PacketHeader)
+FIXED = layout(RamPacketFixed)
+DEVICE = layout(DeviceStatePacket)
+COUNTS = FIXED.part("flags", "pages_alloc", "normal_pages", "next_packet_size", "zero_pages")
+MAGIC_VERSION = HEADER.part("magic", "version")
+MARK = MAGIC_VERSION.pack(MULTIFD_MAGIC, MULTIFD_VERSION)
+"""The eight bytes every ChannelInit and every packet starts with."""
+
+PAGE_SIZES = (4096, 16384, 65536, 8192, 1024, 2048, 32768)
+"""Target page sizes in QEMU, most frequent first."""
+SEARCH_CHUNK = 1 << 20
+MAX_BLOCK_NAME = 255
+
+
+class Fit(enum.Enum):
+    """Whether a packet can start at an offset."""
+
+    YES = 1
+    NO = 2
+    UNKNOWN = 3
+    """The bytes are not (yet) there."""
+
+
+def bytes_known(source: ByteSource, offset: int) -> int:
+    """Recorded bytes from ``offset`` up to the next hole or the end."""
+    hole = source.next_hole(offset)
+    end = source.size if hole is None else min(hole.start, source.size)
+    return max(0, end - offset)
+
+
+def read_known(source: ByteSource, offset: int, length: int) -> bytes:
+    """Up to ``length`` bytes at ``offset``, stopping at a hole."""
+    return bytes(source.read(offset, min(length, bytes_known(source, offset))))
+
+
+def ram_payload(flags: int, normal_pages: int, next_packet_size: int, page_size: int) -> int:
+    """Payload bytes a receiver reads behind a RAM packet."""
+    if normal_pages == 0:
+        return 0
+    return next_packet_size if flags & COMPRESSION_MASK else normal_pages * page_size
+
+
+def starts_packet(source: ByteSource, offset: int) -> Fit:
+    """Whether ``offset`` carries magic and version, or is exactly the end of a closed stream."""
+    if offset >= source.size:
+        if source.end is StreamEnd.OPEN:
+            return Fit.UNKNOWN
+        return Fit.YES if offset == source.size else Fit.NO
+    head = read_known(source, offset, len(MARK))
+    if head == MARK:
+        return Fit.YES
+    return Fit.UNKNOWN if MARK.startswith(head) else Fit.NO
+
+
+def length_at(source: ByteSource, offset: int, page_size: int) -> int | None:
+    """Header and payload length of the packet at ``offset`` as a receiver reads it; None when its counts are not there
+    or more than a packet can have."""
+    head = read_known(source, offset, DEVICE.size)
+    if len(head) >= DEVICE.size and HEADER.struct.unpack_from(head)[2] & PacketFlags.DEVICE_STATE:
+        return DEVICE.size + int(DEVICE.struct.unpack_from(head)[-1])
+    if len(head) < COUNTS.size:
+        return None
+    flags, _, normal, size, zero = COUNTS.unpack_from(head)
+    if normal + zero > pages_per_packet(page_size):
+        return None
+    return layout(ram_packet(page_size)).size + ram_payload(flags, normal, size, page_size)
+
+
+def looks_like_packet(source: ByteSource, offset: int, page_size: int) -> Fit:
+    """Whether ``offset``, found by searching, is a packet rather than page content that happens to hold the mark.
+
+    Counts must be possible, names must be printable, and the packet must end at another packet. UNKNOWN: so far so
+    good, but it reaches behind what is recorded.
+    """
+    head = read_known(source, offset, FIXED.size)
+    if not head.startswith(MARK[: len(head)]):
+        return Fit.NO
+    if len(head) < HEADER.size:
+        return Fit.UNKNOWN
+    length = length_at(source, offset, page_size)
+    if length is None:
+        return Fit.UNKNOWN if len(head) < COUNTS.size else Fit.NO
+    device = HEADER.struct.unpack_from(head)[2] & PacketFlags.DEVICE_STATE
+    name_span = DEVICE.span("idstr") if device else FIXED.span("ramblock")
+    name = head[name_span.offset : name_span.offset + name_span.size].split(b"\0", 1)[0]
+    if not all(32 <= byte < 127 for byte in name):
+        return Fit.NO
+    return starts_packet(source, offset + length)
+
+
+def find_packet(source: ByteSource, offset: int, page_size: int, *, waits: bool = False) -> int | None:
+    """The first offset from ``offset`` on that looks like a packet, skipping holes; None when there is none.
+
+    With ``waits`` a place that further bytes could still refute counts as none (so far).
+    """
+    position = offset
+    while position < source.size:
+        known = bytes_known(source, position)
+        if known == 0:
+            hole = source.next_hole(position)
+            if hole is None or hole.end <= position:
+                return None
+            position = hole.end
+            continue
+        chunk = bytes(source.read(position, min(known, SEARCH_CHUNK)))
+        found = chunk.find(MARK)
+        while found >= 0:
+            fit = looks_like_packet(source, position + found, page_size)
+            if fit is Fit.UNKNOWN and waits:
+                return None
+            if fit is not Fit.NO:
+                return position + found
+            found = chunk.find(MARK, found + 1)
+        position += len(chunk) if known <= SEARCH_CHUNK else len(chunk) - len(MARK) + 1
+    return None
+
+
+def infer_page_size(source: ByteSource, offset: int, *, waits: bool = False) -> int | None:
+    """The target page size with which the packet at ``offset`` is followed by another packet (or the end).
+
+    Device-state packets in front are skipped: they do not depend on the page size. 4096 when nothing decides; with
+    ``waits`` None while further bytes could still decide.
+    """
+    while True:
+        head = read_known(source, offset, DEVICE.size)
+        if len(head) < DEVICE.size or not HEADER.struct.unpack_from(head)[2] & PacketFlags.DEVICE_STATE:
+            break
+        offset += DEVICE.size + int(DEVICE.struct.unpack_from(head)[-1])
+    for page_size in PAGE_SIZES:
+        length = length_at(source, offset, page_size) if len(head) >= COUNTS.size else None
+        fit = starts_packet(source, offset + length) if length is not None else Fit.NO
+        if fit is Fit.YES:
+            return page_size
+        if waits and (fit is Fit.UNKNOWN or len(head) < COUNTS.size):
+            return None
+    return PAGE_SIZES[0]
