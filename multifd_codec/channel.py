@@ -283,12 +283,14 @@ class _Pending:
 
     def flush(self) -> PacketBatch:
         self._close_singles()
-        offsets, rows, payload, known = (
-            parts[0] if len(parts) == 1 else np.concatenate(parts) for parts in zip(*self._parts, strict=True)
-        )
+        offsets, rows, payload, known = zip(*self._parts, strict=True)
+        # As bytes: numpy would turn the fields of joined structured arrays into host byte order.
+        joined = rows[0] if len(rows) == 1 else np.concatenate([part.view(np.uint8) for part in rows]).view(self.dtype)
         self._parts.clear()
         self.bytes = 0
-        return PacketBatch(self.page_size, offsets, rows, payload, known)
+        return PacketBatch(
+            self.page_size, np.concatenate(offsets), joined, np.concatenate(payload), np.concatenate(known)
+        )
 
     def _close_singles(self) -> None:
         if not self._singles:
