@@ -1,0 +1,58 @@
+# Every target brings what it needs and says nothing when there is nothing to do. `make help` lists them.
+# .venv holds the tools; a stamp file in it remembers which extras are installed.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
+SAMPLES := captures/samples
+
+# What the tests judge us by, when the machine has it: program names, .ci/setup knows their Debian packages.
+TEST_PROGRAMS := tshark tcpdump zstd qemu-system-x86_64
+BENCH_PROGRAMS := tshark tcpflow
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench clean
+
+help: ## this list
+	@echo "make TARGET, one of:"
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+
+demo: $(VENV)/.installed-run ## judge a recorded migration that hangs, and a healthy one
+	@.ci/demo $(BIN)/multifd $(SAMPLES)
+
+test: $(VENV)/.installed-test ## run the tests; ARGS="-k name" goes to pytest
+	@.ci/setup programs $(TEST_PROGRAMS)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.installed-check ## style, types, and which package may import which
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	PYTHONPATH=. $(BIN)/lint-imports
+
+bench: $(VENV)/.installed-test ## race against cat, tcpflow and tshark; ARGS="--quick" for a small run
+	@.ci/setup programs $(BENCH_PROGRAMS)
+	$(BIN)/python -m benchmarks $(ARGS)
+
+clean: ## remove everything that the targets made
+	rm -rf $(VENV) .setup .bench build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@.ci/setup venv $(VENV)
+
+$(VENV)/.installed-run: pyproject.toml | $(BIN)/python
+	@echo "installing the package into $(VENV)"
+	@$(PIP) -e .
+	@touch $@
+
+$(VENV)/.installed-test: pyproject.toml | $(BIN)/python
+	@echo "installing the package and its test tools into $(VENV)"
+	@$(PIP) -e '.[test]'
+	@touch $@ $(VENV)/.installed-run
+
+# mypy reads the test tools' types too.
+$(VENV)/.installed-check: pyproject.toml | $(BIN)/python
+	@echo "installing the package and its checkers into $(VENV)"
+	@$(PIP) -e '.[test,check]'
+	@touch $@ $(VENV)/.installed-test $(VENV)/.installed-run
