@@ -1,0 +1,123 @@
+"""What a stream makes a destination do, step by step: the receiver's input, free of bytes and releases.
+
+Everything that depends on a release (which check fails, whether an error ends the migration) is decided when a script
+is made; the machine itself is the same for all.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+class Device(NamedTuple):
+    """A device as device-state packets name it."""
+
+    idstr: str
+    instance_id: int
+
+
+class Act(enum.StrEnum):
+    """What one step of a channel does."""
+
+    DATA = "data"
+    """RAM packets without SYNC are loaded."""
+    SYNC = "SYNC"
+    """Gives main a token, then waits for the release."""
+    STATE = "device state"
+    """A device-state packet is queued for its device's loader."""
+    ERROR = "error"
+    """The channel records an error, stops all channels and ends."""
+    CRASH = "crash"
+    """The process aborts or faults."""
+    CLOSE = "close"
+    """The stream ends at a packet boundary: the channel ends silently."""
+    OPEN = "open"
+    """The recording ends or is unreadable here; what follows is not known."""
+
+
+TERMINAL = frozenset({Act.ERROR, Act.CRASH, Act.CLOSE, Act.OPEN})
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelStep:
+    """One step of a channel. Runs of DATA steps are folded into one as long as the flags below are equal."""
+
+    act: Act
+    offset: int
+    """First byte of the (first) packet."""
+    end: int
+    """First byte behind the (last) packet's payload."""
+    packets: int = 1
+    matters: bool = False
+    """DATA: guest memory ends up wrong if this is never loaded. ERROR: it ends up wrong without what follows."""
+    spoils: bool = False
+    """DATA: guest memory ends up wrong if this is loaded."""
+    needs_setup: bool = False
+    """DATA: the process crashes if main has not set up RAM yet. STATE: the packet is refused then."""
+    device: Device | None = None
+    index: int | None = None
+    """STATE: index of the buffer; None when the packet queues nothing."""
+    config: bool = False
+    """STATE: this buffer is the device's config, the last one."""
+    reason: str = ""
+    """ERROR, CRASH, OPEN: why, in one line."""
+
+
+class MainAct(enum.StrEnum):
+    """What one step of the main channel does."""
+
+    SETUP = "RAM setup"
+    """Memory blocks are ready to take pages."""
+    RENDEZVOUS = "rendezvous"
+    """Collects a token per channel, then releases every channel."""
+    START_LOADERS = "SWITCHOVER_START"
+    """Starts the loader of each device with multifd transfer."""
+    FAIL = "fail"
+    """The load fails: an error is reported."""
+    CRASH = "crash"
+    FINISH = "finish"
+    """EOF byte: wait for the loaders, check for errors, complete."""
+    OPEN = "open"
+    """The recording ends or is not understood from here on."""
+
+
+MAIN_TERMINAL = frozenset({MainAct.FAIL, MainAct.CRASH, MainAct.FINISH, MainAct.OPEN})
+
+
+@dataclass(frozen=True, slots=True)
+class MainStep:
+    """One step of the main channel; ``offset`` is that of the record."""
+
+    act: MainAct
+    offset: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceScript:
+    """What the destination expects of one device with multifd transfer."""
+
+    device: Device
+    load_fails: bool = False
+    """All buffers arrive, but loading the config fails."""
+    loads_wrong: bool = False
+    """Loading succeeds with device state missing (buffers behind the config)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """The whole migration. Every channel ends in one TERMINAL step, main in one MAIN_TERMINAL step."""
+
+    channels: tuple[tuple[ChannelStep, ...], ...]
+    channel_ids: tuple[int, ...]
+    main: tuple[MainStep, ...]
+    devices: tuple[DeviceScript, ...] = ()
+    error_fails: bool = True
+    """A channel's error recorded before completion fails the migration (10.0 and later)."""
+    memory_wrong: bool = False
+    """Guest memory ends up wrong whatever the order (pages that were never sent)."""
+    crashes_at_cleanup: bool = False
+    """The process aborts when it cleans up after the migration."""
+    notes: dict[str, str] = field(default_factory=dict)

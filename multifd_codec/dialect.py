@@ -1,0 +1,230 @@
+"""One table: QEMU release to what that sender puts on the wire and what that destination does with it.
+
+Each row of ``RELEASES`` states only what changed in that release; ``release()`` gives the whole set of habits. Sources
+are the commits named in the protocol reference (sections B, D, E, I); releases 4.0 to 11.1. The experimental multifd of
+3.0 and 3.1 has another packet layout and is recognised, not supported (``looks_like_3_0``).
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import cache
+
+from multifd_codec.errors import InputError
+from multifd_codec.wire.handshake import MULTIFD_MAGIC, MULTIFD_VERSION
+from multifd_codec.wire.packet import PacketFlags
+
+Version = tuple[int, int]
+
+
+class Mode(StrEnum):
+    """What is a rendezvous record: the end of every RAM section, or a FLUSH per round through guest memory."""
+
+    PER_SECTION = "per-section"
+    PER_ROUND = "per-round"
+
+
+class HandshakeError(StrEnum):
+    """What a destination does about a bad ChannelInit."""
+
+    EXITS = "exits"
+    NEVER_STARTS = "never starts"
+    """It prints the error and stays, monitor alive, in no migration state (observed with 7.2.22)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Habits of a source, as far as they show on the wire."""
+
+    sync_carries_pages: bool = True
+    """SYNC is a bit of whatever packet is pending; an empty packet without SYNC may follow (up to 8.2)."""
+    sync_size_stale: bool = False
+    """SYNC packets without pages repeat the channel's last next_packet_size (5.0 to 8.1)."""
+    header_stale: bool = True
+    """Bytes behind the used part of a header are left over from earlier packets (up to 9.1)."""
+    sync_pages_alloc_zero: bool = False
+    """SYNC packets say pages_alloc 0 (9.2 and later) instead of the number of pages a packet can hold."""
+    zero_pages: bool = False
+    """Zero pages may travel in packets (9.0 and later)."""
+    packet_num_dense: bool = False
+    """All channels' packet numbers together are 0 to n-1, each once (9.0 and later)."""
+    drops_zero_only_compressed: bool = False
+    """Compressed: a packet of zero pages only consumes a number but is not sent (9.0 to 9.2)."""
+    per_round: bool = False
+    """Can run per-round (8.1 and later)."""
+    flush_at_complete: bool = False
+    """Per-round: an explicit SYNC with FLUSH ends the last RAM section (8.1 to 9.0)."""
+    unpaired_sync_at_complete: bool = False
+    """Per-round: that SYNC is still sent, its FLUSH no longer (9.1, 9.2)."""
+    device_state: bool = False
+    """Device state on multifd channels, SWITCHOVER_START on main (10.0 and later)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """What a destination checks and how it ends."""
+
+    compression_mask: int = 0
+    pages_alloc_factor: int = 100
+    """pages_alloc may be this many times the pages a packet can hold (100 up to 6.2, then 1)."""
+    zero_pages: bool = False
+    """Reads zero_pages; earlier releases ignore the field."""
+    touches_receivedmap: bool = False
+    """Marks pages as received: data before RAM setup is a crash (9.0 and later)."""
+    drops_pages_of_sync: bool = False
+    """Skips the pages, but not the payload's framing, of a SYNC packet (9.2.0; see b93d897ea2)."""
+    device_state: bool = False
+    """Knows device-state packets; earlier releases read them as RAM packets."""
+    error_fails_migration: bool = False
+    """A channel's error recorded before completion makes the migration fail (e0ad300fe1, 10.0)."""
+    flush_known: bool = False
+    """Knows the FLUSH record; earlier releases fail on it."""
+    flush_in_postcopy_fails: bool = False
+    handshake_error: HandshakeError = HandshakeError.NEVER_STARTS
+    channel_id_checked: bool = False
+    """Refuses an id equal to the channel count; earlier releases index out of bounds."""
+    second_main_asserts: bool = False
+    """A second main channel aborts at once (10.1 and later); before it is dropped and aborts at cleanup."""
+    last_command: int = 10
+    """Highest command id on the main channel that is known (11, SWITCHOVER_START, from 10.0)."""
+    compress_page: bool = True
+    """Knows COMPRESS_PAGE records (removed in 9.1)."""
+    normal_pages_unmarked: int = int(PacketFlags.QPL | PacketFlags.UADK | PacketFlags.QATZIP)
+    """Compression ids whose normal pages are not marked received, so that a later zero page keeps old content."""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """One QEMU release."""
+
+    version: Version
+    sender: Sender
+    destination: Destination
+
+    @property
+    def name(self) -> str:
+        return f"qemu-{self.version[0]}.{self.version[1]}"
+
+
+_THREE_BITS, _FOUR_BITS, _FIVE_BITS = 0x0E, 0x1E, 0x3E
+
+_CHANGES: dict[Version, tuple[dict[str, object], dict[str, object]]] = {
+    (4, 0): ({}, {}),
+    (4, 1): ({}, {}),
+    (4, 2): ({}, {}),
+    (5, 0): ({"sync_size_stale": True}, {"compression_mask": _THREE_BITS}),
+    (5, 1): ({}, {}),
+    (5, 2): ({}, {}),
+    (6, 0): ({}, {}),
+    (6, 1): ({}, {}),
+    (6, 2): ({}, {}),
+    (7, 0): ({}, {"pages_alloc_factor": 1}),
+    (7, 1): ({}, {}),
+    (7, 2): ({}, {}),
+    (8, 0): ({}, {"handshake_error": HandshakeError.EXITS}),
+    (8, 1): ({"per_round": True, "flush_at_complete": True}, {"flush_known": True}),
+    (8, 2): ({"sync_size_stale": False}, {}),
+    (9, 0): (
+        {
+            "sync_carries_pages": False,
+            "zero_pages": True,
+            "packet_num_dense": True,
+            "drops_zero_only_compressed": True,
+        },
+        {"zero_pages": True, "touches_receivedmap": True},
+    ),
+    (9, 1): (
+        {"flush_at_complete": False, "unpaired_sync_at_complete": True},
+        {"compression_mask": _FOUR_BITS, "compress_page": False},
+    ),
+    (9, 2): (
+        {"header_stale": False, "sync_pages_alloc_zero": True},
+        {"compression_mask": _FIVE_BITS, "drops_pages_of_sync": True},
+    ),
+    (10, 0): (
+        {"unpaired_sync_at_complete": False, "device_state": True, "drops_zero_only_compressed": False},
+        {
+            "drops_pages_of_sync": False,
+            "device_state": True,
+            "error_fails_migration": True,
+            "flush_in_postcopy_fails": True,
+            "last_command": 11,
+            "normal_pages_unmarked": int(PacketFlags.UADK),
+        },
+    ),
+    (10, 1): ({}, {"second_main_asserts": True}),
+    (10, 2): ({}, {}),
+    (11, 0): ({}, {}),
+    (11, 1): ({}, {"channel_id_checked": True}),
+}
+
+RFC_V3 = "rfc-v3"
+"""The destination of the patch series "Send final SYNC only after device state is complete" (v3, 2024-11): 9.2 with
+device state, whose source defers the last SYNC behind all device state."""
+
+
+def _releases() -> dict[Version, Release]:
+    table: dict[Version, Release] = {}
+    sender, destination = Sender(), Destination()
+    for version, (sends, does) in _CHANGES.items():
+        sender = replace(sender, **sends)  # type: ignore[arg-type]
+        destination = replace(destination, **does)  # type: ignore[arg-type]
+        table[version] = Release(version, sender, destination)
+    return table
+
+
+RELEASES: dict[Version, Release] = _releases()
+OLDEST, NEWEST = min(RELEASES), max(RELEASES)
+MEASURED: tuple[Version, ...] = ((7, 2), (10, 0), (11, 1))
+"""Releases whose behaviour was watched on real destinations; the others follow from source."""
+
+
+@cache
+def release(name: str) -> Release:
+    """The release of a profile name: ``qemu-10.0``, ``10.0``, ``qemu-10.0.2`` or ``rfc-v3``. Raises InputError."""
+    if name == RFC_V3:
+        base, ten = RELEASES[9, 2], RELEASES[10, 0]
+        sender = replace(base.sender, device_state=True)
+        return Release(base.version, sender, replace(ten.destination, error_fails_migration=True))
+    found = re.fullmatch(r"(?:qemu-)?(\d+)\.(\d+)(?:\.\d+)?", name)
+    if found is None:
+        raise InputError(f"unknown profile {name!r}: give qemu-4.0 to qemu-{NEWEST[0]}.{NEWEST[1]}, or {RFC_V3}")
+    version = int(found[1]), int(found[2])
+    if version in RELEASES:
+        return RELEASES[version]
+    if version < OLDEST:
+        raise InputError(f"profile {name}: multifd before 4.0 was experimental and is not supported")
+    raise InputError(f"profile {name}: no such release is known, the newest is qemu-{NEWEST[0]}.{NEWEST[1]}")
+
+
+def machine_version(machine: str) -> Version | None:
+    """The release in a versioned machine type (``pc-i440fx-8.0``, ``pc-q35-10.0``, ``virt-9.1``), else None."""
+    found = re.fullmatch(r".+-(\d+)\.(\d+)(?:-.*)?", machine)
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def mode_of_machine(version: Version) -> Mode:
+    """The mode a machine type implies (hw_compat_8_0 sets multifd-flush-after-each-section)."""
+    return Mode.PER_SECTION if version <= (8, 0) else Mode.PER_ROUND
+
+
+_HEADER_3_0 = struct.Struct(">5I")
+
+
+def looks_like_3_0(head: bytes) -> bool:
+    """Whether the bytes behind a ChannelInit are a packet of the experimental 3.0/3.1 layout.
+
+    There ``size`` (the offset array's length) and ``used`` stand at 12 and 16, a 64-bit packet number at 20 and the RAM
+    block's name at 28; from 4.0 on 28 holds the low half of the packet number.
+    """
+    if len(head) < 64:
+        return False
+    magic, version, flags, size, used = _HEADER_3_0.unpack_from(head)
+    name = head[28:64].split(b"\0", 1)[0]
+    printable = len(name) > 2 and all(32 <= byte < 127 for byte in name)
+    return (
+        magic == MULTIFD_MAGIC and version == MULTIFD_VERSION and flags <= 1 and used <= size <= 1 << 16 and printable
+    )

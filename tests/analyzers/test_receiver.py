@@ -1,0 +1,82 @@
+"""The receiver model: counting equals brute force, and the tables hold together."""
+
+from __future__ import annotations
+
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from analyzers.receiver.explore import TooLargeError, explore
+from analyzers.receiver.script import Act, ChannelStep, Device, DeviceScript, MainAct, MainStep, Script
+from analyzers.receiver.solve import solve
+
+DEVICES = (Device("0000:00:05.0/vfio", 0), Device("0000:00:06.0/vfio", 0))
+CONFIG_INDEX = 2
+
+
+def step(act: Act, **flags: object) -> ChannelStep:
+    return ChannelStep(act, 0, 0, **flags)  # type: ignore[arg-type]
+
+
+data_steps = st.builds(
+    lambda matters, spoils, setup: step(Act.DATA, matters=matters, spoils=spoils, needs_setup=setup),
+    st.booleans(),
+    st.sampled_from([False, False, True]),
+    st.sampled_from([False, False, True]),
+)
+state_steps = st.builds(
+    lambda device, index, setup: step(
+        Act.STATE, device=device, index=index, config=index == CONFIG_INDEX, needs_setup=setup
+    ),
+    st.sampled_from(DEVICES),
+    st.integers(0, CONFIG_INDEX),
+    st.sampled_from([False, False, False, True]),
+)
+end_steps = st.one_of(
+    st.just(step(Act.CLOSE)),
+    st.sampled_from([step(Act.OPEN), step(Act.CRASH), step(Act.ERROR), step(Act.ERROR, matters=True)]),
+)
+channels = st.builds(
+    lambda steps, end: (*steps, end),
+    st.lists(st.one_of(st.just(step(Act.SYNC)), data_steps, state_steps), max_size=5),
+    end_steps,
+)
+mains = st.builds(
+    lambda rendezvous, loaders, end: (
+        MainStep(MainAct.SETUP, 0),
+        *[MainStep(MainAct.RENDEZVOUS, 0)] * rendezvous,
+        *[MainStep(MainAct.START_LOADERS, 0)] * loaders,
+        MainStep(end, 0),
+    ),
+    st.integers(0, 2),
+    st.booleans(),
+    st.sampled_from([MainAct.FINISH, MainAct.FINISH, MainAct.FINISH, MainAct.FAIL, MainAct.CRASH, MainAct.OPEN]),
+)
+
+
+@st.composite
+def scripts(draw: st.DrawFn) -> Script:
+    streams = tuple(draw(st.lists(channels, min_size=1, max_size=3)))
+    used = {s.device for steps in streams for s in steps if s.device is not None}
+    devices = tuple(
+        DeviceScript(device, load_fails=draw(st.sampled_from([False, False, True])))
+        for device in DEVICES
+        if device in used
+    )
+    return Script(
+        channels=streams,
+        channel_ids=tuple(range(len(streams))),
+        main=draw(mains),
+        devices=devices,
+        error_fails=draw(st.booleans()),
+        crashes_at_cleanup=draw(st.sampled_from([False, False, True])),
+    )
+
+
+@settings(max_examples=3000, deadline=None)
+@given(scripts())
+def test_counting_equals_brute_force(script: Script) -> None:
+    try:
+        expected = explore(script, limit=20_000)
+    except TooLargeError:
+        assume(False)
+    assert solve(script) == expected
