@@ -1,0 +1,24 @@
+"""Sentences that many rules share, so that they read the same everywhere."""
+
+from __future__ import annotations
+
+CHANNEL_ERROR = (
+    "The channel's receive thread records the error, shuts all multifd connections down and ends without giving the "
+    "main thread a token. Outcome: hangs, monitor frozen, if main still has a rendezvous ahead of it; otherwise fails "
+    "at the error check behind the section loop (10.0 and later; earlier releases lack that check and may report "
+    "completed)."
+)
+"""A channel thread meets an error (multifd_recv_thread, multifd_recv_terminate_threads)."""
+
+MAIN_ERROR = (
+    "Loading stops with an error on the main channel. Outcome: fails; the process exits with status 1 unless "
+    "exit-on-error is off (9.1 and later), which leaves it in state failed."
+)
+"""The main thread meets an error (process_incoming_migration_co)."""
+
+NO_CHECK = "No release checks this. Outcome: completes."
+
+RAM_UNPACK = (
+    "multifd_ram_unfill_packet, migration/multifd-nocomp.c (up to 9.1 multifd_recv_unfill_packet, migration/multifd.c)"
+)
+RECEIVE = "multifd_recv_thread, migration/multifd.c"
