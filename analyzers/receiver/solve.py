@@ -89,7 +89,7 @@ class _Solver:
 
     def outcomes(self) -> set[Outcome]:
         found = self._blocked() if self.lockstep.blocked else self._at_main_end()
-        if any(segment == 0 and step.act is Act.DATA and step.needs_setup for segment, _, step in self._all()):
+        if any(_crashes_before_setup(steps) for steps in self.script.channels):
             found.add(Outcome.CRASHES)
         return found
 
@@ -190,21 +190,31 @@ def _arrival_orders(script: Script) -> Iterator[Script]:
     """Scripts without repeated buffers, one for each buffer that can be the first of its like to arrive: the others are
     errors. Buffers in front of RAM setup may be refused or not."""
     where: dict[tuple[Device, int], list[tuple[int, int, int]]] = defaultdict(list)
-    early: list[tuple[int, int]] = []
+    early: dict[int, int] = {}
     for position, steps in enumerate(script.channels):
         for segment, index, step in segments(steps):
             if step.act is Act.STATE and step.device is not None and step.index is not None:
                 where[step.device, step.index].append((segment, position, index))
-                if step.needs_setup and segment == 0:
-                    early.append((position, index))
+                if step.needs_setup and segment == 0 and not _crashes_before_setup(steps[:index]):
+                    early.setdefault(position, index)
     repeated = [at for at in where.values() if len(at) > 1]
     choices: list[list[list[tuple[int, int]]]] = [[_others(at, first) for first in _firsts(at)] for at in repeated]
-    choices += [[[], [place]] for place in early[:1]]
+    choices += [[[], [place]] for place in early.items()]
     for chosen in itertools.product(*choices):
         channels = list(script.channels)
         for position, index in itertools.chain(*chosen):
             channels[position] = _cut(channels[position], index)
         yield replace(script, channels=tuple(channels))
+
+
+def _crashes_before_setup(steps: Sequence[ChannelStep]) -> bool:
+    """Whether pages can be touched before main has set up RAM. A buffer that was accepted shows that it has."""
+    for step in steps:
+        if step.act is Act.SYNC or (step.act is Act.STATE and step.needs_setup):
+            return False
+        if step.act is Act.DATA and step.needs_setup:
+            return True
+    return False
 
 
 def _firsts(occurrences: list[tuple[int, int, int]]) -> Iterator[tuple[int, int, int]]:
