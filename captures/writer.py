@@ -201,20 +201,21 @@ def write_pcap(
     with PcapWriter(
         target, segment_size=segment_size, acknowledge_bytes=acknowledge_bytes, checksums=checksums
     ) as writer:
+        chunk = max(1, _BUFFER_SIZE // segment_size) * segment_size
         for number in range(len(sources)):
             writer.connect(initial_sequences[number] if initial_sequences else None)
         for number, start, end in order or round_robin([source.size for source in sources], segment_size):
             if start != sent[number] or not start <= end <= sources[number].size:
                 raise EncodeError(f"bytes {start} to {end} do not follow the {sent[number]} sent", channel=number)
             sent[number] = end
-            for data in _known_parts(sources[number], start, end):
+            for data in _known_parts(sources[number], start, end, chunk):
                 if isinstance(data, int):
                     writer.skip(number, data)
                 else:
                     writer.send(number, data)
         for number, reply in (replies or {}).items():
             source = _as_source(reply)
-            for data in _known_parts(source, 0, source.size):
+            for data in _known_parts(source, 0, source.size, chunk):
                 if isinstance(data, int):
                     break
                 writer.reply(number, data)
@@ -226,15 +227,15 @@ def _as_source(stream: Stream) -> ByteSource:
     return stream if isinstance(stream, ByteSource) else BufferSource(stream)
 
 
-def _known_parts(source: ByteSource, start: int, end: int) -> Iterator[Buffer | int]:
-    """What is known of bytes ``start`` to ``end``, in chunks; an int is the length of a hole."""
+def _known_parts(source: ByteSource, start: int, end: int, chunk: int) -> Iterator[Buffer | int]:
+    """What is known of bytes ``start`` to ``end``, at most ``chunk`` at once; an int is the length of a hole."""
     while start < end:
         hole = source.next_hole(start)
         if hole is not None and hole.start <= start:
             stop = min(hole.end, end)
             yield stop - start
         else:
-            stop = min(end, start + _BUFFER_SIZE, hole.start if hole is not None else end)
+            stop = min(end, start + chunk, hole.start if hole is not None else end)
             yield source.read(start, stop - start)
         start = stop
 

@@ -1,0 +1,1 @@
+"""Races `multifd lint` against what people use today: `make bench`."""

@@ -1,0 +1,179 @@
+"""`python -m benchmarks`: makes its inputs, races, prints a table, ends in exit code 1 when a contract is missed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.inputs import InputSpec, make_input, specs
+from benchmarks.measure import ProgramFailedError, peak_own_memory, seconds
+
+ROOT = Path(__file__).parent.parent
+SAMPLES = ROOT / "captures" / "samples"
+SMALL_CAPTURE = SAMPLES / "q7.2-none.pcap"
+MULTIFD = str(Path(sys.executable).with_name("multifd"))
+OWN_MEMORY_LIMIT = 200 << 20
+PACKETS_PER_SECOND = 300_000
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """One promise: lint on input ``name`` takes at most ``limit`` times what ``peer`` takes."""
+
+    name: str
+    peer: str
+    limit: float
+    slow: bool = False
+    """The peer takes minutes on this input: one run only, none with --skip-slow-peers."""
+
+
+CONTRACTS = (
+    Contract("segments-64k", "cat", 2.0),
+    Contract("segments-64k", "tcpflow", 1 / 2.5, slow=True),
+    Contract("segments-64k", "tshark follow", 1 / 8, slow=True),
+    Contract("segments-1448", "cat", float("inf")),
+    Contract("segments-1448", "tcpflow", 1.0),
+    Contract("segments-1448", "tshark follow", 1 / 10, slow=True),
+    Contract("zero-pages", "cat", float("inf")),
+    Contract("zero-pages", "tcpflow", float("inf")),
+    Contract("small", "tshark -r", 1.0),
+)
+
+
+def _cat(path: Path, runs: int) -> float:
+    return seconds(["cat", str(path)], runs=runs)
+
+
+def _tcpflow(path: Path, runs: int) -> float:
+    best = float("inf")
+    for _ in range(runs):
+        with tempfile.TemporaryDirectory(dir=path.parent) as output:
+            best = min(best, seconds(["tcpflow", "-r", str(path), "-o", output], runs=1))
+    return best
+
+
+def _tshark_follow(path: Path, runs: int) -> float:
+    return seconds(["tshark", "-r", str(path), "-q", "-z", "follow,tcp,raw,0"], runs=runs)
+
+
+def _tshark_read(path: Path, runs: int) -> float:
+    return seconds(["tshark", "-r", str(path)], runs=runs)
+
+
+PEERS: dict[str, tuple[str, Callable[[Path, int], float]]] = {
+    "cat": ("cat", _cat),
+    "tcpflow": ("tcpflow", _tcpflow),
+    "tshark follow": ("tshark", _tshark_follow),
+    "tshark -r": ("tshark", _tshark_read),
+}
+
+
+@dataclass(slots=True)
+class Table:
+    """Rows as they come, and whether all contracts so far were kept."""
+
+    kept: bool = True
+    judged: bool = True
+    """False for --quick: start-up time rules there, so nothing is judged."""
+    widths: tuple[int, ...] = field(default=(16, 46, 26, 0))
+
+    def row(self, *cells: str) -> None:
+        print("  ".join(cell.ljust(width) for cell, width in zip(cells, self.widths, strict=True)).rstrip(), flush=True)
+
+    def verdict(self, name: str, what: str, promise: str, *, kept: bool | None) -> None:
+        """``kept`` is None where nothing is promised."""
+        if not self.judged:
+            kept = None
+        self.kept = self.kept and kept is not False
+        self.row(name, what, promise, "" if kept is None else "PASS" if kept else "FAIL")
+
+
+def _is_completes(path: Path) -> None:
+    """The race counts only if lint understood the capture. Raises ProgramFailedError."""
+    done = subprocess.run([MULTIFD, "lint", "--format", "json", str(path)], capture_output=True, check=False)
+    outcomes = [report["outcome"] for report in json.loads(done.stdout)["reports"]] if done.stdout else []
+    if done.returncode != 0 or outcomes != ["completes"]:
+        raise ProgramFailedError(f"lint {path.name}: exit code {done.returncode}, outcomes {outcomes}")
+
+
+def _promise(contract: Contract) -> str:
+    if contract.limit == float("inf"):
+        return "-"
+    if contract.limit < 1:
+        return f"{1 / contract.limit:g} times as fast"
+    return "not slower" if contract.limit == 1 else f"at most {contract.limit:g} times the time"
+
+
+def _race(table: Table, name: str, path: Path, *, skip_slow: bool) -> float:
+    """Lint against every peer that a contract names for this input. Returns lint's time in seconds."""
+    _is_completes(path)
+    seconds(["cat", str(path)], runs=1)  # warms the page cache
+    ours = seconds([MULTIFD, "lint", str(path)])
+    table.row(name, f"multifd lint {ours:.3f} s  ({path.stat().st_size / ours / 1e6:,.0f} MB/s)", "", "")
+    for contract in CONTRACTS:
+        if contract.name != name:
+            continue
+        program, run = PEERS[contract.peer]
+        if shutil.which(program) is None:
+            table.row(name, f"{contract.peer}: not installed", _promise(contract), "SKIPPED")
+        elif contract.slow and skip_slow:
+            table.row(name, f"{contract.peer}: left out", _promise(contract), "SKIPPED")
+        else:
+            theirs = run(path, 1 if contract.slow else 3)
+            what = f"{contract.peer} {theirs:.3f} s: {theirs / ours:.2f} times ours"
+            promised = contract.limit != float("inf")
+            table.verdict(name, what, _promise(contract), kept=ours <= theirs * contract.limit if promised else None)
+    return ours
+
+
+def _memory(table: Table, name: str, path: Path) -> None:
+    own = peak_own_memory([MULTIFD, "lint", str(path)])
+    table.verdict(name, f"memory of its own: {own >> 20} MiB", "under 200 MiB", kept=own < OWN_MEMORY_LIMIT)
+
+
+def _bench(folder: Path, *, quick: bool, skip_slow: bool) -> bool:
+    table = Table(judged=not quick)
+    table.row("input", "measured (best of 3, warm cache)", "promised", "")
+    for spec in specs(quick=quick):
+        print(f"making {spec.name} ...", file=sys.stderr)
+        path = make_input(spec, folder, SAMPLES)
+        ours = _race(table, spec.name, path, skip_slow=skip_slow)
+        if spec.zero:
+            _rate(table, spec, ours)
+        _memory(table, spec.name, path)
+    _race(table, "small", SMALL_CAPTURE, skip_slow=skip_slow)
+    return table.kept
+
+
+def _rate(table: Table, spec: InputSpec, ours: float) -> None:
+    rate = spec.packets / ours
+    table.verdict(
+        spec.name, f"{rate:,.0f} packets/s", f"{PACKETS_PER_SECOND:,} packets/s", kept=rate >= PACKETS_PER_SECOND
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a sixteenth of the size, nothing judged")
+    parser.add_argument("--skip-slow-peers", action="store_true", help="leave out the peers that take minutes")
+    parser.add_argument(
+        "--folder", type=Path, default=ROOT / ".bench", help="where the inputs are kept (default .bench)"
+    )
+    arguments = parser.parse_args()
+    try:
+        kept = _bench(arguments.folder, quick=arguments.quick, skip_slow=arguments.skip_slow_peers)
+    except ProgramFailedError as error:
+        print(f"benchmark: {error}", file=sys.stderr)
+        return 1
+    return 0 if kept else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
