@@ -1,0 +1,143 @@
+"""What a text report says, independent of how it is shown: the plain and the coloured renderer print the same."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from analyzers.findings import ChannelSummary, DeviceSummary, Outcome, Report, Severity
+from analyzers.report.texts import (
+    counted,
+    grouped,
+    message_text,
+    ordered_findings,
+    outcome_text,
+    place_text,
+    printable,
+    profile_text,
+    tally_text,
+)
+
+
+class Style(enum.Enum):
+    """What a piece of text is; only the coloured renderer makes a difference."""
+
+    PLAIN = ""
+    HEADING = "heading"
+    QUIET = "quiet"
+    GOOD = "good"
+    BAD = "bad"
+    DOUBTFUL = "doubtful"
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    text: str
+    style: Style = Style.PLAIN
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    spans: tuple[Span, ...]
+
+    @property
+    def text(self) -> str:
+        return "".join(span.text for span in self.spans)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    columns: tuple[str, ...]
+    left: int
+    """How many of the first columns are aligned left; the rest are numbers."""
+    rows: tuple[tuple[str, ...], ...]
+
+
+Block = tuple[Line, ...] | Table
+"""Lines that stand together, or a table. Blocks are separated by an empty line."""
+
+SEVERITY_STYLE = {Severity.ERROR: Style.BAD, Severity.WARNING: Style.DOUBTFUL, Severity.INFO: Style.QUIET}
+OUTCOME_STYLE = {Outcome.COMPLETES: Style.GOOD, Outcome.UNDECIDED: Style.DOUBTFUL}
+
+CHANNEL_COLUMNS = (
+    "channel",
+    "bytes",
+    "rendezvous",
+    "packets",
+    "SYNC",
+    "RAM",
+    "device state",
+    "normal pages",
+    "zero pages",
+    "complete",
+)
+DEVICE_COLUMNS = ("device", "instance", "packets", "bytes", "complete")
+
+
+def line(text: str, style: Style = Style.PLAIN) -> Line:
+    return Line((Span(text, style),))
+
+
+def yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def report_blocks(report: Report, *, witness: bool = False) -> Iterator[Block]:
+    """The report top to bottom: input, channels, devices, verdict, explanation, findings, witness."""
+    yield _input(report)
+    if report.main is not None or report.channels:
+        yield Table(CHANNEL_COLUMNS, 1, tuple(_channel_rows(report)))
+    if report.devices:
+        yield Table(DEVICE_COLUMNS, 1, tuple(map(_device_row, report.devices)))
+    style = OUTCOME_STYLE.get(report.outcome, Style.BAD)
+    yield (Line((Span(outcome_text(report), style), Span(f"; {profile_text(report.profile)}"))),)
+    if report.explanation:
+        yield tuple(line(printable(sentence)) for sentence in report.explanation)
+    yield (*_findings(report), line(tally_text(report), Style.QUIET))
+    if witness and report.witness:
+        steps = (line(f"  {number}. {printable(step)}") for number, step in enumerate(report.witness, 1))
+        yield (line(f"witness, a schedule that ends in {report.outcome}:", Style.HEADING), *steps)
+
+
+def _input(report: Report) -> tuple[Line, ...]:
+    info = report.input
+    size = f": {info.kind}, {grouped(info.bytes)} bytes"
+    if info.frames:
+        size += f", {counted(info.frames, 'frame')}"
+    size += f", {counted(info.gaps, 'gap')}" if info.gaps else ", no gaps"
+    lines = [Line((Span(printable(info.path), Style.HEADING), Span(size)))]
+    lines += [line(f"  {printable(name)}: {printable(value)}", Style.QUIET) for name, value in report.facts.items()]
+    return tuple(lines)
+
+
+def _channel_rows(report: Report) -> Iterator[tuple[str, ...]]:
+    main = report.main
+    if main is not None:
+        state = yes(main.complete) if main.complete else f"understood to {main.understood}"
+        yield ("main", grouped(main.bytes), grouped(main.rendezvous), *[""] * 6, state)
+    ids = [channel.id for channel in report.channels]
+    for channel in report.channels:
+        counts = (channel.packets, channel.sync, channel.ram, channel.device_state)
+        pages = (channel.normal_pages, channel.zero_pages)
+        numbers = [grouped(number) for number in counts + pages]
+        name = _channel_name(channel, ids.count(channel.id) > 1)
+        yield (name, grouped(channel.bytes), "", *numbers, yes(channel.complete))
+
+
+def _device_row(device: DeviceSummary) -> tuple[str, ...]:
+    numbers = (str(device.instance_id), grouped(device.packets), grouped(device.bytes))
+    return (printable(device.idstr), *numbers, yes(device.complete))
+
+
+def _channel_name(channel: ChannelSummary, ambiguous: bool) -> str:
+    """The id; with its label where the id alone does not tell which connection it is."""
+    name = "?" if channel.id is None else str(channel.id)
+    return f"{name} {printable(channel.label)}" if channel.label and (ambiguous or channel.id is None) else name
+
+
+def _findings(report: Report) -> Iterator[Line]:
+    for finding in ordered_findings(report):
+        place = place_text(finding)
+        code = Span(f"{finding.rule} {finding.severity}", SEVERITY_STYLE[finding.severity])
+        yield Line((Span(f"{place} " if place else ""), code, Span(message_text(finding))))

@@ -1,0 +1,56 @@
+"""The text report in colour, for a terminal. The only module of this package that imports rich."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console
+from rich.rule import Rule
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from analyzers.findings import Report
+from analyzers.report.content import Block, Style, Table, report_blocks
+
+STYLES = {
+    Style.PLAIN: "",
+    Style.HEADING: "bold",
+    Style.QUIET: "dim",
+    Style.GOOD: "bold green",
+    Style.BAD: "bold red",
+    Style.DOUBTFUL: "yellow",
+}
+
+
+def print_reports(reports: Sequence[Report], console: Console, *, witness: bool = False) -> None:
+    """The same content as ``render_text``, wrapped to the terminal's width."""
+    for number, report in enumerate(reports):
+        if number:
+            console.print(Rule(style="dim"))
+        print_blocks(report_blocks(report, witness=witness), console)
+
+
+def print_blocks(blocks: Iterable[Block], console: Console) -> None:
+    """Blocks of text and tables, an empty line between them."""
+    for number, block in enumerate(blocks):
+        if number:
+            console.print()
+        if isinstance(block, Table):
+            console.print(_table(block))
+            continue
+        for line in block:
+            # Text objects, not strings: what stands on the wire must not be taken for markup.
+            console.print(Text.assemble(*((span.text, STYLES[span.style]) for span in line.spans)))
+
+
+def _table(table: Table) -> RichTable:
+    rich_table = RichTable(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column, name in enumerate(table.columns):
+        if column < table.left:
+            rich_table.add_column(Text(name), overflow="fold", min_width=8)
+        else:
+            # Numbers are never wrapped, two-word headings always.
+            rich_table.add_column(Text(name.replace(" ", "\n")), justify="right", no_wrap=True)
+    for row in table.rows:
+        rich_table.add_row(*(Text(cell) for cell in row))
+    return rich_table

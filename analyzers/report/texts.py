@@ -1,0 +1,96 @@
+"""Small pieces of text that several report formats share."""
+
+from __future__ import annotations
+
+from analyzers.findings import ChannelName, Finding, Outcome, ProfileChoice, Report, Severity
+
+SEVERITY_ORDER = (Severity.ERROR, Severity.WARNING, Severity.INFO)
+
+
+def printable(text: str) -> str:
+    """Text from the wire or a file name made safe for a terminal: whatever is not printable becomes an escape."""
+    if text.isprintable():
+        return text
+    escaped = (char if char.isprintable() else ascii(char)[1:-1] for char in text)
+    return "".join(escaped)
+
+
+def encodable(text: str) -> str:
+    """A file name that may not be UTF-8 as text that is."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def grouped(number: int) -> str:
+    """``4012`` as ``4 012``."""
+    return f"{number:,}".replace(",", " ")
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 error``, ``2 errors``."""
+    return f"{grouped(number)} {noun}{'' if number == 1 else 's'}"
+
+
+def channel_text(channel: ChannelName) -> str:
+    """``main`` or ``channel 0``."""
+    return channel if isinstance(channel, str) else f"channel {channel}"
+
+
+def place_text(finding: Finding) -> str:
+    """``channel 0 @4096 (frame 17)``, as far as it is known; may be empty."""
+    parts = []
+    if finding.channel is not None:
+        parts.append(channel_text(finding.channel))
+    if finding.offset is not None:
+        parts.append(f"@{finding.offset}")
+    if finding.frame is not None:
+        parts.append(f"(frame {finding.frame})")
+    return " ".join(parts)
+
+
+def message_text(finding: Finding) -> str:
+    """The message, with the field in front and the number of folded repeats behind it."""
+    field = f" field {finding.field}" if finding.field else ""
+    more = f" (and {grouped(finding.repeats)} more)" if finding.repeats else ""
+    return f"{field}: {printable(finding.message)}{more}"
+
+
+def finding_text(finding: Finding) -> str:
+    """``channel 0 @4096 (frame 17) MFD301 error field flags: message (and 4 012 more)``."""
+    place = place_text(finding)
+    return f"{place + ' ' if place else ''}{finding.rule} {finding.severity}{message_text(finding)}"
+
+
+def outcome_text(report: Report) -> str:
+    """``outcome: hangs (monitor dead); possible: fails, hangs``."""
+    text = f"outcome: {report.outcome}"
+    if report.outcome is Outcome.HANGS and report.monitor_alive is not None:
+        text += " (monitor alive)" if report.monitor_alive else " (monitor dead)"
+    if len(report.possible_outcomes) > 1:
+        text += f"; possible: {', '.join(report.possible_outcomes)}"
+    return text
+
+
+def profile_text(profile: ProfileChoice | None) -> str:
+    """``judged as qemu-10.0 per-round, 2 channels, page size 4096, inferred from ...``."""
+    if profile is None:
+        return "not judged"
+    channels = counted(profile.channels, "channel")
+    text = f"judged as {profile.name} {profile.mode}, {channels}, page size {profile.page_size}"
+    if not profile.inferred:
+        return f"{text}, as given"
+    evidence = "; ".join(printable(clue) for clue in profile.evidence)
+    return f"{text}, inferred from {evidence}" if evidence else f"{text}, inferred"
+
+
+def ordered_findings(report: Report) -> list[Finding]:
+    """Findings, errors first; the order of the report inside one severity."""
+    return sorted(report.findings, key=lambda finding: SEVERITY_ORDER.index(finding.severity))
+
+
+def tally_text(report: Report) -> str:
+    """``2 errors, 1 warning``, folded repeats counted."""
+    counts = dict.fromkeys(SEVERITY_ORDER, 0)
+    for finding in report.findings:
+        counts[finding.severity] += 1 + finding.repeats
+    texts = [counted(count, severity.value) for severity, count in counts.items() if count]
+    return ", ".join(texts) if texts else "no findings"
