@@ -47,7 +47,8 @@ class ChannelDecoder:
     ``page_size`` in bytes; inferred from the first packets when None. ``starts_with_init`` is False for a stream whose
     first bytes were not recorded: decoding then begins at the first plausible packet. With ``growing``, a source that
     is still OPEN is expected to get more bytes: ``scan`` and ``events`` yield what further bytes cannot change and
-    return, to be called again. They raise nothing, whatever the bytes.
+    return, to be called again. ``position`` (with ``page_size``) starts at the packet boundary there. They raise nothing,
+    whatever the bytes.
     """
 
     def __init__(
@@ -57,15 +58,16 @@ class ChannelDecoder:
         page_size: int | None = None,
         starts_with_init: bool = True,
         growing: bool = False,
+        position: int = 0,
     ) -> None:
         self.source = source
         self.page_size = page_size
         self.growing = growing
-        self.position = 0
+        self.position = position
         """Offset of the next record; behind ``source.size`` while a payload has not arrived."""
         self._last_record = 0
-        self._awaits_init = starts_with_init
-        self._searches = not starts_with_init
+        self._awaits_init = starts_with_init and position == 0
+        self._searches = not starts_with_init and position == 0
         self._ended = False
 
     def events(self) -> Iterator[ChannelEvent]:

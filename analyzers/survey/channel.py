@@ -1,0 +1,217 @@
+"""One pass over a multifd channel."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analyzers.survey.checks import CONDITIONS, Columns
+from analyzers.survey.device_state import Buffer, read_buffer
+from analyzers.survey.hits import KEPT, Hit, Hits
+from analyzers.survey.memory import Blocks, check_pages
+from analyzers.survey.pages import PageKey, PageSet, page_sets
+from analyzers.survey.payloads import PayloadChecker
+from multifd_codec.batch import PacketBatch
+from multifd_codec.channel import ChannelDecoder
+from multifd_codec.dialect import looks_like_3_0
+from multifd_codec.events import ChannelEnd, ChannelInit, DeviceStatePacket, Unreadable
+from multifd_codec.framing import read_known
+from multifd_codec.source import ByteSource
+
+
+class ItemKind(StrEnum):
+    """What stands at one place of a channel."""
+
+    DATA = "RAM packets"
+    SYNC = "SYNC"
+    DEVICE_STATE = "device state"
+    UNREADABLE = "unreadable"
+
+
+@dataclass(slots=True)
+class Item:
+    """A stretch of a channel; consecutive RAM packets without SYNC are one item."""
+
+    kind: ItemKind
+    offset: int
+    end: int
+    packets: int
+    segment: int
+    buffer: Buffer | None = None
+    hole: bool = False
+    """UNREADABLE: bytes are missing, rather than being no packet."""
+    found: bytes = b""
+
+
+@dataclass(slots=True)
+class ChannelSurvey:
+    """What one channel carries."""
+
+    source: ByteSource
+    init: ChannelInit | None = None
+    page_size: int = 4096
+    packets: int = 0
+    sync: int = 0
+    ram: int = 0
+    device_state: int = 0
+    normal_pages: int = 0
+    zero_pages: int = 0
+    items: list[Item] = field(default_factory=list)
+    hits: defaultdict[str, Hits] = field(default_factory=lambda: defaultdict(Hits))
+    fields: dict[str, str] = field(default_factory=dict)
+    """Wire field of each key in ``hits``."""
+    compressions: defaultdict[int, Hits] = field(default_factory=lambda: defaultdict(Hits))
+    """Compression id to the packets with pages that carry it."""
+    pages: defaultdict[PageKey, PageSet] = field(default_factory=page_sets)
+    numbers: list[NDArray[np.int64]] = field(default_factory=list)
+    """Packet numbers of all RAM packets, in order."""
+    end: ChannelEnd | None = None
+    experimental: bool = False
+    """The packets have the layout of 3.0/3.1."""
+
+    @property
+    def unreadable(self) -> bool:
+        """Bytes are missing where packets stand, so that counts are lower bounds."""
+        return any(item.kind is ItemKind.UNREADABLE and item.hole for item in self.items)
+
+    @property
+    def stops_being_packets(self) -> bool:
+        return any(item.kind is ItemKind.UNREADABLE and not item.hole for item in self.items)
+
+    def packet_numbers(self) -> NDArray[np.int64]:
+        return np.concatenate([*self.numbers, np.empty(0, np.int64)])
+
+
+def survey_channel(
+    source: ByteSource,
+    *,
+    page_size: int | None = None,
+    blocks: Blocks | None = None,
+    starts_with_init: bool = True,
+    progress: Callable[[int], None] | None = None,
+) -> ChannelSurvey:
+    """Read all headers of a channel once. ``progress`` is called with the offset reached."""
+    survey = ChannelSurvey(source)
+    decoder = ChannelDecoder(source, page_size=page_size, starts_with_init=starts_with_init)
+    payloads = PayloadChecker(source)
+    for item in decoder.scan():
+        survey.page_size = decoder.page_size or survey.page_size
+        match item:
+            case ChannelInit():
+                survey.init = item
+                survey.experimental = looks_like_3_0(read_known(source, item.length, 64))
+            case PacketBatch():
+                _batch(survey, item, blocks, payloads)
+            case DeviceStatePacket():
+                _device_state(survey, item)
+            case Unreadable():
+                survey.items.append(
+                    Item(
+                        ItemKind.UNREADABLE,
+                        item.offset,
+                        item.offset + item.length,
+                        0,
+                        survey.sync,
+                        hole=item.hole,
+                        found=item.found,
+                    )
+                )
+            case ChannelEnd():
+                survey.end = item
+        if progress is not None:
+            progress(min(decoder.position, source.size))
+    return survey
+
+
+def _batch(survey: ChannelSurvey, batch: PacketBatch, blocks: Blocks | None, payloads: PayloadChecker) -> None:
+    columns = Columns(batch)
+    syncs = np.flatnonzero(columns.sync)
+    segments = survey.sync + np.cumsum(columns.sync) - columns.sync
+    """A SYNC packet's own pages are loaded before it counts, so it belongs to the segment it ends."""
+    for condition in CONDITIONS:
+        found = np.flatnonzero(condition.mask(columns))
+        if len(found):
+            survey.fields.setdefault(condition.key, condition.field)
+            hits = survey.hits[condition.key]
+            kept = found[: max(0, KEPT - len(hits.kept))]
+            for index in kept:
+                hits.add(_hit(batch, segments, int(index), condition.message(columns, int(index))))
+            rest = found[len(kept) :]
+            hits.more(len(rest), {int(s) for s in np.unique(segments[rest])})
+    for problem in check_pages(columns, segments, blocks, survey.pages):
+        survey.fields.setdefault(problem.key, problem.field)
+        survey.hits[problem.key].add(_hit(batch, segments, problem.index, problem.message))
+    _compression(survey, columns, segments)
+    for index, key, message in payloads.check(columns):
+        survey.fields.setdefault(key, "payload")
+        survey.hits[key].add(_hit(batch, segments, index, message))
+    survey.numbers.append(columns.number)
+    survey.packets += len(batch)
+    survey.ram += len(batch) - len(syncs)
+    counted = columns.possible
+    survey.normal_pages += int(columns.normal[counted].sum())
+    survey.zero_pages += int(columns.zero[counted].sum())
+    _items(survey, batch, columns, syncs)
+    survey.sync += len(syncs)
+
+
+def _hit(batch: PacketBatch, segments: NDArray[np.int64], index: int, message: str) -> Hit:
+    return Hit(int(batch.offset[index]), batch.header_length, int(segments[index]), message)
+
+
+def _compression(survey: ChannelSurvey, columns: Columns, segments: NDArray[np.int64]) -> None:
+    """Note the compression id of packets with pages; on the wire it says how the payload is read."""
+    ids = np.where(columns.has_pages & columns.possible, columns.compression, -1)
+    if len(ids) and ids[0] >= 0 and (ids == ids[0]).all():
+        wanted = [(int(ids[0]), np.array([0]), len(ids))]
+    else:
+        wanted = [(int(i), np.flatnonzero(ids == i), int((ids == i).sum())) for i in np.unique(ids) if i >= 0]
+    for number, where, count in wanted:
+        hits = survey.compressions[number]
+        first = int(where[0])
+        hits.add(_hit(columns.batch, segments, first, f"compression id {number:#x}"))
+        hits.more(count - 1, set())
+
+
+def _items(survey: ChannelSurvey, batch: PacketBatch, columns: Columns, syncs: NDArray[np.int64]) -> None:
+    ends = batch.offset + batch.header_length + batch.payload
+    segment, start = survey.sync, 0
+    for index in (int(i) for i in syncs):
+        with_pages = bool(columns.has_pages[index])
+        _add_data(survey, batch, ends, start, index + with_pages, segment)
+        survey.items.append(Item(ItemKind.SYNC, int(batch.offset[index]), int(ends[index]), 1, segment))
+        segment, start = segment + 1, index + 1
+    _add_data(survey, batch, ends, start, len(batch), segment)
+
+
+def _add_data(
+    survey: ChannelSurvey, batch: PacketBatch, ends: NDArray[np.int64], start: int, stop: int, segment: int
+) -> None:
+    if start >= stop:
+        return
+    last = survey.items[-1] if survey.items else None
+    if last is not None and last.kind is ItemKind.DATA and last.segment == segment and last.end == batch.offset[start]:
+        last.end = int(ends[stop - 1])
+        last.packets += stop - start
+        return
+    survey.items.append(Item(ItemKind.DATA, int(batch.offset[start]), int(ends[stop - 1]), stop - start, segment))
+
+
+def _device_state(survey: ChannelSurvey, packet: DeviceStatePacket) -> None:
+    survey.packets += 1
+    survey.device_state += 1
+    survey.items.append(
+        Item(
+            ItemKind.DEVICE_STATE,
+            packet.offset,
+            packet.payload_offset + packet.payload_length,
+            1,
+            survey.sync,
+            buffer=read_buffer(survey.source, packet),
+        )
+    )

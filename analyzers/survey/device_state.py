@@ -1,0 +1,60 @@
+"""One device-state packet and the VFIO header of its payload."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from analyzers.receiver.script import Device
+from multifd_codec.events import DeviceStatePacket
+from multifd_codec.framing import bytes_known
+from multifd_codec.layout import compile_struct, layout
+from multifd_codec.source import ByteSource
+from multifd_codec.wire.vfio import VfioDeviceStateHeader, VfioFlag, VfioPayloadFlags
+
+HEADER = layout(VfioDeviceStateHeader)
+TAG = compile_struct(VfioFlag)
+
+
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """A device-state packet, with what its VFIO payload header says (None where it was not recorded or is too short)."""
+
+    packet: DeviceStatePacket
+    device: Device
+    terminated: bool
+    """The device's name ends in a NUL within its 256 bytes."""
+    version: int | None
+    index: int | None
+    flags: int | None
+    first_tag: int | None = None
+    """Config: first and last be64 of the config data."""
+    last_tag: int | None = None
+    recorded: bool = True
+    """The payload header is in the recording."""
+
+    @property
+    def config(self) -> bool:
+        return bool((self.flags or 0) & VfioPayloadFlags.CONFIG_STATE)
+
+
+def read_buffer(source: ByteSource, packet: DeviceStatePacket) -> Buffer:
+    """Read the payload header (12 bytes) and, of a config, the tags at both ends."""
+    start, length = packet.payload_offset, packet.payload_length
+    device = Device(packet.device, packet.instance_id)
+    terminated = packet.idstr[-1] == 0
+    if length < HEADER.size:
+        return Buffer(packet, device, terminated, None, None, None)
+    if bytes_known(source, start) < HEADER.size:
+        return Buffer(packet, device, terminated, None, None, None, recorded=False)
+    version, index, flags = HEADER.struct.unpack(source.read(start, HEADER.size))
+    first = last = None
+    if flags & VfioPayloadFlags.CONFIG_STATE and length >= HEADER.size + TAG.size:
+        first = _tag(source, start + HEADER.size)
+        last = _tag(source, start + length - TAG.size)
+    return Buffer(packet, device, terminated, version, index, flags, first, last)
+
+
+def _tag(source: ByteSource, offset: int) -> int | None:
+    if bytes_known(source, offset) < TAG.size:
+        return None
+    return int(TAG.unpack(source.read(offset, TAG.size))[0])

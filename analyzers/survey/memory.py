@@ -1,0 +1,178 @@
+"""Guest pages named in a batch: range, alignment, repetition, and the set of pages of each round."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analyzers.survey.checks import Columns, Mask
+from analyzers.survey.pages import PageSet, Runs, runs_of
+from multifd_codec.batch import PacketBatch
+from multifd_codec.layout import layout
+from multifd_codec.wire.packet import ram_packet
+
+Blocks = Mapping[str, int]
+"""RAM block name to used length in bytes, from the block list on main."""
+
+
+@dataclass(frozen=True, slots=True)
+class PageProblem:
+    """Packets of a batch that name pages they should not: ``index`` is the packet's position in the batch."""
+
+    key: str
+    index: int
+    field: str
+    message: str
+
+
+def block_names(batch: PacketBatch) -> list[tuple[str, NDArray[np.int64]]]:
+    """RAM block name (up to the first NUL; the receiver forces one at byte 255) and the packets that carry it."""
+    names = batch.rows["ramblock"]
+    raw = np.ascontiguousarray(names).view(np.uint64).reshape(len(batch), -1)
+    if (raw == raw[0]).all():
+        return [(_name(names[0].tobytes()), np.arange(len(batch), dtype=np.int64))]
+    _, first, which = np.unique(raw, axis=0, return_index=True, return_inverse=True)
+    which = which.reshape(-1)
+    merged: dict[str, list[NDArray[np.int64]]] = {}
+    for number, index in enumerate(first):
+        merged.setdefault(_name(names[index].tobytes()), []).append(np.flatnonzero(which == number))
+    return [(name, np.sort(np.concatenate(parts))) for name, parts in merged.items()]
+
+
+def _name(raw: bytes) -> str:
+    return raw[:255].split(b"\0", 1)[0].decode("utf-8", "backslashreplace")
+
+
+def check_pages(
+    columns: Columns, segments: NDArray[np.int64], blocks: Blocks | None, sets: Mapping[tuple[int, str, bool], PageSet]
+) -> Iterator[PageProblem]:
+    """Check the offset arrays of all packets with pages and add the pages to ``sets`` by (segment, block, zero).
+
+    Rows with impossible counts are left out. Pages behind the recorded part of a header are not known and left out.
+    """
+    batch = columns.batch
+    eligible: Mask = columns.has_pages & columns.possible
+    if not eligible.any():
+        return
+    selected = np.flatnonzero(eligible)
+    every = selected.size == len(batch)
+    pages = batch.rows["offset"] if every else batch.rows["offset"][selected]
+    offsets: NDArray[np.int64] = pages.astype(np.int64)
+    part = (
+        batch
+        if every
+        else PacketBatch(
+            batch.page_size,
+            batch.offset[selected],
+            batch.rows[selected],
+            batch.payload[selected],
+            batch.known[selected],
+        )
+    )
+    span = layout(ram_packet(batch.page_size)).span("offset")
+    recorded = (part.known - span.offset) // (span.size // columns.capacity)
+    normal = columns.normal[selected]
+    used = np.minimum(normal + columns.zero[selected], recorded)
+    for name, members in block_names(part):
+        length = None if blocks is None else blocks.get(name)
+        if blocks is not None and length is None:
+            for index in members:
+                yield PageProblem(
+                    "unknown block", int(selected[index]), "ramblock", f"RAM block {name!r} is not in the block list"
+                )
+            continue
+        whole = members.size == selected.size
+        group = _Group(
+            batch.page_size,
+            offsets if whole else offsets[members],
+            normal if whole else normal[members],
+            used if whole else used[members],
+            length,
+        )
+        where = selected if whole else selected[members]
+        for key, row, message in group.problems():
+            yield PageProblem(key, int(where[row]), "offset", f"{message} of RAM block {name!r}")
+        for segment, zero, runs in group.runs(segments[where]):
+            sets[segment, name, zero].add(runs)
+
+
+class _Group:
+    """Offset arrays of packets that name one RAM block."""
+
+    def __init__(
+        self,
+        page_size: int,
+        offsets: NDArray[np.int64],
+        normal: NDArray[np.int64],
+        used: NDArray[np.int64],
+        block_length: int | None,
+    ) -> None:
+        self.page_size = page_size
+        self.normal = np.minimum(normal, used)
+        self.used = used
+        self.block_length = block_length
+        capacity = offsets.shape[1]
+        self.valid: Mask | None = None
+        if not (used == capacity).all():
+            self.valid = np.arange(capacity) < used[:, None]
+            offsets = np.where(self.valid, offsets, offsets[:, :1])
+        self.offsets = offsets
+        steps = offsets[:, 1:] - offsets[:, :-1]
+        self.one_run: Mask = (steps == page_size).all(axis=1) & (used == capacity)
+
+    def problems(self) -> Iterator[tuple[str, int, str]]:
+        """(key, row, message) of packets with an offset out of range, misaligned or repeated."""
+        known = self.used > 0
+        low = self.offsets.min(axis=1)  # offsets of 2**63 and more turn negative
+        if self.block_length is not None:
+            limit = self.block_length - self.page_size
+            for row in np.flatnonzero(known & ((self.offsets.max(axis=1) > limit) | (low < 0))):
+                bad = (self.offsets[row] > limit) | (self.offsets[row] < 0)
+                value = int(self.offsets[row][bad][0]) % (1 << 64)
+                yield "offset range", int(row), f"offset {value:#x} lies beyond the last page ({limit:#x})"
+        crooked = np.bitwise_or.reduce(self.offsets, axis=1) & (self.page_size - 1)
+        for row in np.flatnonzero(known & (crooked != 0)):
+            values = self.offsets[row]
+            first = int(np.flatnonzero(values & (self.page_size - 1))[0])
+            kind = "normal" if first < self.normal[row] else "zero"
+            yield f"misaligned {kind}", int(row), f"offset {int(values[first]):#x} is no multiple of {self.page_size}"
+        several = np.flatnonzero(~self.one_run & (self.used > 1))
+        if len(several):
+            entries = np.arange(self.offsets.shape[1])
+            values = np.where(entries < self.used[several, None], self.offsets[several], -1 - entries)
+            values.sort(axis=1)
+            same = (values[:, 1:] == values[:, :-1]) & (values[:, 1:] >= 0)
+            for row in np.flatnonzero(same.any(axis=1)):
+                value = int(values[row, 1:][same[row]][0])
+                yield "repeated offset", int(several[row]), f"offset {value:#x} stands twice in one packet"
+
+    def runs(self, segments: NDArray[np.int64]) -> Iterator[tuple[int, bool, Runs]]:
+        """(segment, zero pages, runs) of the pages named, each set of runs merged."""
+        for segment in np.unique(segments):
+            rows = segments == segment
+            uniform_zero = rows & self.one_run & (self.normal == 0)
+            uniform_normal = rows & self.one_run & (self.normal == self.used)
+            for zero, uniform in ((True, uniform_zero), (False, uniform_normal)):
+                if uniform.any():
+                    first = self.offsets[uniform, 0] // self.page_size
+                    yield int(segment), zero, _joined(first, self.offsets.shape[1])
+            mixed = np.flatnonzero(rows & ~uniform_zero & ~uniform_normal)
+            if len(mixed):
+                entries = np.arange(self.offsets.shape[1])
+                is_normal = entries < self.normal[mixed, None]
+                is_used = entries < self.used[mixed, None]
+                for zero, mask in ((False, is_normal), (True, is_used & ~is_normal)):
+                    chosen = np.unique(self.offsets[mixed][mask] // self.page_size)
+                    if len(chosen):
+                        yield int(segment), zero, runs_of(chosen)
+
+
+def _joined(first: NDArray[np.int64], count: int) -> Runs:
+    """Runs of ``count`` pages each, consecutive ones joined (order kept; the page set merges the rest)."""
+    starts = np.concatenate(([True], first[1:] != first[:-1] + count))
+    heads = np.flatnonzero(starts)
+    tails = np.concatenate((heads[1:] - 1, [len(first) - 1]))
+    return np.stack((first[heads], first[tails] + count), axis=1)

@@ -1,0 +1,81 @@
+"""Compressed payloads are checked as a receiver would read them; plain pages are never touched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from analyzers.survey.checks import RECEIVE_BUFFER, Columns
+from multifd_codec.compression import MissingExtraError, PageDecompressor, container_lengths, decompressor
+from multifd_codec.errors import FormatError
+from multifd_codec.framing import bytes_known
+from multifd_codec.source import ByteSource
+from multifd_codec.wire.packet import PacketFlags
+
+CONTAINERS = int(PacketFlags.QPL | PacketFlags.UADK)
+
+
+class PayloadChecker:
+    """Follows the compression context of one channel.
+
+    It ends at the first payload that cannot be read: a receiver would have ended there, and later payloads depend on it.
+    """
+
+    def __init__(self, source: ByteSource) -> None:
+        self._source = source
+        self._streams: dict[int, PageDecompressor | None] = {}
+        self._broken = False
+
+    def check(self, columns: Columns) -> Iterator[tuple[int, str, str]]:
+        """(packet's position in the batch, key, message) of each payload that is not what its packet announces."""
+        if self._broken:
+            return
+        candidates = np.flatnonzero((columns.compression != 0) & (columns.normal > 0) & columns.possible)
+        for index in (int(i) for i in candidates):
+            yield from self._packet(columns, index)
+            if self._broken:
+                return
+
+    def _packet(self, columns: Columns, index: int) -> Iterator[tuple[int, str, str]]:
+        offset = int(columns.batch.offset[index]) + columns.batch.header_length
+        compression, normal = int(columns.compression[index]), int(columns.normal[index])
+        size, page_size = int(columns.size[index]), columns.batch.page_size
+        if size > RECEIVE_BUFFER or bytes_known(self._source, offset) < size:
+            self._broken = True  # cut off, in a hole, or no receiver reads it
+            return
+        payload = self._source.read(offset, size)
+        if compression & CONTAINERS:
+            message = _container(bytes(payload), normal, page_size)
+            if message:
+                yield index, "container", message
+            return
+        try:
+            if compression not in self._streams:
+                self._streams[compression] = decompressor(compression)
+            stream = self._streams[compression]
+            if stream is None:
+                return
+            _, left = stream.pages(payload, normal, page_size)
+        except MissingExtraError as error:
+            self._broken = True
+            yield index, "payload not checked", error.message
+            return
+        except FormatError as error:
+            self._broken = True
+            yield index, "payload", error.message
+            return
+        if left:
+            yield index, "payload left over", f"{left} bytes are left behind the last page"
+
+
+def _container(payload: bytes, normal: int, page_size: int) -> str:
+    try:
+        lengths = container_lengths(payload, normal)
+    except FormatError as error:
+        return error.message
+    if max(lengths) > page_size:
+        return f"a page of {max(lengths)} bytes, larger than {page_size}"
+    if 4 * normal + sum(lengths) != len(payload):
+        return f"length table adds up to {4 * normal + sum(lengths)} bytes, next_packet_size is {len(payload)}"
+    return ""
