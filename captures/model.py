@@ -46,6 +46,9 @@ class CapturedChannel:
     source: StreamSource
     label: str
     """Where it comes from: ``127.0.0.1:50001 > 127.0.0.1:4444`` or a file name."""
+    start_captured: bool = True
+    """False when the connection was already open when the recording began: offset 0 is then just the first byte seen,
+    and no ChannelInit or file header is to be expected there."""
 
 
 class NoteKind(enum.StrEnum):
@@ -60,6 +63,8 @@ class NoteKind(enum.StrEnum):
     DAMAGED_FILE = "capture file damaged"
     TLS = "TLS"
     UNSUPPORTED_LINK = "unsupported link type"
+    """Frames whose link type or encapsulation the reader does not speak."""
+    NO_MIGRATION = "no migration found"
 
 
 @dataclass(frozen=True, slots=True)

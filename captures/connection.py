@@ -1,0 +1,41 @@
+"""One TCP connection as any reader hands it to ``captures.identify``: two byte streams and when they were seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from captures.model import CaptureNote, StreamSource
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Endpoint:
+    """One side of a connection. ``address`` is the textual IP address."""
+
+    address: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """Both directions of one TCP connection.
+
+    ``client`` opened it when ``opened`` (SYN or SYN-ACK was recorded); otherwise which side is called client is a guess
+    and the streams start anywhere. ``closed``: FIN or RST was recorded. Frame numbers are those of the first and last
+    frame recorded, either direction. A stream is None when no byte of it is known to exist. ``established``: data, or a
+    completed handshake, was recorded.
+    """
+
+    client: Endpoint
+    server: Endpoint
+    to_server: StreamSource | None
+    to_client: StreamSource | None
+    first_frame: int
+    last_frame: int
+    opened: bool
+    closed: bool
+    established: bool = True
+    notes_to_server: tuple[CaptureNote, ...] = ()
+    notes_to_client: tuple[CaptureNote, ...] = ()

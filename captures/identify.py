@@ -1,0 +1,271 @@
+"""Which connections are channels of a migration, and of which one: by content, never by port.
+
+Every channel of a migration is a connection to the same address and port (socket_start_outgoing_migration,
+migration/socket.c, all releases), its first bytes say what it is, and the channels of one migration are open at the
+same time. Both capture readers use ``group_migrations``; channel files use ``identify``.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from captures import tls
+from captures.connection import Connection, Endpoint
+from captures.model import CapturedChannel, CaptureNote, ChannelKind, Migration, NoteKind, StreamSource
+from multifd_codec.layout import layout
+from multifd_codec.source import Buffer, BufferSource, ByteSource
+from multifd_codec.wire.handshake import MULTIFD_MAGIC, MULTIFD_VERSION, ChannelInit
+from multifd_codec.wire.packet import KNOWN_FLAGS, PacketHeader
+
+MAIN_MAGIC = b"QEVM"
+CHANNEL_INIT = layout(ChannelInit)
+MULTIFD_MARK = layout(PacketHeader).part("magic", "version").pack(MULTIFD_MAGIC, MULTIFD_VERSION)
+"""The eight bytes in front of every ChannelInit and every packet."""
+MAGIC_LENGTH = 4
+SEARCH_LENGTH = 1 << 20
+"""How far into a stream without a start packets are searched for."""
+
+
+class Identity(NamedTuple):
+    """What the bytes of one stream say."""
+
+    kind: ChannelKind
+    channel_id: int | None = None
+    """As in CapturedChannel."""
+    at_start: bool = False
+    """The bytes at offset 0 are those that a connection starts with."""
+
+
+UNKNOWN = Identity(ChannelKind.UNKNOWN)
+
+
+def read_known(source: ByteSource, offset: int, length: int) -> Buffer:
+    """Up to ``length`` bytes at ``offset``, stopping at a hole or the end."""
+    hole = source.next_hole(offset)
+    end = source.size if hole is None else hole.start
+    return source.read(offset, max(0, min(length, end - offset)))
+
+
+def identify(source: ByteSource, *, start_captured: bool = True) -> Identity:
+    """What a stream is by its first bytes; a multifd channel without its start is also known by packets further on."""
+    head = bytes(read_known(source, 0, CHANNEL_INIT.size))
+    if head.startswith(MAIN_MAGIC):
+        return Identity(ChannelKind.MAIN, at_start=True)
+    if head.startswith(MULTIFD_MARK[:MAGIC_LENGTH]) and (start_captured or _is_channel_init(head)):
+        span = CHANNEL_INIT.span("id")
+        channel_id = head[span.offset] if len(head) == CHANNEL_INIT.size else None
+        return Identity(ChannelKind.MULTIFD, channel_id, at_start=True)
+    if tls.is_tls(head):
+        return Identity(ChannelKind.TLS, at_start=tls.is_client_hello(head))
+    if (not start_captured or not head) and _has_packets(source):
+        return Identity(ChannelKind.MULTIFD)
+    return UNKNOWN
+
+
+def _is_channel_init(head: bytes) -> bool:
+    """Tells a ChannelInit from a packet, which starts with the same eight bytes: a UUID where the flags would be, and
+    nothing but zeros behind the id."""
+    if len(head) < CHANNEL_INIT.size or not head.startswith(MULTIFD_MARK):
+        return False
+    flags = layout(PacketHeader).span("flags")
+    maybe_flags = int.from_bytes(head[flags.offset : flags.offset + flags.size], "big")
+    return (not maybe_flags or maybe_flags > KNOWN_FLAGS) and not any(head[CHANNEL_INIT.span("unused1").offset :])
+
+
+def _has_packets(source: ByteSource) -> bool:
+    position, stop = 0, min(source.size, SEARCH_LENGTH)
+    while position < stop:
+        known = bytes(read_known(source, position, stop - position))
+        if MULTIFD_MARK in known:
+            return True
+        hole = source.next_hole(position + len(known))
+        if hole is None or hole.end <= position:
+            break
+        position = hole.end
+    return False
+
+
+@dataclass(slots=True)
+class _Stream:
+    """A connection seen from the side that sends the migration: the client unless the bytes say otherwise."""
+
+    connection: Connection
+    identity: Identity = UNKNOWN
+    turned: bool = False
+
+    def turn(self) -> None:
+        self.turned = not self.turned
+
+    @property
+    def sender(self) -> Endpoint:
+        return self.connection.server if self.turned else self.connection.client
+
+    @property
+    def receiver(self) -> Endpoint:
+        return self.connection.client if self.turned else self.connection.server
+
+    @property
+    def source(self) -> StreamSource | None:
+        return self.connection.to_client if self.turned else self.connection.to_server
+
+    @property
+    def return_path(self) -> StreamSource | None:
+        return self.connection.to_server if self.turned else self.connection.to_client
+
+    @property
+    def notes(self) -> tuple[CaptureNote, ...]:
+        return self.connection.notes_to_client if self.turned else self.connection.notes_to_server
+
+    @property
+    def start_captured(self) -> bool:
+        return self.connection.opened or self.identity.at_start
+
+    @property
+    def lifetime(self) -> tuple[float, float]:
+        """Frames during which the connection may have been open; what was not recorded counts as open."""
+        seen = self.connection
+        return (seen.first_frame if seen.opened else 0, seen.last_frame if seen.closed else float("inf"))
+
+
+MoreConnections = Callable[[AbstractSet[Endpoint]], Iterable[Connection]]
+
+
+def group_migrations(connections: Iterable[Connection], more: MoreConnections | None = None) -> tuple[Migration, ...]:
+    """The migrations among the connections of a capture, in the order in which they start; the rest is left out.
+
+    Connections that do not show what they are join as UNKNOWN when they run between the same hosts, to the same port
+    and at the same time as known ones. ``more`` is asked once for such connections, given the destination QEMUs' side
+    of the known ones, so that a reader need not reassemble what has nothing to do with a migration. Ids are not looked
+    at: duplicate ones are the linter's business.
+    """
+    streams = [_oriented(connection) for connection in connections]
+    receivers = {stream.receiver for stream in streams if stream.identity is not UNKNOWN}
+    if more is not None and receivers:
+        streams += [_oriented(connection) for connection in more(receivers)]
+    between: defaultdict[tuple[str, Endpoint], list[_Stream]] = defaultdict(list)
+    for stream in streams:
+        if stream.identity is UNKNOWN:
+            if stream.receiver not in receivers and not stream.connection.opened:
+                stream.turn()
+            if stream.receiver not in receivers or not stream.connection.established:
+                continue
+        between[stream.sender.address, stream.receiver].append(stream)
+    groups = [group for members in between.values() for group in _split(members)]
+    found = [group for group in groups if any(_is_plain(stream) for stream in group)]
+    if not found:
+        # Nothing but TLS: several connections at once are a migration's habit, a single one is better than nothing.
+        found = [group for group in groups if len(group) > 1] or groups
+    found.sort(key=lambda group: min(stream.connection.first_frame for stream in group))
+    return tuple(_migration(group) for group in found)
+
+
+def _is_plain(stream: _Stream) -> bool:
+    return stream.identity.kind in (ChannelKind.MAIN, ChannelKind.MULTIFD)
+
+
+def _oriented(connection: Connection) -> _Stream:
+    stream = _Stream(connection)
+    for _ in range(2):
+        source = stream.source
+        if source is not None:
+            identity = identify(source, start_captured=connection.opened)
+            if identity.kind is ChannelKind.TLS and not _is_migration_hello(source):
+                identity = UNKNOWN
+            if identity is not UNKNOWN:
+                stream.identity = identity
+                return stream
+        stream.turn()
+    return stream
+
+
+def _is_migration_hello(source: StreamSource) -> bool:
+    head = bytes(read_known(source, 0, tls.LONGEST_HELLO))
+    return tls.is_client_hello(head) and not tls.names_application(head)
+
+
+def _split(members: Sequence[_Stream]) -> list[list[_Stream]]:
+    """Streams between the same hosts, to the same port, parted where none was open; parts without known ones left out.
+
+    Connections whose end was not recorded join what comes later, so a part is parted again where one main channel was
+    last seen before another one was first seen.
+    """
+    groups: list[list[_Stream]] = []
+    until: float = -1
+    for stream in sorted(members, key=lambda stream: stream.lifetime):
+        start, end = stream.lifetime
+        if start > until:
+            groups.append([])
+        groups[-1].append(stream)
+        until = max(until, end)
+    return [
+        part
+        for group in groups
+        for part in _split_by_main(group)
+        if any(stream.identity is not UNKNOWN for stream in part)
+    ]
+
+
+def _split_by_main(group: list[_Stream]) -> list[list[_Stream]]:
+    mains = sorted(
+        (stream.connection for stream in group if stream.identity.kind is ChannelKind.MAIN),
+        key=lambda connection: connection.first_frame,
+    )
+    eras: list[list[int]] = []
+    for main in mains:
+        if eras and main.first_frame <= eras[-1][1]:
+            eras[-1][1] = max(eras[-1][1], main.last_frame)
+        else:
+            eras.append([main.first_frame, main.last_frame])
+    parts: list[list[_Stream]] = [[] for _ in eras] or [[]]
+    for stream in group:
+        first, last = stream.connection.first_frame, stream.connection.last_frame
+        choice = 0
+        while choice + 1 < len(eras) and first > eras[choice][1] and last >= eras[choice + 1][0]:
+            choice += 1
+        parts[choice].append(stream)
+    return parts
+
+
+_ORDER = (ChannelKind.MAIN, ChannelKind.MULTIFD, ChannelKind.TLS, ChannelKind.UNKNOWN)
+
+
+def _migration(group: list[_Stream]) -> Migration:
+    def place(stream: _Stream) -> tuple[int, int, int]:
+        identity = stream.identity
+        number = 256 if identity.channel_id is None else identity.channel_id
+        return _ORDER.index(identity.kind), number, stream.connection.first_frame
+
+    channels: list[CapturedChannel] = []
+    notes: list[CaptureNote] = []
+    return_path: StreamSource | None = None
+    for stream in sorted(group, key=place):
+        label = f"{stream.sender} > {stream.receiver}"
+        kind, channel_id, _ = stream.identity
+        source = stream.source or NoBytes()
+        channels.append(CapturedChannel(kind, channel_id, source, label, stream.start_captured))
+        if not stream.start_captured:
+            frame = source.frame_at(0)
+            text = "the connection was open before the recording began"
+            notes.append(CaptureNote(NoteKind.START_NOT_CAPTURED, text, label, 0, None, frame))
+        notes += [replace(note, label=label) for note in stream.notes]
+        if kind is ChannelKind.MAIN and return_path is None:
+            return_path = stream.return_path
+    encrypted = sum(channel.kind is ChannelKind.TLS for channel in channels)
+    if encrypted:
+        subject = "1 connection is" if encrypted == 1 else f"{encrypted} connections are"
+        notes.append(CaptureNote(NoteKind.TLS, f"{subject} encrypted with TLS: a key log is needed to read further"))
+    return Migration(tuple(channels), return_path, tuple(notes))
+
+
+class NoBytes(BufferSource):
+    """The source of a connection on which no byte was recorded."""
+
+    def frame_at(self, offset: int) -> None:
+        return None
+
+    def time_at(self, offset: int) -> None:
+        return None

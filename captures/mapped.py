@@ -1,0 +1,129 @@
+"""A file's bytes in memory without copying them: mapped; compressed files are unpacked into an unlinked file first."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import mmap
+import stat
+import tempfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, BinaryIO
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from captures.model import CaptureNote, NoteKind, ProgressCallback
+from multifd_codec.errors import InputError
+
+GZIP_MAGIC = b"\x1f\x8b"
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+GZIP_CHUNK = 1 << 20
+ZSTD_CHUNK = 1 << 10
+"""Compressed bytes at a time: four of them may stand for 128 KiB, and what one chunk unpacks to is in memory."""
+
+
+class MappedFile:
+    """The bytes of one file: ``view`` for slices without copies, ``gather`` for many small records at once.
+
+    ``close`` unmaps the file, or leaves that to the last slice of it still in use.
+    """
+
+    def __init__(self, file: BinaryIO | IO[bytes]) -> None:
+        """Maps ``file`` from its beginning; the file may be closed afterwards. Raises OSError."""
+        self.size = file.seek(0, 2)
+        self._buffer: mmap.mmap | bytes = (
+            mmap.mmap(file.fileno(), self.size, access=mmap.ACCESS_READ) if self.size else b""
+        )
+        self.view = memoryview(self._buffer)
+
+    def gather(self, positions: NDArray[np.int64], dtype: DTypeLike) -> np.ndarray:
+        """One item of ``dtype`` (unaligned) from each of ``positions``, copied; all must lie inside the file."""
+        form = np.dtype(dtype)
+        if not len(positions):
+            return np.empty(0, form)
+        every = np.ndarray((self.size - form.itemsize + 1,), form, buffer=self._buffer, strides=(1,))
+        taken: np.ndarray = every[positions]
+        return taken
+
+    def close(self) -> None:
+        self.view.release()
+        buffer, self._buffer = self._buffer, b""
+        if isinstance(buffer, mmap.mmap):
+            # Raised when someone still holds a slice; the mapping goes when the last slice does.
+            with contextlib.suppress(BufferError):
+                buffer.close()
+
+
+def open_mapped(path: Path, progress: ProgressCallback | None = None) -> tuple[MappedFile, list[CaptureNote]]:
+    """Maps a regular file; gzip and zstd, known by their magic, are unpacked on the way.
+
+    The notes say when a compressed file is cut short or damaged: what could be unpacked is there. Raises InputError
+    when the file cannot be read at all.
+    """
+    try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            raise InputError(f"{path}: not a regular file")
+        with path.open("rb") as file:
+            magic = file.read(4)
+            if magic.startswith(GZIP_MAGIC) or magic == ZSTD_MAGIC:
+                return _unpack(path, file, magic == ZSTD_MAGIC, progress)
+            return MappedFile(file), []
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from None
+    except ValueError:
+        raise InputError(f"{str(path)!r}: not a file name") from None
+
+
+def _unpack(
+    path: Path, file: BinaryIO, zstd: bool, progress: ProgressCallback | None
+) -> tuple[MappedFile, list[CaptureNote]]:
+    notes = []
+    total = file.seek(0, 2)
+    file.seek(0)
+    with tempfile.TemporaryFile() as plain:
+        try:
+            for piece in _zstd_pieces(file) if zstd else _gzip_pieces(file):
+                plain.write(piece)
+                if progress is not None:
+                    progress("decompressing", file.tell(), total)
+        except EOFError:
+            notes.append(CaptureNote(NoteKind.TRUNCATED_FILE, "the compressed file is cut short"))
+        except (zlib.error, gzip.BadGzipFile, _DamagedError):
+            notes.append(CaptureNote(NoteKind.DAMAGED_FILE, "the compressed file is damaged"))
+        mapped = MappedFile(plain)
+    if not mapped.size and notes:
+        raise InputError(f"{path}: {notes[0].message}, nothing could be decompressed")
+    return mapped, notes
+
+
+class _DamagedError(Exception):
+    pass
+
+
+def _gzip_pieces(file: BinaryIO) -> Iterator[bytes]:
+    with gzip.GzipFile(fileobj=file) as unpacked:
+        while piece := unpacked.read1(GZIP_CHUNK):
+            yield piece
+
+
+def _zstd_pieces(file: BinaryIO) -> Iterator[bytes]:
+    try:
+        import zstandard  # noqa: PLC0415 -- an extra
+    except ImportError:
+        raise InputError("a .zst file needs zstandard: pip install 'multifd-codec[zstd]'") from None
+    chunk = file.read(ZSTD_CHUNK)
+    try:
+        while chunk:
+            frame = zstandard.ZstdDecompressor().decompressobj()
+            while not frame.eof:
+                if not chunk:
+                    raise EOFError
+                yield frame.decompress(chunk)
+                chunk = frame.unused_data if frame.eof else file.read(ZSTD_CHUNK)
+            chunk = chunk or file.read(ZSTD_CHUNK)
+    except zstandard.ZstdError:
+        raise _DamagedError from None
