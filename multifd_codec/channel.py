@@ -47,8 +47,8 @@ class ChannelDecoder:
     ``page_size`` in bytes; inferred from the first packets when None. ``starts_with_init`` is False for a stream whose
     first bytes were not recorded: decoding then begins at the first plausible packet. With ``growing``, a source that
     is still OPEN is expected to get more bytes: ``scan`` and ``events`` yield what further bytes cannot change and
-    return, to be called again. ``position`` (with ``page_size``) starts at the packet boundary there. They raise nothing,
-    whatever the bytes.
+    return, to be called again. ``position`` (with ``page_size``) starts at the packet boundary there. They raise
+    nothing, whatever the bytes.
     """
 
     def __init__(

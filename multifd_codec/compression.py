@@ -1,4 +1,4 @@
-"""Page payloads back to pages: zlib and zstd contexts that live as long as their channel, qpl/uadk and qatzip containers.
+"""Page payloads back to pages: zlib and zstd contexts that live as long as their channel, qpl and uadk containers.
 
 Sources: migration/multifd-zlib.c, multifd-zstd.c (5.0), multifd-qpl.c, multifd-uadk.c (9.1), multifd-qatzip.c (9.2).
 """
@@ -12,7 +12,6 @@ from typing import Any, Protocol
 from multifd_codec.errors import FormatError, MultifdError
 from multifd_codec.source import Buffer
 from multifd_codec.wire.packet import PacketFlags
-
 
 ZSTD_PIECE = 256
 """Bytes fed to zstd at a time: four of them can stand for 128 KiB, so a payload that lies about its size is noticed

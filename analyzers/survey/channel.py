@@ -180,26 +180,24 @@ def _compression(survey: ChannelSurvey, columns: Columns, segments: NDArray[np.i
 
 def _items(survey: ChannelSurvey, batch: PacketBatch, columns: Columns, syncs: NDArray[np.int64]) -> None:
     ends = batch.offset + batch.header_length + batch.payload
-    segment, start = survey.sync, 0
-    for index in (int(i) for i in syncs):
-        with_pages = bool(columns.has_pages[index])
-        _add_data(survey, batch, ends, start, index + with_pages, segment)
-        survey.items.append(Item(ItemKind.SYNC, int(batch.offset[index]), int(ends[index]), 1, segment))
-        segment, start = segment + 1, index + 1
-    _add_data(survey, batch, ends, start, len(batch), segment)
+    start = 0
+    for number, index in enumerate(int(i) for i in syncs):
+        stop = index + bool(columns.has_pages[index])
+        if stop > start:
+            _add_data(survey, int(batch.offset[start]), int(ends[stop - 1]), stop - start, survey.sync + number)
+        survey.items.append(Item(ItemKind.SYNC, int(batch.offset[index]), int(ends[index]), 1, survey.sync + number))
+        start = index + 1
+    if start < len(batch):
+        _add_data(survey, int(batch.offset[start]), int(ends[-1]), len(batch) - start, survey.sync + len(syncs))
 
 
-def _add_data(
-    survey: ChannelSurvey, batch: PacketBatch, ends: NDArray[np.int64], start: int, stop: int, segment: int
-) -> None:
-    if start >= stop:
-        return
+def _add_data(survey: ChannelSurvey, start: int, end: int, packets: int, segment: int) -> None:
     last = survey.items[-1] if survey.items else None
-    if last is not None and last.kind is ItemKind.DATA and last.segment == segment and last.end == batch.offset[start]:
-        last.end = int(ends[stop - 1])
-        last.packets += stop - start
-        return
-    survey.items.append(Item(ItemKind.DATA, int(batch.offset[start]), int(ends[stop - 1]), stop - start, segment))
+    if last is not None and last.kind is ItemKind.DATA and last.segment == segment and last.end == start:
+        last.end = end
+        last.packets += packets
+    else:
+        survey.items.append(Item(ItemKind.DATA, start, end, packets, segment))
 
 
 def _device_state(survey: ChannelSurvey, packet: DeviceStatePacket) -> None:

@@ -17,7 +17,7 @@ TAG = compile_struct(VfioFlag)
 
 @dataclass(frozen=True, slots=True)
 class Buffer:
-    """A device-state packet, with what its VFIO payload header says (None where it was not recorded or is too short)."""
+    """A device-state packet, with what its VFIO payload header says (None where that is too short or not there)."""
 
     packet: DeviceStatePacket
     device: Device

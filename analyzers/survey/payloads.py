@@ -19,7 +19,7 @@ CONTAINERS = int(PacketFlags.QPL | PacketFlags.UADK)
 class PayloadChecker:
     """Follows the compression context of one channel.
 
-    It ends at the first payload that cannot be read: a receiver would have ended there, and later payloads depend on it.
+    It ends at the first payload that cannot be read: a receiver would have ended there, and later ones depend on it.
     """
 
     def __init__(self, source: ByteSource) -> None:

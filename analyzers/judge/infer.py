@@ -1,0 +1,208 @@
+"""Who sent this, and what destination would be like it: release, mode, number of channels.
+
+Each clue bounds the sender's release from below or above; the clues are a table, weighed in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from analyzers.findings import ProfileChoice
+from analyzers.survey.channel import ChannelSurvey, ItemKind
+from analyzers.survey.main import MainSurvey, RecordKind, SectionKind
+from multifd_codec import dialect
+from multifd_codec.dialect import MEASURED, NEWEST, OLDEST, RELEASES, Mode, Version
+from multifd_codec.wire.packet import PacketFlags
+
+PING_PACKAGED_LOADED = 0x42
+SWITCHOVER_START = 11
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What inference looks at."""
+
+    main: MainSurvey | None
+    channels: Sequence[ChannelSurvey]
+
+    def seen(self, key: str) -> int:
+        """Packets for which a condition holds, over all channels."""
+        return sum(channel.hits[key].count for channel in self.channels if key in channel.hits)
+
+    def compressed(self, flags: PacketFlags) -> bool:
+        return any(number & flags for channel in self.channels for number in channel.compressions)
+
+    def command(self, number: int, value: int | None = None) -> bool:
+        commands = self.main.commands if self.main is not None else []
+        return any(c.number == number and value in (None, c.value) for c in commands)
+
+    def flushes(self) -> int:
+        return self.main.count(RecordKind.FLUSH) if self.main is not None else 0
+
+    def machine(self) -> Version | None:
+        return dialect.machine_version(self.main.machine or "") if self.main is not None else None
+
+    def unpaired_tail(self) -> bool:
+        """Every channel ends in a SYNC more than there are FLUSH records."""
+        flushes = self.flushes()
+        return bool(flushes and self.channels) and all(
+            channel.sync == flushes + 1 and channel.items and channel.items[-1].kind is ItemKind.SYNC
+            for channel in self.channels
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Clue:
+    """``holds`` bounds the sender's release to ``first``..``last``."""
+
+    first: Version
+    last: Version
+    holds: Callable[[Facts], bool]
+    text: str
+
+
+CLUES: tuple[Clue, ...] = (
+    Clue((10, 0), NEWEST, lambda f: any(c.device_state for c in f.channels), "device-state packets: 10.0 or later"),
+    Clue((10, 0), NEWEST, lambda f: f.command(SWITCHOVER_START), "SWITCHOVER_START: 10.0 or later"),
+    Clue((10, 2), NEWEST, lambda f: f.command(2, PING_PACKAGED_LOADED), "PING 0x42: 10.2 or later"),
+    Clue((9, 2), NEWEST, lambda f: f.compressed(PacketFlags.QATZIP), "qatzip: 9.2 or later"),
+    Clue((9, 1), NEWEST, lambda f: f.compressed(PacketFlags.QPL | PacketFlags.UADK), "qpl or uadk: 9.1 or later"),
+    Clue((9, 0), NEWEST, lambda f: f.seen("zero pages in packets") > 0, "zero pages in packets: 9.0 or later"),
+    Clue((4, 0), (8, 2), lambda f: f.seen("SYNC with pages") > 0, "SYNC carries pages: up to 8.2"),
+    Clue((4, 0), (8, 2), lambda f: f.seen("empty without SYNC") > 0, "empty packets without SYNC: up to 8.2"),
+    Clue((4, 0), (9, 1), lambda f: f.seen("SYNC says pages_alloc") > 0, "pages_alloc in SYNC packets: up to 9.1"),
+    Clue((9, 2), NEWEST, lambda f: f.seen("SYNC says no pages_alloc") > 0, "SYNC packets say pages_alloc 0: from 9.2"),
+    Clue((5, 0), (8, 1), lambda f: f.seen("empty with size") > 0, "stale next_packet_size in SYNC packets: 5.0 to 8.1"),
+    Clue((5, 0), NEWEST, lambda f: f.compressed(PacketFlags.ZLIB | PacketFlags.ZSTD), "zlib or zstd: 5.0 or later"),
+    Clue((8, 1), NEWEST, lambda f: f.flushes() > 0, "FLUSH records: 8.1 or later"),
+    Clue((4, 0), (9, 1), lambda f: f.seen("stale bytes") > 0, "stale bytes in headers: up to 9.1"),
+    Clue((9, 1), (9, 2), Facts.unpaired_tail, "a last SYNC without FLUSH on every channel: 9.1 or 9.2"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Bounds of the sender's release."""
+
+    first: Version
+    last: Version
+    evidence: tuple[str, ...]
+
+    def surely(self, test: Callable[[dialect.Sender], bool]) -> bool:
+        """Whether a habit holds for every release in the bounds."""
+        return all(test(RELEASES[version].sender) for version in RELEASES if self.first <= version <= self.last)
+
+    def maybe(self, test: Callable[[dialect.Sender], bool]) -> bool:
+        """Whether a habit holds for some release in the bounds."""
+        return any(test(RELEASES[version].sender) for version in RELEASES if self.first <= version <= self.last)
+
+
+def infer_sender(facts: Facts) -> Sender:
+    """Weigh all clues; one that contradicts earlier ones is left out."""
+    first, last = OLDEST, NEWEST
+    evidence = []
+    machine = facts.machine()
+    clues = list(CLUES)
+    if machine is not None and OLDEST <= machine <= NEWEST:
+        assert facts.main is not None
+        clues.append(Clue(machine, NEWEST, lambda _: True, f"machine type {facts.main.machine}"))
+    for clue in clues:
+        if not clue.holds(facts):
+            continue
+        if max(first, clue.first) > min(last, clue.last):
+            continue
+        evidence.append(clue.text)
+        first, last = max(first, clue.first), min(last, clue.last)
+    return Sender(first, last, tuple(evidence))
+
+
+def destination_like(sender: Sender) -> Version:
+    """The release a destination like the sender has: a measured one if the bounds hold one, else the newest."""
+    measured = [version for version in MEASURED if sender.first <= version <= sender.last]
+    return measured[0] if measured else max(version for version in RELEASES if version <= sender.last)
+
+
+def infer_mode(facts: Facts, version: Version) -> tuple[Mode, str]:
+    """The mode the stream was sent in: by its records, then by counting, then by machine type and release."""
+    main = facts.main
+    if version < (8, 1):
+        return Mode.PER_SECTION, "releases before 8.1 know no other mode"
+    if main is None:
+        return Mode.PER_ROUND, "default since 8.1"
+    flushes, ends = main.count(RecordKind.FLUSH), main.count(RecordKind.EOS)
+    syncs = {channel.sync for channel in facts.channels}
+    in_setup = any(r.kind is RecordKind.FLUSH and r.section is SectionKind.START for r in main.records)
+    if flushes and (in_setup or not (syncs == {ends} and 2 * flushes < ends)):
+        return Mode.PER_ROUND, f"{flushes} FLUSH records"
+    if ends and syncs == {ends}:
+        return Mode.PER_SECTION, "as many SYNCs as RAM section ends" + (", no FLUSH" if not flushes else "")
+    machine = facts.machine()
+    if machine is not None:
+        mode = dialect.mode_of_machine(machine)
+        return mode, f"machine type {main.machine}"
+    if ends and not flushes:
+        return Mode.PER_SECTION, "no FLUSH"
+    return Mode.PER_ROUND, f"qemu-{version[0]}.{version[1]}"
+
+
+def infer_channels(channels: Sequence[ChannelSurvey]) -> tuple[int, str]:
+    """How many multifd channels there should be: those present, and one more where packet numbers betray it."""
+    ids = [channel.init.id for channel in channels if channel.init is not None]
+    count = len(channels)
+    if not ids or any(channel.unreadable or channel.stops_being_packets for channel in channels):
+        return count, f"{count} present"
+    wanted = set(range(count))
+    if set(ids) == wanted and not _misses_numbers(channels):
+        return count, f"{count} present"
+    first_numbers = {int(channel.packet_numbers()[0]) for channel in channels if len(channel.packet_numbers())}
+    if _misses_numbers(channels) and len(set(ids)) == count and first_numbers != wanted:
+        expected = max(count + 1, max((i for i in ids if i <= count), default=0) + 1)
+        return expected, f"{count} present, packet numbers of at least one more are missing"
+    if set(ids) == wanted and _misses_numbers(channels):
+        return count + 1, f"{count} present, packet numbers of at least one more are missing"
+    return count, f"{count} present"
+
+
+def _misses_numbers(channels: Sequence[ChannelSurvey]) -> bool:
+    """Whether numbers are missing between any two SYNCs: each rendezvous takes one number for every channel."""
+    if any(number for channel in channels for number in channel.compressions):
+        return False
+    seen = np.unique(np.concatenate([channel.packet_numbers() for channel in channels]))
+    seen = seen[seen < 4 * len(seen)]  # a wild number says nothing about the others
+    if len(seen) < 2 or len(seen) == int(seen[-1]) + 1:
+        return False
+    rounds = min(channel.sync for channel in channels)
+    missing = int(seen[-1]) + 1 - len(seen)
+    return rounds >= 2 and rounds - 1 <= missing <= seen[-1] and missing * (len(channels) + 1) * 2 >= len(seen)
+
+
+def choose(
+    facts: Facts, *, profile: str | None, mode: str | None, channels: int | None, page_size: int
+) -> tuple[ProfileChoice, dialect.Release, Sender]:
+    """The destination that judges. Raises InputError for an unknown profile."""
+    sender = infer_sender(facts)
+    version = destination_like(sender)
+    name = profile or RELEASES[version].name
+    release = dialect.release(name)
+    inferred_mode, mode_evidence = infer_mode(facts, release.version)
+    count, count_evidence = infer_channels(facts.channels)
+    evidence = list(sender.evidence) if profile is None else []
+    if mode is None:
+        evidence.append(f"{inferred_mode}: {mode_evidence}")
+    if channels is None:
+        evidence.append(f"channels: {count_evidence}")
+    return (
+        ProfileChoice(
+            name=dialect.RFC_V3 if name == dialect.RFC_V3 else release.name,
+            mode=mode or inferred_mode,
+            channels=count if channels is None else channels,
+            page_size=page_size,
+            inferred=profile is None,
+            evidence=tuple(evidence),
+        ),
+        release,
+        sender,
+    )

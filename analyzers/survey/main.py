@@ -1,0 +1,122 @@
+"""What the main channel carries: the receiver's rendezvous records, RAM blocks, devices, commands, and how it ends."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+from analyzers.receiver.script import Device
+from analyzers.survey.hits import Hit, Hits
+from analyzers.survey.pages import PageSet
+from multifd_codec.source import ByteSource, StreamEnd
+
+
+class RecordKind(StrEnum):
+    """Records that can be a rendezvous, depending on the destination's mode."""
+
+    FLUSH = "FLUSH"
+    EOS = "EOS"
+
+
+class SectionKind(StrEnum):
+    """The section a record stands in."""
+
+    START = "START"
+    PART = "PART"
+    END = "END"
+    OTHER = "other"
+
+
+class Record(NamedTuple):
+    """One FLUSH or EOS of the RAM section."""
+
+    kind: RecordKind
+    offset: int
+    section: SectionKind
+    postcopy: bool
+    """Behind POSTCOPY_LISTEN."""
+
+
+class CommandSeen(NamedTuple):
+    """One command."""
+
+    offset: int
+    number: int
+    name: str
+    value: int | None
+
+
+@dataclass(slots=True)
+class VfioDevice:
+    """What the main channel says about one VFIO device."""
+
+    device: Device
+    offset: int
+    end_tags: list[int] = field(default_factory=list)
+    """Tags of its END section."""
+    full_tags: list[int] = field(default_factory=list)
+    """Tags of its FULL section."""
+
+    MULTIFD_FULL = frozenset({0xFFFFFFFFEF100001, 0xFFFFFFFFEF100006})
+
+    @property
+    def multifd_transfer(self) -> bool:
+        """Its config does not travel on main, so it must come as device-state packets."""
+        return bool(self.full_tags) and set(self.full_tags) <= self.MULTIFD_FULL
+
+
+MainPages = defaultdict[tuple[int, int, str, bool], PageSet]
+"""(FLUSH records in front, EOS records in front, RAM block, zero) to pages carried on main."""
+
+
+@dataclass(slots=True)
+class MainSurvey:
+    """What the main channel carries. Offsets count bytes of the main stream."""
+
+    source: ByteSource
+    machine: str | None = None
+    page_size: int | None = None
+    uuid: bytes | None = None
+    capabilities: tuple[str, ...] = ()
+    blocks: dict[str, int] | None = None
+    """RAM block name to used length; None when the block list was not understood."""
+    setup: int | None = None
+    """Offset of the first section: RAM is set up when it is read."""
+    records: list[Record] = field(default_factory=list)
+    commands: list[CommandSeen] = field(default_factory=list)
+    pages: MainPages = field(default_factory=lambda: defaultdict(PageSet))
+    vfio: dict[Device, VfioDevice] = field(default_factory=dict)
+    sections: set[Device] = field(default_factory=set)
+    """(idstr, instance) of every START and FULL section."""
+    full_offset: int | None = None
+    """First FULL section behind the last END section."""
+    eof: int | None = None
+    """Offset of the EOF byte; None when it was not reached."""
+    failure: tuple[int, str] | None = None
+    """Where and why a destination's load fails, as far as the stream alone decides it."""
+    understood: int = 0
+    """Offset up to which the stream was understood."""
+    stopped: str | None = None
+    """Why decoding ended in front of EOF, when neither the stream's end nor a failure explains it."""
+    vmdescription: bool = False
+    sections_total: int = 0
+    zero_records: int = 0
+    page_records: int = 0
+    postcopy: bool = False
+    hits: defaultdict[str, Hits] = field(default_factory=lambda: defaultdict(Hits))
+    fields: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def end(self) -> StreamEnd:
+        return self.source.end
+
+    def hit(self, key: str, name: str, offset: int, length: int, message: str) -> None:
+        """Note a violation: ``key`` is the rule's row (``M-04``), ``name`` the wire field."""
+        self.fields.setdefault(key, name)
+        self.hits[key].add(Hit(offset, length, 0, message))
+
+    def count(self, kind: RecordKind) -> int:
+        """Records of one kind outside of postcopy."""
+        return sum(record.kind is kind and not record.postcopy for record in self.records)
