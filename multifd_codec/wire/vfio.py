@@ -1,41 +1,54 @@
-"""VFIO: tags on the main channel, the payload of device-state packets.
+"""VFIO: tags on the main channel, and the payload of its device-state packets.
 
-Source: hw/vfio/migration.c and hw/vfio/migration-multifd.c. Big-endian since cbb2e10526 (before the 10.0 release).
+Source: hw/vfio/migration.c (VFIO_MIG_FLAG_*, v1 of 5.2, v2 of 7.2/8.0), hw/vfio/migration-multifd.c (10.0). Big-endian.
 """
 
 from __future__ import annotations
 
 import enum
+from functools import lru_cache
 
-from construct import Int32ub, Int64ub, Struct
+from construct import Bytes, Int32ub, Int64ub, Struct
 
-VfioFlag = Int64ub
-"""Every piece of a VFIO section starts with one of ``VfioTag``."""
-
-
-class VfioTag(enum.IntEnum):
-    """Values of ``VfioFlag``."""
-
-    END_OF_STATE = 0xFFFFFFFFEF100001
-    DEV_CONFIG_STATE = 0xFFFFFFFFEF100002
-    DEV_SETUP_STATE = 0xFFFFFFFFEF100003
-    DEV_DATA_STATE = 0xFFFFFFFFEF100004
-    """Followed by a be64 size and that many bytes."""
-    DEV_INIT_DATA_SENT = 0xFFFFFFFFEF100005
-    """Since 8.1; ends the section body in place of END_OF_STATE."""
-    DEV_CONFIG_LOAD_READY = 0xFFFFFFFFEF100006
-    """Since 10.1; ends the section body in place of END_OF_STATE."""
+VFIO_TAG_PREFIX = 0xFFFFFFFFEF100000
+"""All tags are this and a small number; nothing else on the main channel starts with it."""
+VFIO_TAG_PREFIX_MASK = 0xFFFFFFFFFFFFFF00
+DEVICE_STATE_PACKET_VERSION = 0
+INVALID_IDX = 0xFFFFFFFF
+CONFIG_STATE = 0x1
+"""``flags`` bit of the last packet: its data is the device's config."""
 
 
-class VfioPayloadFlags(enum.IntFlag):
-    """``flags`` of ``VfioDeviceStateHeader``; other bits are ignored."""
+class VfioTagId(enum.IntEnum):
+    """What a VFIO section body is made of."""
 
-    CONFIG_STATE = 0x1
+    END_OF_STATE = VFIO_TAG_PREFIX + 1
+    """Ends the body."""
+    DEV_CONFIG_STATE = VFIO_TAG_PREFIX + 2
+    """Followed by the vmstate of PCI config space (no length on the wire), then END_OF_STATE."""
+    DEV_SETUP_STATE = VFIO_TAG_PREFIX + 3
+    """Followed by END_OF_STATE."""
+    DEV_DATA_STATE = VFIO_TAG_PREFIX + 4
+    """Followed by a 64-bit size and that many bytes; the body continues."""
+    DEV_INIT_DATA_SENT = VFIO_TAG_PREFIX + 5
+    """Since 8.1, with switchover-ack: in place of END_OF_STATE."""
+    DEV_CONFIG_LOAD_READY = VFIO_TAG_PREFIX + 6
+    """Since 10.1, with x-migration-load-config-after-iter: in place of END_OF_STATE."""
 
 
-VfioDeviceStateHeader = Struct(
-    "version" / Int32ub,
-    "idx" / Int32ub,
-    "flags" / Int32ub,
-)
-"""12 bytes in front of the data of each device-state packet (VFIODeviceStatePacket)."""
+ENDING_TAGS = frozenset({VfioTagId.END_OF_STATE, VfioTagId.DEV_INIT_DATA_SENT, VfioTagId.DEV_CONFIG_LOAD_READY})
+
+VfioTag = Struct("tag" / Int64ub)
+
+VfioData = Struct("tag" / Int64ub, "size" / Int64ub)
+"""DEV_DATA_STATE: ``size`` bytes follow, 0 allowed."""
+
+VFIODeviceStatePacket = Struct("version" / Int32ub, "idx" / Int32ub, "flags" / Int32ub)
+"""First 12 bytes of a device-state packet's payload; device data (or config data) fills the rest."""
+
+
+@lru_cache(maxsize=16)
+def config_data(length: int) -> Struct:
+    """Config data of ``length`` bytes (at least 16): DEV_CONFIG_STATE, vmstate of PCI config space, END_OF_STATE."""
+    tags = 2 * VfioTag.sizeof()
+    return Struct("tag" / Int64ub, "config" / Bytes(length - tags), "end" / Int64ub)

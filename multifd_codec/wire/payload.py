@@ -1,0 +1,64 @@
+"""Containers of the page payload behind a RAM packet, by compression id.
+
+none     ``normal_pages`` raw pages back to back.
+zlib     a piece of one zlib stream a channel: a header only in the channel's first payload, no end ever; every payload
+         ends with an empty stored block (``ZLIB_SYNC_FLUSH``). multifd-zlib.c, 5.0.
+zstd     a piece of one zstd frame a channel, the magic in the first payload, no end ever. multifd-zstd.c, 5.0.
+qpl      a table of lengths, then that many stand-alone deflate streams. multifd-qpl.c, 9.1.
+uadk     the same container with stand-alone zlib streams. multifd-uadk.c, 9.1.
+qatzip   one buffer of the QATzip library for all pages (gzip members with an extra field). multifd-qatzip.c, 9.2.
+
+In qpl and uadk a page whose length equals the page size is stored raw.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from construct import Array, Bytes, GreedyBytes, Int8ub, Int16ul, Int32ub, Int32ul, Struct
+
+ZLIB_SYNC_FLUSH = b"\x00\x00\xff\xff"
+"""The last bytes of every zlib payload."""
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+"""The first bytes of a channel's first zstd payload."""
+MAX_COMPRESSED_PAYLOAD = 1 << 20
+"""Bytes of a destination's receive buffer for zlib, zstd and qatzip; only qatzip checks it."""
+
+ZlibHeader = Struct("cmf" / Int8ub, "flg" / Int8ub)
+"""RFC 1950, in the first payload of a channel only."""
+
+ZstdHeader = Struct("magic" / Bytes(4), "descriptor" / Int8ub)
+"""Start of the frame, in the first payload of a channel only."""
+
+GzipHeader = Struct(
+    "magic" / Bytes(2),
+    "method" / Int8ub,
+    "flags" / Int8ub,
+    "mtime" / Int32ul,
+    "extra_flags" / Int8ub,
+    "os" / Int8ub,
+    "extra_length" / Int16ul,
+    "extra_id" / Bytes(2),
+    "extra_size" / Int16ul,
+    "raw_size" / Int32ul,
+    "compressed_size" / Int32ul,
+)
+"""Start of a QATzip buffer in the library's default format (gzip with extra field ``QZ``); little-endian, as gzip is.
+Read from the library's documentation, not seen on a wire."""
+
+
+@lru_cache(maxsize=256)
+def length_table(normal_pages: int) -> Struct:
+    """qpl and uadk: compressed bytes of each page, in front of the pages themselves."""
+    return Struct("lengths" / Array(normal_pages, Int32ub))
+
+
+def page_container(lengths: tuple[int, ...]) -> Struct:
+    """qpl and uadk: the whole payload, once its table of lengths is known; surplus bytes go to ``rest``."""
+    pages = [f"page{index}" / Bytes(length) for index, length in enumerate(lengths)]
+    return Struct(*length_table(len(lengths)).subcons, *pages, "rest" / GreedyBytes)
+
+
+def raw_pages(normal_pages: int, page_size: int) -> Struct:
+    """none: the pages, ``page_size`` bytes each."""
+    return Struct("pages" / Array(normal_pages, Bytes(page_size)))
