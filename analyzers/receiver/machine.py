@@ -265,7 +265,10 @@ def _missing_could_come(script: Script, place: Place) -> bool:
     if not any(_at_open_end(script, place, i) for i in range(len(place.channels))):
         return False
     stuck = [step for steps, at in zip(script.channels, place.channels, strict=True) for step in steps[at.next :]]
-    return not any(step.act is Act.STATE and step.device in _waiting_devices(script, place) for step in stuck)
+    waiting = _waiting_devices(script, place)
+    return not any(
+        step.act is Act.STATE and step.device in waiting and not _already_queued(place, step) for step in stuck
+    )
 
 
 def _waiting_devices(script: Script, place: Place) -> set[object]:

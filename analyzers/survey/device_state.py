@@ -9,10 +9,10 @@ from multifd_codec.events import DeviceStatePacket
 from multifd_codec.framing import bytes_known
 from multifd_codec.layout import compile_struct, layout
 from multifd_codec.source import ByteSource
-from multifd_codec.wire.vfio import VfioDeviceStateHeader, VfioFlag, VfioPayloadFlags
+from multifd_codec.wire.vfio import CONFIG_STATE, VFIODeviceStatePacket, VfioTag
 
-HEADER = layout(VfioDeviceStateHeader)
-TAG = compile_struct(VfioFlag)
+HEADER = layout(VFIODeviceStatePacket)
+TAG = compile_struct(VfioTag)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Buffer:
 
     @property
     def config(self) -> bool:
-        return bool((self.flags or 0) & VfioPayloadFlags.CONFIG_STATE)
+        return bool((self.flags or 0) & CONFIG_STATE)
 
 
 def read_buffer(source: ByteSource, packet: DeviceStatePacket) -> Buffer:
@@ -48,7 +48,7 @@ def read_buffer(source: ByteSource, packet: DeviceStatePacket) -> Buffer:
         return Buffer(packet, device, terminated, None, None, None, recorded=False)
     version, index, flags = HEADER.struct.unpack(source.read(start, HEADER.size))
     first = last = None
-    if flags & VfioPayloadFlags.CONFIG_STATE and length >= HEADER.size + TAG.size:
+    if flags & CONFIG_STATE and length >= HEADER.size + TAG.size:
         first = _tag(source, start + HEADER.size)
         last = _tag(source, start + length - TAG.size)
     return Buffer(packet, device, terminated, version, index, flags, first, last)

@@ -11,6 +11,7 @@ from analyzers.receiver.script import Device
 from analyzers.survey.hits import Hit, Hits
 from analyzers.survey.pages import PageSet
 from multifd_codec.source import ByteSource, StreamEnd
+from multifd_codec.wire.vfio import VfioTagId
 
 
 class RecordKind(StrEnum):
@@ -48,6 +49,10 @@ class CommandSeen(NamedTuple):
     value: int | None
 
 
+MULTIFD_FULL = frozenset({VfioTagId.END_OF_STATE, VfioTagId.DEV_CONFIG_LOAD_READY})
+"""Tags of the FULL section of a device whose state travels as device-state packets."""
+
+
 @dataclass(slots=True)
 class VfioDevice:
     """What the main channel says about one VFIO device."""
@@ -59,12 +64,10 @@ class VfioDevice:
     full_tags: list[int] = field(default_factory=list)
     """Tags of its FULL section."""
 
-    MULTIFD_FULL = frozenset({0xFFFFFFFFEF100001, 0xFFFFFFFFEF100006})
-
     @property
     def multifd_transfer(self) -> bool:
         """Its config does not travel on main, so it must come as device-state packets."""
-        return bool(self.full_tags) and set(self.full_tags) <= self.MULTIFD_FULL
+        return bool(self.full_tags) and set(self.full_tags) <= MULTIFD_FULL
 
 
 MainPages = defaultdict[tuple[int, int, str, bool], PageSet]

@@ -1,0 +1,120 @@
+"""What a destination does about each condition a survey found: one table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from analyzers.survey.channel import ChannelSurvey, Item
+from analyzers.survey.hits import Effect
+from analyzers.survey.main import MainSurvey
+from multifd_codec.dialect import Destination
+from multifd_codec.wire.packet import PacketFlags
+
+EffectOf = Callable[[Destination], Effect]
+
+INVALID_INDEX = 0xFFFFFFFF
+HUGE_INDEX = 1 << 28
+"""An index makes a loader allocate about 24 bytes for each smaller one: from here on more than 6 GiB."""
+
+
+def _always(effect: Effect) -> EffectOf:
+    return lambda _: effect
+
+
+EFFECTS: dict[str, EffectOf] = {
+    "magic": _always(Effect.ERROR),
+    "version": _always(Effect.ERROR),
+    "pages_alloc": lambda d: Effect.ERROR if d.pages_alloc_factor == 1 else Effect.NONE,
+    "pages_alloc beyond 100": _always(Effect.ERROR),
+    "normal_pages": _always(Effect.ERROR),
+    "zero_pages": lambda d: Effect.ERROR if d.zero_pages else Effect.NONE,
+    "unknown block": _always(Effect.ERROR),
+    "offset range": _always(Effect.ERROR),
+    "misaligned normal": _always(Effect.SPOILS),
+    "compressed zero pages with size": _always(Effect.CRASH),
+    "payload beyond buffer": _always(Effect.CRASH),
+    "qatzip beyond buffer": _always(Effect.ERROR),
+    "container": _always(Effect.CRASH),
+    "payload": _always(Effect.ERROR),
+}
+"""Keys of ``CONDITIONS``, ``check_pages`` and ``PayloadChecker`` in ``analyzers.survey``; others have no effect."""
+
+ALSO_ERROR = frozenset({"payload beyond buffer"})
+"""Conditions that crash or end in an error, by chance: an out-of-bounds write that may hit nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """The first thing on a channel a destination does not survive."""
+
+    offset: int
+    effect: Effect
+    reason: str
+    key: str
+    """Key of the condition, or the row of the protocol reference (``V-07``)."""
+    queued: bool = False
+    """The device-state buffer at this place is queued before the error."""
+    chance: bool = False
+    """CRASH: it may end in an error instead."""
+
+
+def faults(
+    survey: ChannelSurvey, main: MainSurvey | None, destination: Destination, compression: int
+) -> Iterator[Fault]:
+    """Everything on a channel that ends a receive thread or the process, in no order."""
+    for key, hits in survey.hits.items():
+        effect = EFFECTS.get(key, _always(Effect.NONE))(destination)
+        if effect in (Effect.ERROR, Effect.CRASH) and hits.kept:
+            first = hits.first
+            yield Fault(first.offset, effect, first.message, key, chance=key in ALSO_ERROR)
+    for number, hits in survey.compressions.items():
+        if (number & destination.compression_mask) != (compression & destination.compression_mask):
+            reason = f"compression id {number:#x}, the destination expects {compression:#x}"
+            yield Fault(hits.first.offset, Effect.ERROR, reason, "compression")
+    for item in survey.items:
+        fault = _item_fault(item, main, destination)
+        if fault is not None:
+            yield fault
+
+
+def device_fault(item: Item, main: MainSurvey | None, destination: Destination) -> Fault | None:
+    """What ends the channel at a device-state packet, checked in a receiver's order; None when it is queued."""
+    buffer = item.buffer
+    assert buffer is not None
+    packet = buffer.packet
+
+    def fault(row: str, reason: str, effect: Effect = Effect.ERROR, *, queued: bool = False) -> Fault:
+        return Fault(packet.offset, effect, reason, row, queued=queued)
+
+    if not destination.device_state:
+        return fault("V-17", "a device-state packet, which releases before 10.0 read as a RAM packet")
+    if packet.next_packet_size == 0:
+        return fault("V-02", "an empty device-state packet")
+    if not buffer.terminated:
+        return fault("V-03", "the device's name is not terminated")
+    if main is not None and main.eof is not None and buffer.device not in main.vfio:
+        known = buffer.device in main.sections
+        what = "has no operation to load buffers" if known else "is not on the destination"
+        return fault("V-04", f"device {buffer.device.idstr!r} instance {buffer.device.instance_id} {what}")
+    if not buffer.recorded:
+        return None
+    if buffer.index is None:
+        return fault("V-07", f"a payload of {packet.next_packet_size} bytes, the VFIO header alone has 12")
+    if buffer.version != 0:
+        return fault("V-07", f"VFIO header version {buffer.version}")
+    if buffer.index == INVALID_INDEX:
+        return fault("V-08", f"index {buffer.index:#x}")
+    if buffer.index >= HUGE_INDEX:
+        return fault("V-08", f"index {buffer.index}: memory for all smaller ones is allocated", Effect.CRASH)
+    if packet.flags & PacketFlags.SYNC:
+        return fault("V-01", "SYNC on a device-state packet", queued=True)
+    return None
+
+
+def _item_fault(item: Item, main: MainSurvey | None, destination: Destination) -> Fault | None:
+    if item.buffer is not None:
+        return device_fault(item, main, destination)
+    if item.found and not item.hole:
+        return Fault(item.offset, Effect.ERROR, f"no packet here: {item.found[:8].hex(' ')} ...", "magic")
+    return None

@@ -1,0 +1,230 @@
+"""Surveys plus a destination give a script: what each channel and main make that destination do."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from analyzers.judge.effects import Fault, faults
+from analyzers.receiver.script import (
+    Act,
+    ChannelStep,
+    Device,
+    DeviceScript,
+    MainAct,
+    MainStep,
+    Script,
+)
+from analyzers.survey.channel import ChannelSurvey, Item, ItemKind
+from analyzers.survey.device_state import Buffer
+from analyzers.survey.hits import Effect
+from analyzers.survey.main import MainSurvey, RecordKind
+from multifd_codec.dialect import Destination, Mode
+from multifd_codec.events import EndPosition
+from multifd_codec.layout import layout
+from multifd_codec.source import StreamEnd
+from multifd_codec.wire.packet import ram_packet
+from multifd_codec.wire.vfio import VfioTagId
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """The destination a script is made for."""
+
+    destination: Destination
+    mode: Mode
+    compression: int
+    """Compression id it is configured with."""
+
+
+def channel_steps(
+    survey: ChannelSurvey, main: MainSurvey | None, judge: Judge
+) -> tuple[tuple[ChannelStep, ...], Fault | None]:
+    """Steps of one channel, and the fault that ends it if one does."""
+    found = faults(survey, main, judge.destination, judge.compression)
+    fault = min(found, key=lambda f: (f.offset, f.effect is Effect.CRASH), default=None)
+    spoiled: set[int] = set()
+    for key in ("misaligned normal",):
+        if key in survey.hits:
+            spoiled |= survey.hits[key].segments
+    steps: list[ChannelStep] = []
+    for item in survey.items:
+        if fault is not None and fault.offset < item.end:
+            steps += _up_to_fault(item, fault, judge, spoiled)
+            return tuple(steps), fault
+        if item.kind is ItemKind.UNREADABLE:
+            steps.append(ChannelStep(Act.OPEN, item.offset, item.end, reason="bytes are missing in the recording"))
+            return tuple(steps), None
+        steps.append(_step(item, judge, spoiled))
+        desync = _desync(item, survey, judge)
+        if desync is not None:
+            steps.append(ChannelStep(Act.ERROR, desync.offset, item.end, matters=True, reason=desync.reason))
+            return tuple(steps), desync
+    steps.append(_end(survey))
+    return tuple(steps), None
+
+
+def _step(item: Item, judge: Judge, spoiled: set[int]) -> ChannelStep:
+    match item.kind:
+        case ItemKind.SYNC:
+            return ChannelStep(Act.SYNC, item.offset, item.end)
+        case ItemKind.DEVICE_STATE:
+            assert item.buffer is not None
+            return _state(item, item.buffer, Act.STATE)
+        case _:
+            touches = judge.destination.touches_receivedmap
+            marked = not judge.compression & judge.destination.normal_pages_unmarked
+            return ChannelStep(
+                Act.DATA,
+                item.offset,
+                item.end,
+                packets=item.packets,
+                spoils=item.segment in spoiled,
+                needs_setup=touches and marked,
+            )
+
+
+def _state(item: Item, buffer: Buffer, act: Act, reason: str = "") -> ChannelStep:
+    return ChannelStep(
+        act,
+        item.offset,
+        item.end,
+        needs_setup=True,
+        device=buffer.device,
+        index=buffer.index,
+        config=buffer.config,
+        reason=reason,
+    )
+
+
+def _up_to_fault(item: Item, fault: Fault, judge: Judge, spoiled: set[int]) -> list[ChannelStep]:
+    steps = []
+    if item.kind is ItemKind.DATA and item.offset < fault.offset:
+        before = _step(item, judge, spoiled)
+        steps.append(
+            ChannelStep(Act.DATA, item.offset, fault.offset, spoils=before.spoils, needs_setup=before.needs_setup)
+        )
+    act = Act.CRASH if fault.effect is Effect.CRASH else Act.ERROR
+    if fault.queued and item.buffer is not None:
+        steps.append(_state(item, item.buffer, act, fault.reason))
+    else:
+        steps.append(ChannelStep(act, fault.offset, item.end, reason=fault.reason))
+    return steps
+
+
+def _desync(item: Item, survey: ChannelSurvey, judge: Judge) -> Fault | None:
+    """9.2.0 does not read the pages of a SYNC packet: their payload is then taken for the next header."""
+    if item.kind is not ItemKind.SYNC or not judge.destination.drops_pages_of_sync:
+        return None
+    behind = item.offset + layout(ram_packet(survey.page_size)).size
+    if item.end <= behind:
+        return None
+    return Fault(behind, Effect.ERROR, "the pages of a SYNC packet are read as a header", "P-25")
+
+
+def _end(survey: ChannelSurvey) -> ChannelStep:
+    end = survey.end
+    size = survey.source.size
+    if end is None or survey.source.end is not StreamEnd.CLOSED:
+        return ChannelStep(Act.OPEN, size, size, reason="the recording ends here")
+    if end.position is EndPosition.BOUNDARY:
+        return ChannelStep(Act.CLOSE, size, size)
+    return ChannelStep(Act.ERROR, end.record, size, reason=f"the channel ends {end.position}")
+
+
+def main_steps(main: MainSurvey | None, judge: Judge) -> tuple[MainStep, ...]:
+    """Steps of the main channel."""
+    if main is None:
+        return (MainStep(MainAct.OPEN, 0, "the main channel is not in the recording"),)
+    steps: list[MainStep] = []
+    if main.setup is not None:
+        steps.append(MainStep(MainAct.SETUP, main.setup))
+    destination, per_section = judge.destination, judge.mode is Mode.PER_SECTION
+    for record in main.records:
+        if record.kind is RecordKind.FLUSH and not destination.flush_known:
+            steps.append(MainStep(MainAct.FAIL, record.offset, "FLUSH, which releases before 8.1 do not know"))
+        elif record.kind is RecordKind.FLUSH and record.postcopy and destination.flush_in_postcopy_fails:
+            steps.append(MainStep(MainAct.FAIL, record.offset, "FLUSH in the postcopy phase"))
+        elif record.postcopy and destination.flush_in_postcopy_fails:
+            continue
+        elif record.kind is RecordKind.FLUSH or per_section:
+            steps.append(MainStep(MainAct.RENDEZVOUS, record.offset, str(record.kind)))
+    for command in main.commands:
+        if command.number > destination.last_command:
+            steps.append(MainStep(MainAct.FAIL, command.offset, f"command {command.number} is not known"))
+        elif command.name == "SWITCHOVER_START":
+            steps.append(MainStep(MainAct.START_LOADERS, command.offset))
+    steps.append(_main_end(main))
+    steps.sort(key=lambda step: step.offset)
+    last = next(i for i, step in enumerate(steps) if step.act in (MainAct.FAIL, MainAct.FINISH, MainAct.OPEN))
+    return tuple(steps[: last + 1])
+
+
+def _main_end(main: MainSurvey) -> MainStep:
+    if main.failure is not None:
+        return MainStep(MainAct.FAIL, *main.failure)
+    if main.eof is not None:
+        return MainStep(MainAct.FINISH, main.eof)
+    if main.stopped is not None:
+        return MainStep(MainAct.OPEN, main.understood, main.stopped)
+    if main.end is StreamEnd.CLOSED:
+        return MainStep(MainAct.FAIL, main.source.size, "the main channel ends in front of its EOF byte")
+    return MainStep(MainAct.OPEN, main.source.size, "the recording of the main channel ends here")
+
+
+def device_scripts(
+    channels: Sequence[ChannelSurvey], main: MainSurvey | None, destination: Destination
+) -> tuple[DeviceScript, ...]:
+    """The devices whose loaders the destination waits for. Left out: devices whose buffers were not all recorded."""
+    if not destination.device_state:
+        return ()
+    buffers: dict[Device, list[Buffer]] = defaultdict(list)
+    for survey in channels:
+        for item in survey.items:
+            if item.buffer is not None and item.buffer.terminated:
+                buffers[item.buffer.device].append(item.buffer)
+    if main is not None:
+        for device in main.vfio.values():
+            if device.multifd_transfer:
+                buffers.setdefault(device.device, [])
+        known = set(main.vfio) if main.eof is not None else set(buffers)
+    else:
+        known = set(buffers)
+    return tuple(
+        _device_script(device, mine)
+        for device, mine in buffers.items()
+        if device in known and all(buffer.recorded for buffer in mine)
+    )
+
+
+def _device_script(device: Device, buffers: Sequence[Buffer]) -> DeviceScript:
+    configs = [b for b in buffers if b.config and b.index is not None]
+    last = max((b.index for b in configs if b.index is not None), default=None)
+    beyond = last is not None and any(b.index is not None and b.index > last for b in buffers)
+    wrong_config = any(
+        (b.first_tag not in (None, VfioTagId.DEV_CONFIG_STATE) or b.last_tag not in (None, VfioTagId.END_OF_STATE))
+        for b in configs
+    )
+    return DeviceScript(device, load_fails=wrong_config, loads_wrong=beyond)
+
+
+def build(
+    channels: Sequence[tuple[int, ChannelSurvey]], main: MainSurvey | None, judge: Judge
+) -> tuple[Script, dict[int, Fault]]:
+    """The script of a whole migration, and each channel position's fault."""
+    found: dict[int, Fault] = {}
+    steps = []
+    for position, (_, survey) in enumerate(channels):
+        mine, fault = channel_steps(survey, main, judge)
+        steps.append(mine)
+        if fault is not None:
+            found[position] = fault
+    script = Script(
+        channels=tuple(steps),
+        channel_ids=tuple(number for number, _ in channels),
+        main=main_steps(main, judge),
+        devices=device_scripts([survey for _, survey in channels], main, judge.destination),
+        error_fails=judge.destination.error_fails_migration,
+    )
+    return script, found
