@@ -85,11 +85,7 @@ def yes(value: bool) -> str:
 
 def report_blocks(report: Report, *, witness: bool = False) -> Iterator[Block]:
     """The report top to bottom: input, channels, devices, verdict, explanation, findings, witness."""
-    yield _input(report)
-    if report.main is not None or report.channels:
-        yield Table(CHANNEL_COLUMNS, 1, tuple(_channel_rows(report)))
-    if report.devices:
-        yield Table(DEVICE_COLUMNS, 1, tuple(map(_device_row, report.devices)))
+    yield from summary_blocks(report)
     style = OUTCOME_STYLE.get(report.outcome, Style.BAD)
     yield (Line((Span(outcome_text(report), style), Span(f"; {profile_text(report.profile)}"))),)
     if report.explanation:
@@ -98,6 +94,15 @@ def report_blocks(report: Report, *, witness: bool = False) -> Iterator[Block]:
     if witness and report.witness:
         steps = (line(f"  {number}. {printable(step)}") for number, step in enumerate(report.witness, 1))
         yield (line(f"witness, a schedule that ends in {report.outcome}:", Style.HEADING), *steps)
+
+
+def summary_blocks(report: Report) -> Iterator[Block]:
+    """What was read, without a verdict: input, facts, channels, devices."""
+    yield _input(report)
+    if report.main is not None or report.channels:
+        yield Table(CHANNEL_COLUMNS, 1, tuple(_channel_rows(report)))
+    if report.devices:
+        yield Table(DEVICE_COLUMNS, 1, tuple(map(_device_row, report.devices)))
 
 
 def _input(report: Report) -> tuple[Line, ...]:

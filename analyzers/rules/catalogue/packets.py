@@ -214,7 +214,7 @@ RULES = (
     Rule(
         code="MFD216",
         row="P-16",
-        title="A page travels on one channel only between two SYNCs",
+        title="Between two SYNCs a page travels on one channel only",
         severity=Severity.ERROR,
         why=(
             "Channels are not ordered against each other inside a round; only the rendezvous orders them. A sender "

@@ -1,0 +1,21 @@
+"""The command line. Commands hold no logic: ``analyzers.lint`` and ``analyzers.report`` are the library."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``multifd`` with ``arguments`` (those of the process when None); the exit code."""
+    # numpy's OpenBLAS starts a thread a core when it is imported, which takes 0.1 s and is never used here.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    try:
+        from analyzers.cli.app import multifd  # noqa: PLC0415
+
+        multifd.main(arguments, prog_name="multifd")
+    except SystemExit as exit_request:
+        return exit_request.code if isinstance(exit_request.code, int) else int(exit_request.code is not None)
+    except KeyboardInterrupt:
+        return 130
+    return 0

@@ -1,0 +1,79 @@
+"""The command group. Each command stands in a module of its own that is imported when it is called."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+from analyzers.cli.errors import Commands
+from analyzers.report.exit_codes import ExitCode
+
+COMMANDS = ("lint", "decode", "info", "explain", "rules")
+
+EPILOG = """\b
+Examples:
+  multifd lint migration.pcap
+  multifd lint --format sarif -o result.sarif migration.pcap
+  multifd decode --channel 0 --kind sync migration.pcap
+  multifd explain MFD301
+
+\b
+Exit codes:
+  0  no error-level finding
+  1  at least one error-level finding
+  2  could not run: bad arguments, unreadable input, no migration in it
+  3  the input is incomplete, and nothing is wrong in what is there
+  With several inputs or migrations the gravest counts: 2, then 1, then 3.
+"""
+
+
+class LazyCommands(Commands):
+    """Finds a command ``name`` as ``command`` in ``analyzers.cli.name``: start-up time is part of the contract."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"analyzers.cli.{cmd_name}").command
+        return command
+
+
+def tool_version() -> str:
+    """The installed version; empty when the package is not installed."""
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415
+
+    try:
+        return version("multifd-codec")
+    except PackageNotFoundError:
+        return ""
+
+
+def _print_version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        click.echo(f"multifd {tool_version() or '(not installed)'}")
+        ctx.exit()
+
+
+@click.group(
+    cls=LazyCommands,
+    epilog=EPILOG,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version."
+)
+@click.pass_context
+def multifd(ctx: click.Context) -> int | None:
+    """Decode and judge QEMU multifd migration streams.
+
+    INPUT of a command is a packet capture (pcap or pcapng, also compressed with gzip or zstd), a folder with one file a
+    channel, a single channel file, or a mapped-ram file. It is recognised by content, whatever it is called.
+    """
+    if ctx.invoked_subcommand is not None:
+        return None
+    click.echo(ctx.get_help())
+    return ExitCode.FAILED

@@ -1,0 +1,33 @@
+"""``multifd info``: one screen about an input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from analyzers.cli.inputs import Reader, open_input, reading_options
+from analyzers.cli.output import show_blocks
+from analyzers.cli.progress import ProgressBar
+
+EPILOG = """\b
+Example:
+  multifd info migration.pcap
+"""
+
+
+@click.command("info", epilog=EPILOG, short_help="Show who migrated what, how much and when.")
+@click.argument("path", metavar="INPUT", type=click.Path(path_type=Path))
+@reading_options
+def command(*, path: Path, page_size: int | None, keylog: Path | None, reader: Reader) -> int:
+    """Show who migrated what, how much and when, on one screen.
+
+    Nothing is judged: use `multifd lint` for that.
+    """
+    from analyzers.lint import LintOptions, lint_recording  # noqa: PLC0415
+    from analyzers.report.overview import overview_blocks  # noqa: PLC0415
+
+    with ProgressBar() as progress, open_input(path, reader, keylog, progress) as recording:
+        reports = lint_recording(recording, LintOptions(page_size=page_size), progress)
+        show_blocks(list(overview_blocks(recording, reports)))
+    return 0

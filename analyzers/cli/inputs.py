@@ -1,0 +1,97 @@
+"""Opening inputs, and the options that all commands with an INPUT share."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import click
+
+from multifd_codec.errors import InputError
+
+if TYPE_CHECKING:
+    from captures.model import ProgressCallback, Recording
+
+Reader = Literal["auto", "native", "wireshark"]
+READERS: tuple[Reader, ...] = ("auto", "native", "wireshark")
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+PAGE_SIZES = tuple(1 << shift for shift in range(10, 17))
+
+_KINDS = (
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISCHR, "a character device"),
+    (stat.S_ISBLK, "a block device"),
+    (stat.S_ISSOCK, "a socket"),
+)
+
+
+def check_input(path: Path) -> None:
+    """Raises InputError for what cannot be opened or would block: random access needs a file or a folder."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+    for is_kind, name in _KINDS:
+        if is_kind(mode):
+            raise InputError(f"{path}: is {name}; give a file or a folder")
+
+
+def open_input(path: Path, reader: Reader, keylog: Path | None, progress: ProgressCallback | None) -> Recording:
+    """The recording in ``path``. Raises InputError, its message naming the path."""
+    from captures.recording import open_recording  # noqa: PLC0415
+
+    check_input(path)
+    if keylog is not None:
+        check_input(keylog)
+    try:
+        recording = open_recording(path, reader=reader, keylog=keylog, progress=progress)
+    except InputError as error:
+        raise InputError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
+    if not recording.migrations:
+        recording.close()
+        reasons = "; ".join(note.message for note in recording.notes)
+        raise InputError(f"{path}: no migration found" + (f" ({reasons})" if reasons else ""))
+    return recording
+
+
+def reading_options(function: Function) -> Function:
+    """``--page-size``, ``--keylog`` and ``--reader``."""
+    options = (
+        click.option(
+            "--page-size",
+            callback=page_size_option,
+            metavar="BYTES",
+            help="Target page size, as 4096 or 64k. Default: what frames the packets.",
+        ),
+        click.option(
+            "--keylog",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="TLS key log (SSLKEYLOGFILE format) to decrypt the capture with; needs tshark.",
+        ),
+        click.option(
+            "--reader",
+            type=click.Choice(READERS),
+            default="auto",
+            show_default=True,
+            help="Capture reader: the built-in one is fast, Wireshark's knows more encapsulations and TLS.",
+        ),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def page_size_option(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """A power of two from 1 KiB to 64 KiB, with an optional ``k``."""
+    if value is None:
+        return None
+    text = value.lower().removesuffix("ib")
+    digits, factor = (text[:-1], 1024) if text.endswith("k") else (text, 1)
+    size = int(digits) * factor if digits.isascii() and digits.isdigit() and len(digits) < 8 else 0
+    if size not in PAGE_SIZES:
+        raise click.BadParameter(f"{value!r} is not a target page size (a power of two from 1024 to 65536)", ctx, param)
+    return size

@@ -1,0 +1,117 @@
+"""``multifd lint``: judge migrations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from analyzers.cli.errors import describe, say
+from analyzers.cli.inputs import Reader, open_input, reading_options
+from analyzers.cli.output import check_output, is_terminal, write_text
+from analyzers.cli.progress import ProgressBar
+from analyzers.report import FORMATS, render
+from analyzers.report.exit_codes import ExitCode, exit_code, gravest
+from multifd_codec.errors import MultifdError
+
+if TYPE_CHECKING:
+    from analyzers.findings import Report
+
+EPILOG = """\b
+Examples:
+  multifd lint migration.pcap
+  multifd lint --profile qemu-9.2 --mode per-round channels/
+  multifd lint --select MFD3,MFD4 --format json a.pcap b.pcap.zst
+  multifd lint --keylog keys.txt tls.pcap
+
+The verdict is that of a destination: --profile names it, by default it is inferred from the stream.
+The possible outcomes are all that some timing can reach: completes, undecided, fails, loses-data, hangs,
+crashes; the outcome is the worst of them. --select and --ignore choose which findings are shown and
+counted; outcome and explanation stay those of the whole stream.
+
+\b
+Exit codes:
+  0  no error-level finding
+  1  at least one error-level finding
+  2  could not run: bad arguments, unreadable input, no migration in it
+  3  the input is incomplete (outcome may be undecided), and nothing is wrong in what is there
+"""
+
+
+@click.command("lint", epilog=EPILOG, short_help="Judge migrations: rules they break, ways they can end.")
+@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--profile", metavar="P", help="Destination that judges: a release from qemu-4.0 on, or rfc-v3.")
+@click.option(
+    "--mode",
+    type=click.Choice(("per-section", "per-round")),
+    help="Destination's multifd-flush-after-each-section: on is per-section, off is per-round.",
+)
+@click.option("--channels", type=click.IntRange(1, 255), metavar="N", help="Destination's multifd-channels.")
+@click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True, help="Report format.")
+@click.option("--select", multiple=True, metavar="CODES", help="Only these findings: codes or prefixes, MFD3,MFD401.")
+@click.option("--ignore", multiple=True, metavar="CODES", help="Not these findings.")
+@reading_options
+@click.option("--witness", is_flag=True, help="Show, in text, a schedule that ends in the outcome.")
+@click.option("-o", "output", type=click.Path(path_type=Path), metavar="FILE", help="Write the report to FILE.")
+def command(
+    *,
+    inputs: tuple[Path, ...],
+    profile: str | None,
+    mode: str | None,
+    channels: int | None,
+    form: str,
+    select: tuple[str, ...],
+    ignore: tuple[str, ...],
+    page_size: int | None,
+    keylog: Path | None,
+    reader: Reader,
+    witness: bool,
+    output: Path | None,
+) -> int:
+    """Judge migrations: every rule a stream breaks, and every way a destination can end.
+
+    A report for each migration in each INPUT. With several inputs an unreadable one does not stop the others.
+    """
+    from analyzers.lint import LintOptions, lint_recording  # noqa: PLC0415
+    from analyzers.report.selection import parse_codes, with_selected_findings  # noqa: PLC0415
+    from analyzers.rules.catalogue import RULES  # noqa: PLC0415
+    from multifd_codec.dialect import release  # noqa: PLC0415
+
+    if profile is not None:
+        release(profile)  # a misspelt profile is told before a large input is read
+    selected, ignored = parse_codes(select, RULES), parse_codes(ignore, RULES)
+    check_output(output, inputs)
+    options = LintOptions(profile=profile, mode=mode, channels=channels, page_size=page_size)
+    reports: list[Report] = []
+    failures = []
+    with ProgressBar() as progress:
+        for path in inputs:
+            try:
+                with open_input(path, reader, keylog, progress) as recording:
+                    reports += lint_recording(recording, options, progress)
+            except (MultifdError, OSError) as error:
+                failures.append(error)
+    reports = [with_selected_findings(report, select=selected, ignore=ignored) for report in reports]
+    if reports or form != "text":
+        _show(reports, form, witness, output)
+    for failure in failures:
+        say(describe(failure))
+    codes = [exit_code(reports)] if reports else []
+    return gravest(codes + [ExitCode.FAILED] * bool(failures))
+
+
+def _show(reports: list[Report], form: str, witness: bool, output: Path | None) -> None:
+    if form == "text" and is_terminal(output):
+        from rich.console import Console  # noqa: PLC0415
+
+        from analyzers.report.terminal import print_reports  # noqa: PLC0415
+
+        print_reports(reports, Console(), witness=witness)
+        return
+    version = ""
+    if form == "sarif":
+        from analyzers.cli.app import tool_version  # noqa: PLC0415
+
+        version = tool_version()
+    write_text(render(reports, form, witness=witness, version=version), output)

@@ -1,0 +1,56 @@
+"""Where a command's output goes: a file, a pipe (plain, byte for byte the same everywhere), or a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from analyzers.report.content import Block
+from analyzers.report.text import blocks_lines
+from multifd_codec.errors import InputError
+
+
+def is_terminal(output: Path | None) -> bool:
+    """Whether a person reads the output as it appears."""
+    return output is None and sys.stdout.isatty()
+
+
+def write_text(text: str, output: Path | None = None) -> None:
+    """All of the output at once, to a file or to stdout."""
+    if output is None:
+        write_lines([text])
+        return
+    output.write_text(text, encoding="utf-8")
+
+
+def write_lines(texts: Iterable[str]) -> None:
+    """Texts to stdout as they come; characters its encoding lacks become escapes."""
+    encoding = sys.stdout.encoding or "utf-8"
+    for text in texts:
+        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    sys.stdout.flush()
+
+
+def show_blocks(blocks: Iterable[Block], output: Path | None = None) -> None:
+    """Blocks of text and tables: in colour on a terminal, plain elsewhere."""
+    if is_terminal(output):
+        from rich.console import Console  # noqa: PLC0415
+
+        from analyzers.report.terminal import print_blocks  # noqa: PLC0415
+
+        print_blocks(blocks, Console())
+    else:
+        write_text("\n".join(blocks_lines(blocks)) + "\n", output)
+
+
+def check_output(output: Path | None, inputs: Iterable[Path]) -> None:
+    """Refuse to overwrite an input or to write into a missing folder, before any work is done. Raises InputError."""
+    if output is None:
+        return
+    if output.is_dir():
+        raise InputError(f"{output}: is a folder, not a file to write")
+    if not output.parent.is_dir():
+        raise InputError(f"{output}: there is no folder {output.parent}")
+    if output.exists() and any(path.exists() and path.samefile(output) for path in inputs):
+        raise InputError(f"{output}: is also an input; it would be overwritten")

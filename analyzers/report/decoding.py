@@ -1,0 +1,124 @@
+"""Events of a recording, channel by channel, with the filters of ``multifd decode``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from analyzers.findings import ChannelName
+from analyzers.report.event_record import detail_text, event_record, kind_of
+from analyzers.report.header_bytes import field_bytes, hex_lines
+from analyzers.report.texts import printable
+from captures.model import CapturedChannel, ChannelKind, Migration
+from multifd_codec.channel import ChannelDecoder
+from multifd_codec.errors import InputError
+
+HEADINGS = ("channel", "offset", "length", "frame", "kind", "fields")
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which events to show. ``start`` and ``stop`` are stream offsets; a record counts when any of it lies between."""
+
+    channel: ChannelName | None = None
+    kinds: frozenset[str] = frozenset()
+    start: int = 0
+    stop: int | None = None
+
+    def takes(self, event: Any) -> bool:
+        if self.kinds and kind_of(event) not in self.kinds:
+            return False
+        length = int(getattr(event, "length", 0)) + int(getattr(event, "payload_length", 0) or 0)
+        return event.offset + max(1, length) > self.start and (self.stop is None or event.offset < self.stop)
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """An event with its channel."""
+
+    channel: CapturedChannel
+    event: Any
+
+    @property
+    def name(self) -> ChannelName | None:
+        """None for a multifd channel whose id was not recorded."""
+        return "main" if self.channel.kind is ChannelKind.MAIN else self.channel.channel_id
+
+
+def chosen_channels(migration: Migration, name: ChannelName | None) -> list[CapturedChannel]:
+    """Main first, then by id. Raises InputError when the channel asked for is not there or cannot be decoded."""
+    order = sorted(
+        migration.channels, key=lambda c: (c.kind is not ChannelKind.MAIN, c.channel_id is None, c.channel_id or 0)
+    )
+    if name is None:
+        readable = [channel for channel in order if channel.kind is not ChannelKind.TLS]
+        if not readable:
+            raise InputError("all channels are TLS sessions; give a key log with --keylog")
+        return readable
+    found = [
+        channel
+        for channel in order
+        if (channel.kind is ChannelKind.MAIN if name == "main" else channel.channel_id == name)
+    ]
+    if not found:
+        present = ["main" if c.kind is ChannelKind.MAIN else str(c.channel_id) for c in order]
+        raise InputError(f"there is no channel {name}; there are {', '.join(present)}")
+    return found
+
+
+def decoded(migration: Migration, wanted: Filter, page_size: int | None) -> Iterator[Located]:
+    """The events that ``wanted`` takes, one channel after the other."""
+    for channel in chosen_channels(migration, wanted.channel):
+        for event in channel_events(channel, page_size):
+            if wanted.stop is not None and event.offset >= wanted.stop:
+                break
+            if wanted.takes(event):
+                yield Located(channel, event)
+
+
+def channel_events(channel: CapturedChannel, page_size: int | None) -> Iterable[Any]:
+    """All events of one channel, whichever kind it is."""
+    if channel.kind is ChannelKind.MAIN:
+        from multifd_codec.mainstream import MainDecoder  # noqa: PLC0415
+
+        return MainDecoder(channel.source, page_size=page_size).events()
+    starts = channel.kind is ChannelKind.MULTIFD and channel.channel_id is not None
+    return ChannelDecoder(channel.source, page_size=page_size, starts_with_init=starts).events()
+
+
+def json_lines(events: Iterable[Located], *, hexadecimal: bool = False) -> Iterator[str]:
+    """One JSON object a line: channel, frame, and the event's record; with ``fields`` when bytes are asked for."""
+    for located in events:
+        record = _record(located)
+        if hexadecimal:
+            record["fields"] = [
+                {"name": field.name, "offset": field.offset, "hex": field.data.hex(), "value": field.value}
+                for field in field_bytes(located.channel.source, located.event)
+            ]
+        yield json.dumps(record) + "\n"
+
+
+def text_lines(events: Iterable[Located], *, hexadecimal: bool = False) -> Iterator[str]:
+    """A table with fixed columns (it is printed as it is decoded), header bytes below each line if asked for."""
+    yield _row(HEADINGS)
+    for located in events:
+        record = _record(located)
+        channel = "?" if record["channel"] is None else record["channel"]
+        frame = "" if record["frame"] is None else record["frame"]
+        details = printable(detail_text(record))
+        yield _row((channel, record["offset"], record["length"], frame, record["kind"], details))
+        if hexadecimal:
+            for text in hex_lines(field_bytes(located.channel.source, located.event)):
+                yield text + "\n"
+
+
+def _record(located: Located) -> dict[str, Any]:
+    frame = located.channel.source.frame_at(located.event.offset)
+    return {"channel": located.name, "frame": frame, **event_record(located.event)}
+
+
+def _row(cells: Collection[Any]) -> str:
+    channel, offset, length, frame, kind, details = cells
+    return f"{channel:<7}  {offset:>12}  {length:>8}  {frame:>8}  {kind:<14}  {details}".rstrip() + "\n"

@@ -1,0 +1,119 @@
+"""Decoded events as plain dictionaries: what ``decode`` prints as JSON lines and, shortened, as a table."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import re
+from typing import Any, get_args
+
+from multifd_codec.events import ChannelEnd, ChannelInit, DeviceStatePacket, RamPacket, Unreadable
+from multifd_codec.wire.packet import PacketFlags
+
+KINDS: dict[type, str] = {
+    ChannelInit: "init",
+    DeviceStatePacket: "device-state",
+    Unreadable: "unreadable",
+    ChannelEnd: "end",
+}
+"""Names of the events of a multifd channel; a RAM packet is ``ram``, or ``sync`` with the SYNC flag."""
+RAM_KINDS = ("ram", "sync")
+MULTIFD_KINDS = (*RAM_KINDS, *KINDS.values())
+
+
+def kind_of(event: Any) -> str:
+    """``sync`` or ``section-start``: the name ``--kind`` takes."""
+    if isinstance(event, RamPacket):
+        return RAM_KINDS[event.sync]
+    return KINDS.get(type(event)) or kind_name(type(event))
+
+
+def kind_name(event_class: type) -> str:
+    """``SectionStart`` as ``section-start``."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", event_class.__name__).lower()
+
+
+def known_kinds() -> frozenset[str]:
+    """Every name ``--kind`` takes."""
+    from multifd_codec.main_events import MainEvent  # noqa: PLC0415
+
+    return frozenset(MULTIFD_KINDS) | {kind_name(event_class) for event_class in get_args(MainEvent)}
+
+
+def event_record(event: Any) -> dict[str, Any]:
+    """``offset``, ``length``, ``kind``, then the event's fields with JSON values."""
+    values = _fields(event)
+    record: dict[str, Any] = {"offset": values.pop("offset"), "length": values.pop("length", 0), "kind": kind_of(event)}
+    match event:
+        case RamPacket():
+            used = event.normal_pages + event.zero_pages
+            del values["pages"], values["ramblock"]
+            values |= {
+                "flag_names": flag_names(event.flags),
+                "block": event.block,
+                "normal": list(event.pages[: event.normal_pages]),
+                "zero": list(event.pages[event.normal_pages : used]),
+            }
+        case DeviceStatePacket():
+            del values["idstr"]
+            values |= {"flag_names": flag_names(event.flags), "device": event.device}
+    return record | {name: json_value(value) for name, value in values.items()}
+
+
+def flag_names(flags: int) -> list[str]:
+    """Names of the flag bits that are set, in bit order; bits without a name as ``bit 9``."""
+    bits = [1 << bit for bit in range(32) if flags >> bit & 1]
+    names = {int(flag): flag.name or "" for flag in PacketFlags}
+    return [names.get(bit, f"bit {bit.bit_length() - 1}") for bit in bits]
+
+
+def json_value(value: Any) -> Any:
+    """A value of an event as JSON: bytes as hex, enums as their value, nested events as records."""
+    match value:
+        case enum.Enum():
+            return json_value(value.value)
+        case None | bool() | int() | float() | str():
+            return value
+        case bytes() | bytearray() | memoryview():
+            return bytes(value).hex()
+        case dict():
+            return {str(key): json_value(item) for key, item in value.items()}
+        case _ if _is_event(value):
+            fields = _fields(value)
+            return event_record(value) if "offset" in fields else {name: json_value(v) for name, v in fields.items()}
+        case _ if hasattr(value, "tolist"):
+            return value.tolist()
+        case list() | tuple():
+            return [json_value(item) for item in value]
+        case _:
+            return str(value)
+
+
+def detail_text(record: dict[str, Any]) -> str:
+    """The fields of a record in one line, ``name=value``; zeros, empty values and page offsets are left out."""
+    parts = []
+    for name, value in record.items():
+        if name in _NOT_IN_TABLE or value in (None, 0, "", [], {}) or value is False:
+            continue
+        if name == "flag_names":
+            parts.append("|".join(value))
+        elif isinstance(value, list):
+            parts.append(f"{name}=[{len(value)}]" if len(value) > 4 else f"{name}={value}".replace("'", ""))
+        else:
+            parts.append(name if value is True else f"{name}={value}")
+    return " ".join(parts)
+
+
+_NOT_IN_TABLE = frozenset(
+    "channel frame offset length kind magic version flags known payload_offset normal zero pages fields".split()
+)
+
+
+def _is_event(value: Any) -> bool:
+    return hasattr(value, "_asdict") or (dataclasses.is_dataclass(value) and not isinstance(value, type))
+
+
+def _fields(event: Any) -> dict[str, Any]:
+    if hasattr(event, "_asdict"):
+        return dict(event._asdict())
+    return {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
