@@ -9,11 +9,12 @@ from typing import Any
 
 from analyzers.findings import ChannelName
 from analyzers.report.event_record import detail_text, event_record, kind_of
-from analyzers.report.header_bytes import field_bytes, hex_lines
+from analyzers.report.header_bytes import field_bytes, hex_lines, vfio_header
 from analyzers.report.texts import printable
 from captures.model import CapturedChannel, ChannelKind, Migration
 from multifd_codec.channel import ChannelDecoder
 from multifd_codec.errors import InputError
+from multifd_codec.events import DeviceStatePacket
 
 HEADINGS = ("channel", "offset", "length", "frame", "kind", "fields")
 
@@ -116,7 +117,10 @@ def text_lines(events: Iterable[Located], *, hexadecimal: bool = False) -> Itera
 
 def _record(located: Located) -> dict[str, Any]:
     frame = located.channel.source.frame_at(located.event.offset)
-    return {"channel": located.name, "frame": frame, **event_record(located.event)}
+    record = {"channel": located.name, "frame": frame, **event_record(located.event)}
+    if isinstance(located.event, DeviceStatePacket):
+        record["vfio"] = vfio_header(located.channel.source, located.event)
+    return record
 
 
 def _row(cells: Collection[Any]) -> str:

@@ -21,6 +21,24 @@ RAM_KINDS = ("ram", "sync")
 MULTIFD_KINDS = (*RAM_KINDS, *KINDS.values())
 
 
+ALWAYS_SHOWN: dict[str, tuple[str, ...]] = {
+    "init": ("id", "uuid"),
+    "ram": ("block", "normal_pages", "zero_pages", "packet_num"),
+    "sync": ("packet_num",),
+    "device-state": ("device", "instance_id", "next_packet_size"),
+    "unreadable": ("hole", "found"),
+    "end": ("position", "end"),
+}
+NEVER_SHOWN = frozenset(
+    [
+        *("channel", "frame", "offset", "length", "kind", "magic", "version", "flags", "flag_names", "known", "fields"),
+        *("payload_offset", "payload_length", "normal", "zero", "pages_alloc", "record"),
+    ]
+)
+"""In a table, that is: shown otherwise, or to be had with --hex or as JSON."""
+SHORT_LIST = 4
+
+
 def kind_of(event: Any) -> str:
     """``sync`` or ``section-start``: the name ``--kind`` takes."""
     if isinstance(event, RamPacket):
@@ -54,6 +72,8 @@ def event_record(event: Any) -> dict[str, Any]:
                 "normal": list(event.pages[: event.normal_pages]),
                 "zero": list(event.pages[event.normal_pages : used]),
             }
+        case ChannelInit():
+            values["uuid"] = uuid_text(event.uuid)
         case DeviceStatePacket():
             del values["idstr"]
             values |= {"flag_names": flag_names(event.flags), "device": event.device}
@@ -65,6 +85,12 @@ def flag_names(flags: int) -> list[str]:
     bits = [1 << bit for bit in range(32) if flags >> bit & 1]
     names = {int(flag): flag.name or "" for flag in PacketFlags}
     return [names.get(bit, f"bit {bit.bit_length() - 1}") for bit in bits]
+
+
+def uuid_text(raw: bytes) -> str:
+    """16 bytes as QEMU prints a UUID."""
+    digits = raw.hex()
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
 
 def json_value(value: Any) -> Any:
@@ -90,23 +116,32 @@ def json_value(value: Any) -> Any:
 
 
 def detail_text(record: dict[str, Any]) -> str:
-    """The fields of a record in one line, ``name=value``; zeros, empty values and page offsets are left out."""
-    parts = []
+    """The fields of a record in one line, ``name=value``.
+
+    First those that matter for its kind, whatever they hold, then all others that are not zero or empty.
+    """
+    first = ALWAYS_SHOWN.get(record["kind"], ())
+    parts = ["|".join(record["flag_names"])] if record.get("flag_names") else []
+    parts += [f"{name}={record[name]}" for name in first if name in record]
     for name, value in record.items():
-        if name in _NOT_IN_TABLE or value in (None, 0, "", [], {}) or value is False:
+        if name in NEVER_SHOWN or name in first or _is_empty(value):
             continue
-        if name == "flag_names":
-            parts.append("|".join(value))
-        elif isinstance(value, list):
-            parts.append(f"{name}=[{len(value)}]" if len(value) > 4 else f"{name}={value}".replace("'", ""))
-        else:
-            parts.append(name if value is True else f"{name}={value}")
+        parts.append(name if value is True else f"{name}={_short(value)}")
     return " ".join(parts)
 
 
-_NOT_IN_TABLE = frozenset(
-    "channel frame offset length kind magic version flags known payload_offset normal zero pages fields".split()
-)
+def _short(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{len(value)}]" if len(value) > SHORT_LIST else str(value).replace("'", "")
+    if isinstance(value, dict):
+        return "(" + " ".join(f"{name}={item}" for name, item in value.items()) + ")"
+    return str(value)
+
+
+def _is_empty(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(map(_is_empty, value))
+    return value is None or value is False or value in (0, "", {}) or (isinstance(value, str) and not value.strip("0"))
 
 
 def _is_event(value: Any) -> bool:

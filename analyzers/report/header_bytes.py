@@ -14,6 +14,9 @@ from multifd_codec.framing import DEVICE, FIXED, INIT, read_known
 from multifd_codec.layout import FieldSpan, Layout, layout
 from multifd_codec.source import ByteSource
 from multifd_codec.wire.packet import MULTIFD_PACKET_SIZE, ram_packet
+from multifd_codec.wire.vfio import VFIODeviceStatePacket
+
+VFIO = layout(VFIODeviceStatePacket)
 
 ROW = 16
 """Bytes shown on one line."""
@@ -42,6 +45,14 @@ def field_bytes(source: ByteSource, event: Any) -> Iterator[FieldBytes]:
             yield FieldBytes("", event.offset, data, rest)
         return
     header = read_known(source, event.offset, form.size)
+    yield from _fields(form, header, event)
+    if isinstance(event, DeviceStatePacket):
+        payload = read_known(source, event.payload_offset, min(VFIO.size, event.payload_length))
+        for span in VFIO.fields:
+            yield _field(span, None, payload, event.payload_offset)
+
+
+def _fields(form: Layout, header: bytes, event: Any) -> Iterator[FieldBytes]:
     for span in form.fields:
         if span.count is None:
             yield _field(span, None, header, event.offset)
@@ -56,6 +67,12 @@ def field_bytes(source: ByteSource, event: Any) -> Iterator[FieldBytes]:
             padding = header[span.offset + used * size : span.offset + span.size]
             value = "padding, all zero" if not any(padding) else "padding, left over from earlier packets"
             yield FieldBytes(f"{span.name}[{used}:]", event.offset + span.offset + used * size, padding, value)
+
+
+def vfio_header(source: ByteSource, packet: DeviceStatePacket) -> dict[str, int] | None:
+    """version, idx and flags in front of the device's data; None where they were not recorded."""
+    data = read_known(source, packet.payload_offset, min(VFIO.size, packet.payload_length))
+    return VFIO.parse(data) if len(data) == VFIO.size else None
 
 
 def hex_lines(fields: Iterator[FieldBytes]) -> Iterator[str]:
