@@ -1,0 +1,48 @@
+"""What the handshakes of TLS sessions say in the clear, read with pyshark: who cannot be decrypted, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+_CLIENT_HELLO = "1"
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSession:
+    """The hellos of one TLS connection. Strings are empty for what was not captured."""
+
+    server_port: int
+    client_port: int
+    client_random: str
+    """32 bytes as hex, the name under which a key log files the secrets of the session."""
+    cipher_suite: str
+
+
+def read_sessions(path: Path, ports: Iterable[int]) -> tuple[TlsSession, ...]:
+    """The sessions whose hellos are in the capture at ``path``, which should hold little else: pyshark is slow.
+
+    ``ports``: TCP ports at which TLS is spoken. Empty when pyshark (extra ``wireshark``) is missing.
+    """
+    try:
+        import pyshark  # noqa: PLC0415 -- an extra, and slow to import
+    except ImportError:
+        return ()
+    sessions: dict[str, TlsSession] = {}
+    with pyshark.FileCapture(
+        str(path),
+        display_filter="tls.handshake.type == 1 || tls.handshake.type == 2",
+        decode_as={f"tcp.port=={port}": "tls" for port in ports},
+        keep_packets=False,
+        custom_parameters=["-n"],
+    ) as capture:
+        for packet in capture:
+            stream = str(packet.tcp.stream)
+            if str(packet.tls.handshake_type) == _CLIENT_HELLO:
+                random = str(packet.tls.handshake_random).replace(":", "").lower()
+                sessions[stream] = TlsSession(int(packet.tcp.dstport), int(packet.tcp.srcport), random, "")
+            elif stream in sessions:
+                hello, suite = sessions[stream], packet.tls.handshake_ciphersuite.showname_value
+                sessions[stream] = TlsSession(hello.server_port, hello.client_port, hello.client_random, str(suite))
+    return tuple(sessions.values())
