@@ -1,0 +1,119 @@
+"""Where the content of chosen guest pages lies on a channel, and whether two places hold the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analyzers.survey.channel import ChannelSurvey
+from analyzers.survey.checks import Columns
+from analyzers.survey.memory import block_names
+from multifd_codec.batch import PacketBatch
+from multifd_codec.channel import ChannelDecoder
+from multifd_codec.framing import bytes_known
+
+Pages = NDArray[np.int64]
+"""Page numbers in rising order."""
+
+
+class Place(NamedTuple):
+    """What a packet says of one page. ``payload`` is None for a zero page."""
+
+    segment: int
+    payload: int | None
+    """Offset of the page's bytes in the channel's stream."""
+    readable: bool
+    """The page's bytes stand plain in the recording."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamedPage:
+    """One page of one packet."""
+
+    block: str
+    page: int
+    place: Place
+
+
+def batches(survey: ChannelSurvey, start: int, end: int, segment: int) -> Iterator[tuple[PacketBatch, Columns, Pages]]:
+    """Batches of the packets from the packet boundary ``start`` up to ``end``, with each packet's segment."""
+    decoder = ChannelDecoder(survey.source, page_size=survey.page_size, position=start)
+    for item in decoder.scan():
+        if not isinstance(item, PacketBatch):
+            if decoder.position >= end:
+                return
+            continue
+        inside = item.offset < end
+        if not inside.any():
+            return
+        columns = Columns(item)
+        yield item, columns, np.where(inside, segment + np.cumsum(columns.sync) - columns.sync, -1)
+        segment += int(columns.sync.sum())
+        if not inside.all():
+            return
+
+
+def named_pages(survey: ChannelSurvey, start: int, end: int, segment: int) -> Iterator[NamedPage]:
+    """Every page named by the packets from ``start`` to ``end``, in order."""
+    for batch, columns, segments in batches(survey, start, end, segment):
+        names = {int(i): name for name, members in block_names(batch) for i in members}
+        for index in np.flatnonzero((segments >= 0) & columns.has_pages & columns.possible):
+            offsets = batch.rows["offset"][index].astype(np.int64)
+            for page, place in _places(survey, batch, columns, int(index), int(segments[index]), offsets):
+                yield NamedPage(names[int(index)], page, place)
+
+
+def locate(
+    survey: ChannelSurvey, wanted: Mapping[str, Pages], first_segment: int, last_segment: int
+) -> dict[tuple[str, int], Place]:
+    """The last place on this channel, within the segments given, of each wanted page."""
+    found: dict[tuple[str, int], Place] = {}
+    if survey.init is None and not survey.items:
+        return found
+    start = survey.items[0].offset if survey.items else 0
+    for batch, columns, segments in batches(survey, start, survey.source.size, 0):
+        rows = (segments >= first_segment) & (segments <= last_segment) & columns.has_pages & columns.possible
+        if not rows.any():
+            continue
+        for name, members in block_names(batch):
+            pages = wanted.get(name)
+            if pages is None:
+                continue
+            for index in members[rows[members]]:
+                offsets = batch.rows["offset"][index].astype(np.int64)
+                if not np.isin(offsets // survey.page_size, pages).any():
+                    continue
+                for page, place in _places(survey, batch, columns, int(index), int(segments[index]), offsets):
+                    if page in pages:
+                        found[name, page] = place
+    return found
+
+
+def _places(
+    survey: ChannelSurvey, batch: PacketBatch, columns: Columns, index: int, segment: int, offsets: Pages
+) -> Iterator[tuple[int, Place]]:
+    normal, zero = int(columns.normal[index]), int(columns.zero[index])
+    plain = columns.compression[index] == 0
+    payload = int(batch.offset[index]) + batch.header_length
+    for entry in range(normal + zero):
+        page = int(offsets[entry]) // survey.page_size
+        if entry >= normal:
+            yield page, Place(segment, None, readable=True)
+        else:
+            at = payload + entry * survey.page_size
+            readable = bool(plain) and bytes_known(survey.source, at) >= survey.page_size
+            yield page, Place(segment, at, readable)
+
+
+def content(survey: ChannelSurvey, place: Place) -> bytes | None:
+    """The page's bytes; empty for a zero page, also when it is sent as bytes; None when they cannot be read."""
+    if place.payload is None:
+        return b""
+    if not place.readable:
+        return None
+    data = bytes(survey.source.read(place.payload, survey.page_size))
+    return data if data.strip(b"\0") else b""

@@ -1,0 +1,123 @@
+"""The set of connections: what a destination does before it reads the first packet (protocol reference, section A)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from analyzers.findings import Outcome
+from analyzers.survey.channel import ChannelSurvey
+from analyzers.survey.main import MainSurvey
+from multifd_codec.dialect import Destination, HandshakeError
+from multifd_codec.events import EndPosition
+from multifd_codec.source import StreamEnd
+from multifd_codec.wire.handshake import MULTIFD_MAGIC, MULTIFD_VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """One multifd connection: its survey and its place in the recording."""
+
+    position: int
+    survey: ChannelSurvey
+
+    @property
+    def number(self) -> int | None:
+        return self.survey.init.id if self.survey.init is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class SetProblem:
+    """A violation of the channel set: rule row, position of the channel (None: the whole), field, message."""
+
+    row: str
+    position: int | None
+    field: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Handshake:
+    """The verdict on the channel set."""
+
+    problems: tuple[SetProblem, ...]
+    outcomes: frozenset[Outcome] | None
+    """How it ends before anything is loaded; None when loading starts."""
+    reason: str = ""
+
+
+def judge_handshake(
+    connections: Sequence[Connection],
+    main: MainSurvey | None,
+    destination: Destination,
+    channels: int,
+    *,
+    uuid: bytes | None = None,
+) -> Handshake:
+    """Check every ChannelInit and the number of channels against what the destination expects.
+
+    ``uuid`` is the destination's; by default the one most channels carry.
+    """
+    bad = list(_bad_inits(connections, destination, channels, uuid))
+    problems = [problem for problem, _ in bad]
+    problems += [
+        SetProblem("C-07", connection.position, "unused1", "reserved bytes of the ChannelInit are not zero")
+        for connection in connections
+        if connection.survey.init is not None
+        and (any(connection.survey.init.unused1) or any(connection.survey.init.unused2))
+    ]
+    refused = frozenset().union(*(outcomes for _, outcomes in bad)) if bad else frozenset()
+    if main is not None and "mapped-ram" in main.capabilities and connections:
+        problems.append(SetProblem("C-10", None, "", "multifd connections beside a mapped-ram main channel"))
+    if refused:
+        return Handshake(tuple(problems), refused, problems[0].message)
+    if channels == 0 and connections:
+        problems.append(SetProblem("C-09", None, "", f"{len(connections)} multifd connections, multifd is off"))
+        return Handshake(tuple(problems), frozenset({Outcome.FAILS}), problems[-1].message)
+    if len(connections) > channels:
+        message = f"{len(connections)} multifd channels, the destination takes {channels}: the rest is refused"
+        problems.append(SetProblem("C-06", None, "id", message))
+        return Handshake(tuple(problems), frozenset({Outcome.FAILS, Outcome.LOSES_DATA}), message)
+    if connections and len(connections) < channels:
+        missing = sorted(set(range(channels)) - {c.number for c in connections if c.number is not None})
+        message = (
+            f"{len(connections)} of {channels} multifd channels are connected, "
+            f"id {', '.join(map(str, missing))} {'is' if len(missing) == 1 else 'are'} missing"
+        )
+        problems.append(SetProblem("C-06", None, "id", message))
+        return Handshake(tuple(problems), frozenset({Outcome.HANGS}), f"the migration never starts: {message}")
+    return Handshake(tuple(problems), None)
+
+
+def _bad_inits(
+    connections: Sequence[Connection], destination: Destination, channels: int, uuid: bytes | None
+) -> Iterator[tuple[SetProblem, frozenset[Outcome]]]:
+    exits = frozenset({Outcome.FAILS if destination.handshake_error is HandshakeError.EXITS else Outcome.HANGS})
+    inits = [c.survey.init for c in connections if c.survey.init is not None]
+    if uuid is None and inits:
+        uuid = Counter(init.uuid for init in inits).most_common(1)[0][0]
+    taken: set[int] = set()
+    for connection in connections:
+        init, end, position = connection.survey.init, connection.survey.end, connection.position
+        if init is None:
+            if end is not None and end.position is EndPosition.INIT and end.end is StreamEnd.CLOSED:
+                message = f"the channel ends after {end.offset} of 64 bytes of its ChannelInit"
+                yield SetProblem("C-02", position, "magic", message), exits
+            continue
+        if init.magic != MULTIFD_MAGIC:
+            yield SetProblem("C-02", position, "magic", f"magic {init.magic:#010x}, expected {MULTIFD_MAGIC:#x}"), exits
+        elif init.version != MULTIFD_VERSION:
+            message = f"version {init.version}, expected {MULTIFD_VERSION}"
+            yield SetProblem("C-02", position, "version", message), exits
+        elif init.uuid != uuid:
+            message = f"uuid {init.uuid.hex()}, the others carry {uuid.hex() if uuid else 'none'}"
+            yield SetProblem("C-03", position, "uuid", message), exits
+        elif init.id >= channels > 0:
+            unchecked = init.id == channels and not destination.channel_id_checked
+            outcomes = frozenset({Outcome.CRASHES, Outcome.FAILS}) if unchecked else exits
+            message = f"id {init.id}, the destination has {channels} channels (0 to {channels - 1})"
+            yield SetProblem("C-04", position, "id", message), outcomes
+        elif init.id in taken:
+            yield SetProblem("C-05", position, "id", f"id {init.id} is used twice"), exits
+        taken.add(init.id)

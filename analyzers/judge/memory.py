@@ -1,0 +1,276 @@
+"""What a migration does to guest memory when it completes: pages lost, raced, or never sent."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from analyzers.judge.content import NamedPage, Pages, Place, content, locate, named_pages
+from analyzers.judge.effects import Fault
+from analyzers.judge.infer import Sender
+from analyzers.receiver.script import Act, ChannelStep, Script
+from analyzers.receiver.solve import lockstep, segments
+from analyzers.survey.channel import ChannelSurvey
+from analyzers.survey.main import MainSurvey
+from analyzers.survey.pages import EMPTY, Runs, merge, missing, overlap
+from multifd_codec.dialect import Destination, Mode
+
+Channels = Sequence[tuple[int, ChannelSurvey]]
+MAX_COMPARED = 4096
+"""Pages whose content is compared one by one before the answer is taken to be: it differs."""
+
+
+@dataclass(slots=True)
+class Overlap:
+    """The same page twice where the order is not fixed."""
+
+    round: int
+    block: str
+    first_page: int
+    behind_page: int
+    channels: tuple[int | str, int]
+    differs: bool
+
+
+@dataclass(slots=True)
+class MemoryVerdict:
+    """What is certain and what is a race."""
+
+    wrong: list[str] = field(default_factory=list)
+    """Guest memory ends up wrong whatever the order: one sentence each."""
+    raced: list[str] = field(default_factory=list)
+    """Guest memory may end up wrong."""
+    overlaps: list[Overlap] = field(default_factory=list)
+    never_sent: int = 0
+    lost: list[str] = field(default_factory=list)
+    """Pages that are never read, or only by luck."""
+
+
+class Loaded:
+    """Pages that are loaded for certain before main ends: segments below ``reached``, and main's own."""
+
+    def __init__(self, channels: Channels, main: MainSurvey | None, reached: int) -> None:
+        self.channels = channels
+        self.reached = reached
+        normal: dict[str, list[Runs]] = defaultdict(list)
+        for _, survey in channels:
+            for (segment, block, zero), pages in survey.pages.items():
+                if segment < reached and not zero:
+                    normal[block].append(pages.runs())
+        if main is not None:
+            for (_, _, block, zero), pages in main.pages.items():
+                if not zero:
+                    normal[block].append(pages.runs())
+        self._normal = {block: merge(np.concatenate(runs)) for block, runs in normal.items()}
+        self._last: dict[tuple[str, int], tuple[ChannelSurvey, Place]] = {}
+        self._looked_up: set[tuple[str, int]] = set()
+
+    def has_content(self, block: str, page: int) -> bool:
+        """Whether the page was loaded as a normal page."""
+        runs = self._normal.get(block, EMPTY)
+        at = int(np.searchsorted(runs[:, 0], page, side="right")) - 1
+        return at >= 0 and page < runs[at, 1]
+
+    def look_up(self, pages: Sequence[NamedPage]) -> None:
+        """Find where these pages were loaded last."""
+        wanted: dict[str, set[int]] = defaultdict(set)
+        for named in pages:
+            if (named.block, named.page) not in self._looked_up:
+                wanted[named.block].add(named.page)
+                self._looked_up.add((named.block, named.page))
+        if not wanted or self.reached == 0:
+            return
+        arrays: dict[str, Pages] = {block: np.array(sorted(mine), np.int64) for block, mine in wanted.items()}
+        for _, survey in self.channels:
+            for key, place in locate(survey, arrays, 0, self.reached - 1).items():
+                before = self._last.get(key)
+                if before is None or before[1].segment <= place.segment:
+                    self._last[key] = survey, place
+
+    def same(self, survey: ChannelSurvey, named: NamedPage) -> bool:
+        """Whether the page already holds, for certain, what this packet would load."""
+        new = content(survey, named.place)
+        if not self.has_content(named.block, named.page):
+            return new == b""
+        before = self._last.get((named.block, named.page))
+        if new is None or before is None:
+            return False
+        return content(*before) == new
+
+
+def mark_lost_data(script: Script, channels: Channels, main: MainSurvey | None, found: dict[int, Fault]) -> Script:
+    """Set ``matters`` on the steps that may stay unread and whose pages would change guest memory."""
+    reached = lockstep(script).reached
+    loaded = Loaded(channels, main, reached)
+    streams = []
+    for position, steps in enumerate(script.channels):
+        survey = channels[position][1]
+        marked: list[ChannelStep] = []
+        for segment, _, step in segments(steps):
+            differs = False
+            if step.act is Act.DATA and segment >= reached:
+                differs = _differs(survey, loaded, step.offset, step.end, segment)
+            elif step.act is Act.ERROR and position in found:
+                differs = step.matters or _differs(survey, loaded, step.offset, survey.source.size, segment)
+            marked.append(replace(step, matters=True) if differs else step)
+        streams.append(tuple(marked))
+    return replace(script, channels=tuple(streams))
+
+
+def _differs(survey: ChannelSurvey, loaded: Loaded, start: int, end: int, segment: int) -> bool:
+    """Whether loading the packets from ``start`` to ``end`` changes guest memory."""
+    compared = 0
+    group: list[NamedPage] = []
+
+    def group_differs() -> bool:
+        loaded.look_up([named for named in group if loaded.has_content(named.block, named.page)])
+        return any(not loaded.same(survey, named) for named in group)
+
+    for named in named_pages(survey, start, end, segment):
+        if not loaded.has_content(named.block, named.page):
+            if not loaded.same(survey, named):
+                return True
+            continue
+        group.append(named)
+        compared += 1
+        if compared > MAX_COMPARED:
+            return True
+    return group_differs()
+
+
+def judge_memory(
+    channels: Channels,
+    main: MainSurvey | None,
+    destination: Destination,
+    sender: Sender,
+    mode: Mode,
+    *,
+    gaps: bool,
+) -> MemoryVerdict:
+    """What is wrong with page content whoever reads first. ``gaps``: packet numbers are missing."""
+    verdict = MemoryVerdict()
+    _overlaps(verdict, channels, main, mode)
+    _stale_zero_pages(verdict, channels, destination)
+    _coverage(verdict, channels, main, sender, gaps=gaps)
+    return verdict
+
+
+def _overlaps(verdict: MemoryVerdict, channels: Channels, main: MainSurvey | None, mode: Mode) -> None:
+    rounds: dict[tuple[int, str], list[tuple[int, Runs]]] = defaultdict(list)
+    normal: dict[tuple[int, str], list[tuple[int, Runs]]] = defaultdict(list)
+    for position, (_, survey) in enumerate(channels):
+        mine: dict[tuple[int, str], list[Runs]] = defaultdict(list)
+        for (segment, block, zero), pages in survey.pages.items():
+            mine[segment, block].append(pages.runs())
+            if not zero:
+                normal[segment, block].append((position, pages.runs()))
+        for key, runs in mine.items():
+            rounds[key].append((position, merge(np.concatenate(runs))))
+    for (segment, block), sets in sorted(rounds.items()):
+        found = overlap(runs for _, runs in sets)
+        if found is not None:
+            pair = [position for position, runs in sets if overlap((runs, np.array([found], np.int64)))][:2]
+            differs = _contents_differ(channels, pair, block, found, segment)
+            ids = (channels[pair[0]][0], channels[pair[1]][0])
+            verdict.overlaps.append(Overlap(segment, block, *found, ids, differs))
+            if differs:
+                verdict.raced.append(
+                    f"page {found[0]:#x} of {block!r} is on channels {ids[0]} and {ids[1]} in the same round"
+                )
+    if main is not None:
+        _zero_records(verdict, channels, main, mode, normal)
+
+
+def _zero_records(
+    verdict: MemoryVerdict,
+    channels: Channels,
+    main: MainSurvey,
+    mode: Mode,
+    normal: dict[tuple[int, str], list[tuple[int, Runs]]],
+) -> None:
+    """Pages that are a ZERO record on main and a normal page on a channel in the same round."""
+    for (flushes, ends, block, zero), pages in main.pages.items():
+        segment = ends if mode is Mode.PER_SECTION else flushes
+        for position, runs in normal.get((segment, block), []) if zero else ():
+            found = overlap((pages.runs(), runs))
+            if found is not None:
+                number = channels[position][0]
+                verdict.overlaps.append(Overlap(segment, block, *found, ("main", number), differs=True))
+                verdict.raced.append(
+                    f"page {found[0]:#x} of {block!r} is zero on main and normal on channel {number} in the same round"
+                )
+
+
+def _contents_differ(
+    channels: Channels, positions: Sequence[int], block: str, pages: tuple[int, int], segment: int
+) -> bool:
+    if pages[1] - pages[0] > MAX_COMPARED:
+        return True
+    wanted = {block: np.arange(*pages, dtype=np.int64)}
+    places = [locate(channels[position][1], wanted, segment, segment) for position in positions]
+    for page in range(*pages):
+        contents = [
+            content(channels[position][1], found[block, page]) if (block, page) in found else None
+            for position, found in zip(positions, places, strict=True)
+        ]
+        if contents[0] is None or contents[0] != contents[1]:
+            return True
+    return False
+
+
+def _stale_zero_pages(verdict: MemoryVerdict, channels: Channels, destination: Destination) -> None:
+    """Pages sent as normal, later as zero, by a destination that then leaves the old content."""
+    compression = {number for _, survey in channels for number in survey.compressions}
+    if destination.zero_pages and not any(number & destination.normal_pages_unmarked for number in compression):
+        return
+    normal: dict[str, list[tuple[int, Runs]]] = defaultdict(list)
+    zero: dict[str, list[tuple[int, Runs]]] = defaultdict(list)
+    for _, survey in channels:
+        for (segment, block, is_zero), pages in survey.pages.items():
+            (zero if is_zero else normal)[block].append((segment, pages.runs()))
+    for block, later in zero.items():
+        for segment, runs in later:
+            earlier = merge(np.concatenate([EMPTY, *(r for s, r in normal.get(block, []) if s < segment)]))
+            found = overlap((earlier, merge(runs)))
+            if found is not None:
+                verdict.wrong.append(
+                    f"page {found[0]:#x} of {block!r} was sent as zero later; this destination keeps its old content"
+                )
+                return
+
+
+def _coverage(
+    verdict: MemoryVerdict, channels: Channels, main: MainSurvey | None, sender: Sender, *, gaps: bool
+) -> None:
+    """Pages of the block list that nobody ever sends."""
+    if main is None or main.blocks is None or main.eof is None or main.postcopy or main.capabilities:
+        return
+    if any(survey.unreadable or survey.stops_being_packets for _, survey in channels):
+        return
+    page_size = channels[0][1].page_size if channels else main.page_size or 4096
+    sent: dict[str, list[Runs]] = defaultdict(list)
+    for _, survey in channels:
+        for (_, block, _), pages in survey.pages.items():
+            sent[block].append(pages.runs())
+            if not pages.complete:
+                return
+    for (_, _, block, _), pages in main.pages.items():
+        sent[block].append(pages.runs())
+    total, example = 0, ""
+    for block, length in main.blocks.items():
+        count, first, _ = missing(np.concatenate([EMPTY, *sent.get(block, [])]), length // page_size)
+        total += count
+        if count and not example:
+            example = f"{count} pages of {block!r}, the first at {first * page_size:#x}"
+    verdict.never_sent = total
+    if not total:
+        return
+    compressed = any(number for _, survey in channels for number in survey.compressions)
+    if compressed and sender.maybe(lambda habits: habits.drops_zero_only_compressed):
+        return  # packets of zero pages only were not sent: memory is zero there anyway
+    repeated = any("repeated offset" in survey.hits for _, survey in channels) or bool(verdict.overlaps)
+    sentence = f"never sent: {example}"
+    (verdict.wrong if gaps or repeated else verdict.raced).append(sentence)
