@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import enum
 import re
+from functools import cache
 from typing import Any, get_args
 
 from multifd_codec.events import ChannelEnd, ChannelInit, DeviceStatePacket, RamPacket, Unreadable
 from multifd_codec.wire.packet import PacketFlags
+from multifd_codec.wire.ram import RamFlags
 
 KINDS: dict[type, str] = {
     ChannelInit: "init",
@@ -28,15 +30,32 @@ ALWAYS_SHOWN: dict[str, tuple[str, ...]] = {
     "device-state": ("device", "instance_id", "next_packet_size"),
     "unreadable": ("hole", "found"),
     "end": ("position", "end"),
+    "file-header": ("version",),
+    "configuration": ("machine",),
+    "section-start": ("section_id", "device", "instance_id", "version_id"),
+    "section-full": ("section_id", "device", "instance_id", "version_id"),
+    "section-part": ("section_id", "device", "instance_id"),
+    "section-end": ("section_id", "device", "instance_id"),
+    "section-footer": ("section_id",),
+    "device-body": ("device", "instance_id", "how"),
+    "zero-page": ("block", "addr"),
+    "page": ("block", "addr"),
+    "vfio-record": ("name",),
+    "command": ("name",),
+    "stream-stopped": ("reason",),
+    "main-end": ("position", "end"),
 }
 NEVER_SHOWN = frozenset(
     [
         *("channel", "frame", "offset", "length", "kind", "magic", "version", "flags", "flag_names", "known", "fields"),
         *("payload_offset", "payload_length", "normal", "zero", "pages_alloc", "record"),
+        *("tag", "command", "problems"),
     ]
 )
 """In a table, that is: shown otherwise, or to be had with --hex or as JSON."""
 SHORT_LIST = 4
+TEXT_PROPERTIES = frozenset({"device", "machine", "block"})
+RAW_NAMES = frozenset({"idstr", "ramblock", "name"})
 
 
 def kind_of(event: Any) -> str:
@@ -65,25 +84,25 @@ def event_record(event: Any) -> dict[str, Any]:
     match event:
         case RamPacket():
             used = event.normal_pages + event.zero_pages
-            del values["pages"], values["ramblock"]
+            del values["pages"], values["sync"]
             values |= {
                 "flag_names": flag_names(event.flags),
-                "block": event.block,
                 "normal": list(event.pages[: event.normal_pages]),
                 "zero": list(event.pages[event.normal_pages : used]),
             }
         case ChannelInit():
             values["uuid"] = uuid_text(event.uuid)
         case DeviceStatePacket():
-            del values["idstr"]
-            values |= {"flag_names": flag_names(event.flags), "device": event.device}
+            values["flag_names"] = flag_names(event.flags)
+        case _ if "flags" in values:
+            values["flag_names"] = flag_names(event.flags, RamFlags)
     return record | {name: json_value(value) for name, value in values.items()}
 
 
-def flag_names(flags: int) -> list[str]:
+def flag_names(flags: int, flag_class: type[enum.IntFlag] = PacketFlags) -> list[str]:
     """Names of the flag bits that are set, in bit order; bits without a name as ``bit 9``."""
     bits = [1 << bit for bit in range(32) if flags >> bit & 1]
-    names = {int(flag): flag.name or "" for flag in PacketFlags}
+    names = {int(flag): flag.name or "" for flag in flag_class}
     return [names.get(bit, f"bit {bit.bit_length() - 1}") for bit in bits]
 
 
@@ -105,8 +124,7 @@ def json_value(value: Any) -> Any:
         case dict():
             return {str(key): json_value(item) for key, item in value.items()}
         case _ if _is_event(value):
-            fields = _fields(value)
-            return event_record(value) if "offset" in fields else {name: json_value(v) for name, v in fields.items()}
+            return {name: json_value(item) for name, item in _fields(value).items()}
         case _ if hasattr(value, "tolist"):
             return value.tolist()
         case list() | tuple():
@@ -127,6 +145,7 @@ def detail_text(record: dict[str, Any]) -> str:
         if name in NEVER_SHOWN or name in first or _is_empty(value):
             continue
         parts.append(name if value is True else f"{name}={_short(value)}")
+    parts += [f"({problem['kind']}: {problem['message']})" for problem in record.get("problems", ())]
     return " ".join(parts)
 
 
@@ -148,7 +167,18 @@ def _is_event(value: Any) -> bool:
     return hasattr(value, "_asdict") or (dataclasses.is_dataclass(value) and not isinstance(value, type))
 
 
+@cache
+def _properties(event_class: type) -> tuple[str, ...]:
+    return tuple(name for name, member in vars(event_class).items() if isinstance(member, property))
+
+
 def _fields(event: Any) -> dict[str, Any]:
+    """Fields and properties. Names are shown as text, under the property's name, and not as bytes once more."""
     if hasattr(event, "_asdict"):
-        return dict(event._asdict())
-    return {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
+        values = dict(event._asdict())
+    else:
+        values = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
+    values |= {name: getattr(event, name) for name in _properties(type(event))}
+    if not TEXT_PROPERTIES.isdisjoint(values):
+        values = {name: value for name, value in values.items() if name not in RAW_NAMES or isinstance(value, str)}
+    return values
