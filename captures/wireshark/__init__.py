@@ -35,20 +35,20 @@ def read_recording(path: Path, *, keylog: Path | None = None, progress: Progress
     a TLS channel, or ends early, with a note why. ``kind`` is ``capture`` for file formats other than pcap and pcapng.
     Raises InputError: no such file, no capture, no key log, no tshark.
     """
-    if keylog is not None:
-        check_key_log(keylog)
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise InputError(f"{path}: not a regular file")
+        if keylog is not None:
+            check_key_log(keylog)
         with tempfile.NamedTemporaryFile(suffix=".pcap") as raw:
             return _read(path.resolve(), raw, keylog, progress)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from None
-    except ValueError:
-        raise InputError(f"{str(path)!r}: not a file name") from None
+    except ValueError as error:
+        raise InputError(f"{str(path)!r}: {error}") from None  # A NUL in a file name; a row that is none.
 
 
 def _read(path: Path, raw: IO[bytes], keylog: Path | None, progress: ProgressCallback | None) -> Recording:
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise InputError(f"{path}: not a regular file")
     unwrapped = unwrap(path, raw, progress)
     raw.flush()
     if not unwrapped.frames and unwrapped.end.code:
@@ -59,11 +59,12 @@ def _read(path: Path, raw: IO[bytes], keylog: Path | None, progress: ProgressCal
     else:
         with tempfile.NamedTemporaryFile(suffix=".pcap") as plain:
             with tempfile.TemporaryFile() as text:
-                decryption = decrypt(Path(raw.name), keylog, unwrapped.tls_ports, text, progress)
+                decryption = decrypt(Path(raw.name), keylog, unwrapped, text, progress)
                 write_plain(Path(raw.name), decryption, plain)
                 plain.flush()
             recording = open_recording(Path(plain.name), reader="native", progress=progress)
         recording.migrations = tuple(map(_without_tls_notes, recording.migrations))
+        notes += _end_notes(decryption.end)
         notes += broken_notes(decryption)
         notes += closed_notes(Path(raw.name), decryption, unwrapped.tls_ports, keylog)
     recording.path, recording.bytes = path, path.stat().st_size

@@ -7,7 +7,7 @@ that of the frame that completed its record, at most 16 KiB of the connection la
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -16,6 +16,7 @@ from captures.model import ProgressCallback
 from captures.tls import HANDSHAKE, RECORD_HEADER
 from captures.wireshark.raw_frames import FILE_HEADER, Segment, read_records, write_record
 from captures.wireshark.tshark import TsharkEnd, rows
+from captures.wireshark.unwrap import PROGRESS_FRAMES, Unwrapped
 from multifd_codec.errors import InputError
 
 _FIELDS = (
@@ -118,35 +119,36 @@ def check_key_log(path: Path) -> None:
 
 
 def decrypt(
-    path: Path, keylog: Path, ports: Iterable[int], plain: IO[bytes], progress: ProgressCallback | None = None
+    path: Path, keylog: Path, unwrapped: Unwrapped, plain: IO[bytes], progress: ProgressCallback | None = None
 ) -> Decryption:
-    """Have tshark decrypt what goes to the TCP ``ports`` in a capture of raw IP; the plain text goes to ``plain``.
+    """Have tshark decrypt the TLS connections in an unwrapped capture at ``path``; the plain text goes to ``plain``.
 
     Raises InputError, OSError from ``plain``.
     """
     options = ["-o", f"tls.keylog_file:{keylog.resolve()}", "-o", "tcp.reassemble_out_of_order:TRUE"]
-    for port in sorted(ports):
+    for port in sorted(unwrapped.tls_ports):
         # Without these, another dissector may take the cipher text or, worse, the plain text for its own.
         options += ["-d", f"tcp.port=={port},tls", "-d", f"tls.port=={port},data"]
     result = Decryption(plain)
+    ports = frozenset(str(port) for port in unwrapped.tls_ports)
     known: dict[tuple[str, str, str], int] = {}
     table = rows(path, _FIELDS, options, occurrence="a")
-    total, done = path.stat().st_size, 0
+    size = path.stat().st_size
     while True:
         try:
             row = next(table)
         except StopIteration as stop:
             result.end = stop.value
             return result
-        _take(result, known, row)
-        done += int(row[10] or 0)
-        if progress is not None and len(result.owner) % 256 == 0:
-            progress("decrypting with tshark", min(done, total), total)
+        _take(result, known, ports, row)
+        frames = len(result.owner)
+        if progress is not None and frames % PROGRESS_FRAMES == 0:
+            progress("decrypting with tshark", size * frames // max(frames, unwrapped.frames), size)
 
 
-def _take(result: Decryption, known: dict[tuple[str, str, str], int], row: list[str]) -> None:
+def _take(result: Decryption, known: dict[tuple[str, str, str], int], ports: Collection[str], row: list[str]) -> None:
     frame, stream, ip_src, ip_dst, ip6_src, ip6_dst, sport, dport, sequence, flags, length, types, sizes, data = row
-    if not (stream and sequence):
+    if sport not in ports and dport not in ports:
         result.owner.append(_PLAIN)
         result.lengths.append(0)
         return
@@ -186,7 +188,7 @@ def write_plain(path: Path, decryption: Decryption, out: IO[bytes]) -> None:
     sent = [0] * len(directions)
     numbers = {(d.stream, d.source, d.source_port): index for index, d in enumerate(directions)}
     decryption.plain.seek(0)
-    for record, index, length in zip(read_records(path), decryption.owner, decryption.lengths, strict=True):
+    for record, index, length in zip(read_records(path), decryption.owner, decryption.lengths, strict=False):
         if index == _PLAIN or directions[index].stream not in readable:
             out.write(record.header + record.packet)
             continue

@@ -59,8 +59,10 @@ def rows(
             output = process.stdout
             assert output is not None
             while line := output.readline(LONGEST_LINE):
-                if not line.endswith(b"\n"):
+                if len(line) == LONGEST_LINE:
                     raise InputError(f"{path}: a frame's dissection is longer than {LONGEST_LINE} bytes")
+                if not line.endswith(b"\n"):
+                    break  # tshark died while it was writing.
                 yield line[:-1].decode("ascii", "replace").split("\t")
             code = process.wait()
         finally:

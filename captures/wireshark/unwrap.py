@@ -6,6 +6,7 @@ fragments. Reassembly and the rest stay with the native reader, so both ways giv
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -21,7 +22,8 @@ _FIELDS = (
 )  # fmt: skip
 # What a frame carries is wanted as it is: no stream put together, nothing remembered between frames.
 _OPTIONS = ("-o", "tcp.desegment_tcp_streams:FALSE", "-o", "tcp.analyze_sequence_numbers:FALSE")
-_PROGRESS_FRAMES = 256
+PROGRESS_FRAMES = 256
+_MOST_TLS_PORTS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,21 +49,22 @@ def unwrap(path: Path, out: IO[bytes], progress: ProgressCallback | None = None)
     total = path.stat().st_size
     out.write(FILE_HEADER)
     frames = done = 0
-    tls_ports: set[int] = set()
+    tls_ports: Counter[int] = Counter()
     table = rows(path, _FIELDS, _OPTIONS)
     while True:
         try:
             row = next(table)
         except StopIteration as stop:
-            return Unwrapped(frames, frozenset(tls_ports), stop.value)
+            ports = frozenset(port for port, _ in tls_ports.most_common(_MOST_TLS_PORTS))
+            return Unwrapped(frames, ports, stop.value)
         frames += 1
         segment = _segment(row)
         write_record(out, nanoseconds(row[1]), segment)
         # A handshake record (22) of any 3.x version, and in it a ClientHello (1): who gets it is the server.
         if segment is not None and segment.payload[:2] == b"\x16\x03" and segment.payload[5:6] == b"\x01":
-            tls_ports.add(segment.destination_port)
+            tls_ports[segment.destination_port] += 1
         done += int(row[2] or 0)
-        if progress is not None and frames % _PROGRESS_FRAMES == 0:
+        if progress is not None and frames % PROGRESS_FRAMES == 0:
             progress("reading with tshark", min(done, total), total)
 
 
