@@ -55,13 +55,17 @@ def _blocked(script: Script, where: Frame) -> Iterator[str]:
             Act.CLOSE: f"is closed at {where(position, step.offset)}",
             Act.OPEN: f"is not recorded any further than {where(position, step.offset)}",
         }[step.act]
-        yield (
-            f"main waits for {_name(script, position)}, which gives {state.reached} of {state.records} SYNCs and then {what}"
-        )
+        syncs = f"gives {state.reached} of {state.records} SYNCs"
+        yield f"main waits for {_name(script, position)}, which {syncs} and then {what}"
     waiting = [i for i, syncs in enumerate(state.syncs) if syncs > state.reached]
     if waiting:
         names = ", ".join(str(script.channel_ids[i]) for i in waiting)
-        yield f"channel{'s' if len(waiting) > 1 else ''} {names} gave the token and wait{'' if waiting[1:] else 's'} for the release"
+        who = (
+            f"channels {names} have given theirs and wait"
+            if waiting[1:]
+            else f"channel {names} has given its and waits"
+        )
+        yield f"{who} for the release"
     for position in waiting:
         behind = list(_behind(script, position, state.reached))
         if behind:

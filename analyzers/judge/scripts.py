@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from analyzers.judge.effects import Fault, faults
 from analyzers.receiver.script import (
+    MAIN_TERMINAL,
     Act,
     ChannelStep,
     Device,
@@ -25,6 +26,7 @@ from multifd_codec.events import EndPosition
 from multifd_codec.layout import layout
 from multifd_codec.source import StreamEnd
 from multifd_codec.wire.packet import ram_packet
+from multifd_codec.wire.qemufile import CommandId
 from multifd_codec.wire.vfio import VfioTagId
 
 
@@ -133,8 +135,8 @@ def _end(survey: ChannelSurvey) -> ChannelStep:
     return ChannelStep(Act.ERROR, end.record, size, reason=f"the channel ends {end.position}")
 
 
-def main_steps(main: MainSurvey | None, judge: Judge) -> tuple[MainStep, ...]:
-    """Steps of the main channel."""
+def main_steps(main: MainSurvey | None, judge: Judge, *, devices: bool) -> tuple[MainStep, ...]:
+    """Steps of the main channel. With ``devices`` a second SWITCHOVER_START trips an assertion."""
     if main is None:
         return (MainStep(MainAct.OPEN, 0, "the main channel is not in the recording"),)
     steps: list[MainStep] = []
@@ -153,11 +155,17 @@ def main_steps(main: MainSurvey | None, judge: Judge) -> tuple[MainStep, ...]:
     for command in main.commands:
         if command.number > destination.last_command:
             steps.append(MainStep(MainAct.FAIL, command.offset, f"command {command.number} is not known"))
-        elif command.name == "SWITCHOVER_START":
-            steps.append(MainStep(MainAct.START_LOADERS, command.offset))
+        elif command.number == CommandId.SWITCHOVER_START:
+            repeated = devices and any(step.act is MainAct.START_LOADERS for step in steps)
+            act = MainAct.CRASH if repeated else MainAct.START_LOADERS
+            steps.append(MainStep(act, command.offset, "SWITCHOVER_START"))
+    if main.compress_page is not None and not destination.compress_page:
+        steps.append(MainStep(MainAct.FAIL, main.compress_page, "COMPRESS_PAGE, which was removed in 9.1"))
+    if main.skipped is not None:
+        steps.append(MainStep(MainAct.OPEN, main.skipped, "bytes that could not be read"))
     steps.append(_main_end(main))
     steps.sort(key=lambda step: step.offset)
-    last = next(i for i, step in enumerate(steps) if step.act in (MainAct.FAIL, MainAct.FINISH, MainAct.OPEN))
+    last = next(i for i, step in enumerate(steps) if step.act in MAIN_TERMINAL)
     return tuple(steps[: last + 1])
 
 
@@ -220,11 +228,12 @@ def build(
         steps.append(mine)
         if fault is not None:
             found[position] = fault
+    devices = device_scripts([survey for _, survey in channels], main, judge.destination)
     script = Script(
         channels=tuple(steps),
         channel_ids=tuple(number for number, _ in channels),
-        main=main_steps(main, judge),
-        devices=device_scripts([survey for _, survey in channels], main, judge.destination),
+        main=main_steps(main, judge, devices=bool(devices)),
+        devices=devices,
         error_fails=judge.destination.error_fails_migration,
     )
     return script, found

@@ -12,8 +12,8 @@ class Rule:
     """One thing a stream may do wrong, with a stable code."""
 
     code: str
-    """``MFD`` and three digits: 1xx framing, 2xx packet fields, 3xx synchronisation, 4xx device state, 5xx main channel,
-    6xx channel set, 9xx capture quality. The last two digits are the row number in the protocol reference."""
+    """``MFD`` and three digits: 1xx framing, 2xx packet fields, 3xx synchronisation, 4xx device state, 5xx main
+    channel, 6xx channel set, 9xx capture quality. The last two digits are the row number in the protocol reference."""
     row: str
     """Row of the protocol reference, ``S-01``; empty for capture quality."""
     title: str

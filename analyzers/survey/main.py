@@ -81,6 +81,8 @@ class MainSurvey:
     source: ByteSource
     machine: str | None = None
     page_size: int | None = None
+    """Target page size; a guess unless ``page_size_stated``."""
+    page_size_stated: bool = False
     uuid: bytes | None = None
     capabilities: tuple[str, ...] = ()
     blocks: dict[str, int] | None = None
@@ -101,6 +103,10 @@ class MainSurvey:
     """Where and why a destination's load fails, as far as the stream alone decides it."""
     understood: int = 0
     """Offset up to which the stream was understood."""
+    skipped: int | None = None
+    """First place in front of EOF that was skipped: what it held is not known."""
+    compress_page: int | None = None
+    """First COMPRESS_PAGE record, which 9.1 and later refuse."""
     stopped: str | None = None
     """Why decoding ended in front of EOF, when neither the stream's end nor a failure explains it."""
     vmdescription: bool = False

@@ -1,0 +1,372 @@
+"""The linter: a recording in, a report for each of its migrations out. This is the library's front door."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from analyzers.findings import (
+    ChannelName,
+    ChannelSummary,
+    DeviceSummary,
+    InputInfo,
+    MainSummary,
+    Outcome,
+    Report,
+)
+from analyzers.judge.context import Collector, Context
+from analyzers.judge.explain import explain, witness
+from analyzers.judge.handshake import Connection, SetProblem, judge_handshake
+from analyzers.judge.infer import Facts, choose, infer_mode
+from analyzers.judge.scripts import Judge
+from analyzers.judge.verdict import Verdict, judge
+from analyzers.receiver.script import Device
+from analyzers.receiver.solve import buffers_complete, lockstep
+from analyzers.rules import channel_set as set_rules
+from analyzers.rules import device_state, packets, sync
+from analyzers.survey.channel import ChannelSurvey, survey_channel
+from analyzers.survey.device_state import Buffer
+from analyzers.survey.main import MainSurvey
+from analyzers.survey.main_pass import survey_main
+from captures.model import CapturedChannel, ChannelKind, Migration, ProgressCallback, Recording, StreamSource
+from multifd_codec import framing
+from multifd_codec.dialect import RELEASES, Mode
+from multifd_codec.events import EndPosition
+from multifd_codec.source import StreamEnd
+from multifd_codec.wire.packet import PacketFlags
+
+
+@dataclass(frozen=True, slots=True)
+class LintOptions:
+    """What the stream does not say. None: inferred from it."""
+
+    profile: str | None = None
+    """Destination: ``qemu-10.0``, ``rfc-v3``."""
+    mode: str | None = None
+    """``per-section`` or ``per-round``."""
+    channels: int | None = None
+    page_size: int | None = None
+    """Target page size in bytes."""
+    witness: bool = False
+    """Add a schedule that ends in the worst outcome."""
+
+
+def lint_recording(
+    recording: Recording, options: LintOptions | None = None, progress: ProgressCallback | None = None
+) -> list[Report]:
+    """Judge every migration of a recording. Raises InputError for an unknown profile."""
+    options = options or LintOptions()
+    if not recording.migrations:
+        return [_nothing(recording)]
+    return [_Linter(recording, migration, options, progress).report() for migration in recording.migrations]
+
+
+def _info(recording: Recording, channels: Sequence[CapturedChannel]) -> InputInfo:
+    gaps = sum(len(channel.source.holes()) for channel in channels)
+    return InputInfo(str(recording.path), recording.kind, recording.bytes, recording.frames, gaps)
+
+
+def _nothing(recording: Recording) -> Report:
+    collect = Collector({})
+    set_rules.recording(None, collect, recording.notes, {})
+    return Report(
+        input=_info(recording, ()),
+        profile=None,
+        possible_outcomes=(Outcome.UNDECIDED,),
+        main=None,
+        findings=collect.findings(),
+        explanation=("no multifd migration was found in this input",),
+    )
+
+
+class _Linter:
+    """One migration on its way to a report."""
+
+    def __init__(
+        self, recording: Recording, migration: Migration, options: LintOptions, progress: ProgressCallback | None
+    ) -> None:
+        self.recording = recording
+        self.migration = migration
+        self.options = options
+        self.progress = progress
+        self.mains = [c for c in migration.channels if c.kind is ChannelKind.MAIN]
+        self.notes = (*recording.notes, *migration.notes)
+        self.done = 0
+        self.total = sum(channel.source.size for channel in migration.channels)
+
+    def report(self) -> Report:
+        readable = [c for c in self.migration.channels if c.kind in (ChannelKind.MULTIFD, ChannelKind.UNKNOWN)]
+        if not self.mains and not readable:
+            return self._unreadable()
+        main = (
+            survey_main(self.mains[0].source, page_size=self.options.page_size, progress=self._progress())
+            if self.mains
+            else None
+        )
+        if self.mains:
+            self.done += self.mains[0].source.size
+        surveyed = [(channel, self._survey(channel, main)) for channel in readable]
+        surveyed = [(c, s) for c, s in surveyed if c.kind is ChannelKind.MULTIFD or s.packets]
+        numbered = sorted(
+            (
+                (survey.init.id if survey.init is not None else len(surveyed) + position, position)
+                for position, (_, survey) in enumerate(surveyed)
+            ),
+        )
+        channels = [(number, surveyed[position][1]) for number, position in numbered]
+        return self._judge(main, channels, [surveyed[position][0] for _, position in numbered])
+
+    def _progress(self) -> Callable[[int], None] | None:
+        if self.progress is None:
+            return None
+        progress, done, total = self.progress, self.done, self.total
+        return lambda offset: progress("reading channels", done + offset, total)
+
+    def _survey(self, channel: CapturedChannel, main: MainSurvey | None) -> ChannelSurvey:
+        source = channel.source
+        page_size = self.options.page_size
+        if page_size is None and main is not None and main.page_size_stated:
+            page_size = main.page_size
+        starts = channel.kind is ChannelKind.MULTIFD
+        if not starts:
+            starts = (
+                framing.starts_packet(source, framing.INIT.size) is framing.Fit.YES and source.size > framing.INIT.size
+            )
+        survey = survey_channel(
+            source,
+            page_size=page_size,
+            blocks=main.blocks if main is not None else None,
+            starts_with_init=starts,
+            progress=self._progress(),
+        )
+        self.done += source.size
+        return survey
+
+    def _unreadable(self) -> Report:
+        collect = Collector({})
+        labels: dict[str, ChannelName] = {}
+        set_rules.recording(None, collect, self.notes, labels)
+        return Report(
+            input=_info(self.recording, self.migration.channels),
+            profile=None,
+            possible_outcomes=(Outcome.UNDECIDED,),
+            main=None,
+            findings=collect.findings(),
+            explanation=("the channels cannot be read: TLS sessions need a key log (--keylog)",),
+        )
+
+    def _judge(
+        self,
+        main: MainSurvey | None,
+        channels: list[tuple[int, ChannelSurvey]],
+        captured: list[CapturedChannel],
+    ) -> Report:
+        surveys = [survey for _, survey in channels]
+        page_size = surveys[0].page_size if surveys else (main.page_size if main is not None else None) or 4096
+        facts = Facts(main, surveys)
+        profile, release, sender = choose(
+            facts,
+            profile=self.options.profile,
+            mode=self.options.mode,
+            channels=self.options.channels,
+            page_size=self.options.page_size or page_size,
+        )
+        destination = Judge(release.destination, Mode(profile.mode), _compression(surveys))
+        connections = [Connection(position, survey) for position, survey in enumerate(surveys)]
+        handshake = judge_handshake(connections, main, release.destination, profile.channels)
+        partial = _partial(main, surveys)
+        gaps = not partial and sender.surely(lambda s: s.packet_num_dense) and _misses_packets(surveys)
+        verdict = judge(channels, main, destination, sender, gaps=gaps, second_main=len(self.mains) > 1)
+        outcomes, lines = self._outcomes(
+            verdict, handshake.outcomes, handshake.reason, release.destination.second_main_asserts
+        )
+        if main is not None and not channels and _needs_channels(main, verdict):
+            outcomes = frozenset({Outcome.UNDECIDED})
+            lines = ["the multifd channels of this migration are not in the recording"]
+        sources: dict[ChannelName, StreamSource] = {
+            number: c.source for (number, _), c in zip(channels, captured, strict=True)
+        }
+        if self.mains:
+            sources["main"] = self.mains[0].source
+        context = Context(
+            main=main,
+            channels=channels,
+            profile=profile,
+            release=release,
+            sender=sender,
+            mode=destination.mode,
+            stream_mode=infer_mode(facts, release.version)[0]
+            if self.options.mode is None
+            else infer_mode(facts, sender.last)[0],
+            compression=destination.compression,
+            script=verdict.script,
+            lockstep=lockstep(verdict.script),
+            memory=verdict.memory,
+            reduced=partial,
+            sources=sources,
+        )
+        collect = Collector(sources)
+        self._rules(context, collect, handshake.problems, captured)
+        where = _locator(context)
+        if not lines:
+            lines = explain(verdict.script, outcomes, where)
+            if outcomes & {Outcome.LOSES_DATA}:
+                lines += [*verdict.memory.wrong, *verdict.memory.raced]
+        worst = max(outcomes, key=lambda outcome: outcome.rank)
+        return Report(
+            input=_info(self.recording, self.migration.channels),
+            profile=profile,
+            possible_outcomes=tuple(sorted(outcomes, key=lambda outcome: outcome.rank)),
+            main=_main_summary(main, context) if main is not None else None,
+            channels=tuple(
+                _channel_summary(number, survey, c.label)
+                for (number, survey), c in zip(channels, captured, strict=True)
+            ),
+            devices=_devices(surveys),
+            findings=collect.findings(),
+            explanation=tuple(lines),
+            witness=tuple(witness(verdict.script, worst, where)) if self.options.witness else (),
+            monitor_alive=(handshake.outcomes is not None) if worst is Outcome.HANGS else None,
+            facts=_facts(main, surveys, context, self.migration),
+        )
+
+    def _outcomes(
+        self, verdict: Verdict, refused: frozenset[Outcome] | None, reason: str, second_asserts: bool
+    ) -> tuple[frozenset[Outcome], list[str]]:
+        if len(self.mains) > 1 and second_asserts:
+            return frozenset({Outcome.CRASHES}), ["a second main channel trips an assertion"]
+        if refused is not None:
+            return refused, [reason]
+        return verdict.outcomes, []
+
+    def _rules(
+        self,
+        context: Context,
+        collect: Collector,
+        problems: Sequence[SetProblem],
+        captured: list[CapturedChannel],
+    ) -> None:
+        numbers = [number for number, _ in context.channels]
+        for extra in self.mains[1:]:
+            collect.row("C-08", f"a second main channel ({extra.label})", channel="main", offset=0)
+        set_rules.channel_set(collect, problems, numbers)
+        packets.check(context, collect)
+        sync.check(context, collect)
+        device_state.check(context, collect)
+        set_rules.main_channel(context, collect)
+        labels: dict[str, ChannelName] = {c.label: number for number, c in zip(numbers, captured, strict=True)}
+        if self.mains:
+            labels[self.mains[0].label] = "main"
+        set_rules.recording(context, collect, self.notes, labels)
+
+
+def _compression(surveys: Sequence[ChannelSurvey]) -> int:
+    """The compression id most packets with pages carry."""
+    counts: Counter[int] = Counter()
+    for survey in surveys:
+        for number, hits in survey.compressions.items():
+            counts[number] += hits.count
+    return counts.most_common(1)[0][0] if counts else 0
+
+
+def _partial(main: MainSurvey | None, surveys: Sequence[ChannelSurvey]) -> bool:
+    """Whether packets may be missing from the recording, so that counting proves nothing."""
+    return (
+        main is None
+        or any(
+            survey.unreadable or (survey.source.end is StreamEnd.OPEN and not _at_boundary(survey))
+            for survey in surveys
+        )
+        or (main.eof is None and main.end is not StreamEnd.CLOSED)
+    )
+
+
+def _at_boundary(survey: ChannelSurvey) -> bool:
+    return survey.end is not None and survey.end.position is EndPosition.BOUNDARY
+
+
+def _misses_packets(surveys: Sequence[ChannelSurvey]) -> bool:
+    numbers = {int(n) for survey in surveys for n in survey.packet_numbers()}
+    return bool(numbers) and len(numbers) <= max(numbers)
+
+
+def _needs_channels(main: MainSurvey, verdict: Verdict) -> bool:
+    """Whether the migration must have had multifd channels: FLUSH records, or guest pages nobody sends."""
+    return bool(main.records and any(r.kind == "FLUSH" for r in main.records)) or (
+        verdict.memory.never_sent > 0 and not main.page_records
+    )
+
+
+def _locator(context: Context) -> Callable[[int | None, int], str]:
+    def where(position: int | None, offset: int) -> str:
+        channel: ChannelName = "main" if position is None else context.channels[position][0]
+        frame = context.frame(channel, offset)
+        return f"offset {offset}" + (f" (frame {frame})" if frame is not None else "")
+
+    return where
+
+
+def _main_summary(main: MainSurvey, context: Context) -> MainSummary:
+    records = len(sync.rendezvous(context, main))
+    return MainSummary(main.source.size, records, main.eof is not None and main.stopped is None, main.understood)
+
+
+def _channel_summary(number: int, survey: ChannelSurvey, label: str) -> ChannelSummary:
+    return ChannelSummary(
+        id=number if survey.init is not None else None,
+        bytes=survey.source.size,
+        packets=survey.packets,
+        sync=survey.sync,
+        ram=survey.ram,
+        device_state=survey.device_state,
+        normal_pages=survey.normal_pages,
+        zero_pages=survey.zero_pages,
+        complete=not survey.unreadable and not survey.stops_being_packets and _at_boundary(survey),
+        label=label,
+    )
+
+
+def _devices(surveys: Sequence[ChannelSurvey]) -> tuple[DeviceSummary, ...]:
+    buffers: defaultdict[Device, list[Buffer]] = defaultdict(list)
+    for survey in surveys:
+        for item in survey.items:
+            if item.buffer is not None:
+                buffers[item.buffer.device].append(item.buffer)
+    return tuple(
+        DeviceSummary(
+            idstr=device.idstr,
+            instance_id=device.instance_id,
+            packets=len(mine),
+            bytes=sum(buffer.packet.payload_length for buffer in mine),
+            complete=buffers_complete([(b.index, b.config) for b in mine if b.index is not None]),
+        )
+        for device, mine in sorted(buffers.items())
+    )
+
+
+def _facts(
+    main: MainSurvey | None, surveys: Sequence[ChannelSurvey], context: Context, migration: Migration
+) -> dict[str, str]:
+    facts: dict[str, str] = {}
+    if main is not None and main.machine is not None:
+        facts["machine"] = main.machine
+    if main is not None and main.blocks is not None:
+        facts["RAM"] = f"{sum(main.blocks.values())} bytes in {len(main.blocks)} blocks"
+    names = [flag.name.lower() for flag in PacketFlags if flag & context.compression and flag.name]
+    facts["compression"] = ", ".join(names) or "none"
+    uuid = next((survey.init.uuid for survey in surveys if survey.init is not None), None)
+    if uuid is not None:
+        facts["uuid"] = uuid.hex()
+    first, last = RELEASES[context.sender.first].name, RELEASES[context.sender.last].name
+    facts["sender"] = first if first == last else f"{first} to {last}"
+    times = [
+        t
+        for c in migration.channels
+        if c.source.size
+        for t in (c.source.time_at(0), c.source.time_at(c.source.size - 1))
+        if t
+    ]
+    if times:
+        facts["duration"] = f"{max(times) - min(times):.3f} s"
+    return facts

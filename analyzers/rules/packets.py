@@ -1,0 +1,198 @@
+"""Rules on packet headers and payloads (P-01 to P-30), from what the surveys found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from analyzers.findings import Severity
+from analyzers.judge.context import Collector, Context
+from analyzers.survey.channel import ChannelSurvey
+from analyzers.survey.hits import Hits
+from multifd_codec.events import EndPosition
+from multifd_codec.source import StreamEnd
+from multifd_codec.wire.packet import PacketFlags
+
+SeverityOf = Callable[[Context], Severity | None]
+
+
+def _default(_: Context) -> Severity | None:
+    return Severity.ERROR
+
+
+def _warning(_: Context) -> Severity | None:
+    return Severity.WARNING
+
+
+def _info(_: Context) -> Severity | None:
+    return Severity.INFO
+
+
+def _if_read(context: Context) -> Severity | None:
+    """Counts in a field the destination does not read cannot hurt it."""
+    return Severity.ERROR if context.release.destination.zero_pages else Severity.WARNING
+
+
+def _zero_pages(context: Context) -> Severity | None:
+    old = not context.release.destination.zero_pages or not context.sender.maybe(lambda s: s.zero_pages)
+    return Severity.WARNING if old else None
+
+
+def _stale_size(context: Context) -> Severity | None:
+    return None if context.sender.maybe(lambda s: s.sync_size_stale) else Severity.WARNING
+
+
+def _merged_sync(context: Context) -> Severity | None:
+    return Severity.INFO if context.sender.maybe(lambda s: s.sync_carries_pages) else Severity.WARNING
+
+
+def _sync_flags(context: Context) -> Severity | None:
+    return None if context.sender.maybe(lambda s: s.sync_carries_pages) else Severity.WARNING
+
+
+def _stale_bytes(context: Context) -> Severity | None:
+    return None if context.sender.maybe(lambda s: s.header_stale) else Severity.INFO
+
+
+def _qatzip(context: Context) -> Severity | None:
+    return Severity.ERROR if context.compression == PacketFlags.QATZIP else None
+
+
+ROW_OF_KEY: dict[str, tuple[str, SeverityOf]] = {
+    "magic": ("P-01", _default),
+    "version": ("P-02", _default),
+    "undefined flags": ("P-03", _warning),
+    "two compressions": ("P-04", _default),
+    "pages_alloc": ("P-07", _default),
+    "pages_alloc of data": ("P-08", _warning),
+    "normal_pages": ("P-09", _default),
+    "zero_pages": ("P-10", _if_read),
+    "zero pages in packets": ("P-11", _zero_pages),
+    "unknown block": ("P-12", _default),
+    "offset range": ("P-13", _default),
+    "misaligned normal": ("P-14", _default),
+    "misaligned zero": ("P-14", _default),
+    "repeated offset": ("P-15", _warning),
+    "plain size": ("P-17", _warning),
+    "plain zero pages with size": ("P-18", _warning),
+    "compressed zero pages with size": ("P-18", _default),
+    "empty with size": ("P-18", _stale_size),
+    "payload beyond buffer": ("P-19", _default),
+    "container": ("P-20", _default),
+    "qatzip beyond buffer": ("P-21", _default),
+    "payload": ("P-22", _default),
+    "payload left over": ("P-23", _warning),
+    "empty without SYNC": ("P-24", _merged_sync),
+    "SYNC with pages": ("P-25", _info),
+    "SYNC with other flags": ("P-26", _sync_flags),
+    "stale bytes": ("P-27", _stale_bytes),
+}
+"""Key of a condition to its row, and how severe it is for this sender and destination (None: not at all)."""
+
+
+def check(context: Context, collect: Collector) -> None:
+    """All rules on single packets, then those on packet numbers, compression ids, pages, and the ends of streams."""
+    for number, survey in context.channels:
+        for key, hits in survey.hits.items():
+            row, severity_of = ROW_OF_KEY.get(key, ("", _default))
+            severity = severity_of(context) if row else None
+            if severity is not None:
+                _hits(collect, row, number, survey, key, hits, severity)
+        if "payload not checked" in survey.hits:
+            collect.code("MFD910", survey.hits["payload not checked"].first.message, channel=number)
+        _compression(context, collect, number, survey)
+        _end(context, collect, number, survey)
+    _overlaps(context, collect)
+    _numbers(context, collect)
+
+
+def _hits(
+    collect: Collector, row: str, number: int, survey: ChannelSurvey, key: str, hits: Hits, severity: Severity
+) -> None:
+    rest = hits.count - len(hits.kept)
+    for position, hit in enumerate(hits.kept):
+        collect.row(
+            row,
+            hit.message,
+            channel=number,
+            offset=hit.offset,
+            length=hit.length,
+            name=survey.fields[key],
+            severity=severity,
+            repeats=rest if position == len(hits.kept) - 1 else 0,
+        )
+
+
+def _compression(context: Context, collect: Collector, number: int, survey: ChannelSurvey) -> None:
+    mask = context.release.destination.compression_mask
+    for found, hits in survey.compressions.items():
+        place = {"channel": number, "offset": hits.first.offset, "length": hits.first.length, "name": "flags"}
+        if found != context.compression:
+            message = f"compression id {found:#x}, elsewhere {context.compression:#x}"
+            collect.row("P-05", message, repeats=hits.count - 1, **place)  # type: ignore[arg-type]
+        if found & ~mask:
+            message = f"compression id {found:#x} does not exist in {context.release.name}"
+            collect.row("P-06", message, repeats=hits.count - 1, **place)  # type: ignore[arg-type]
+
+
+def _end(context: Context, collect: Collector, number: int, survey: ChannelSurvey) -> None:
+    end = survey.end
+    if end is None or end.end is not StreamEnd.CLOSED:
+        return
+    if end.position is not EndPosition.BOUNDARY:
+        if end.position is not EndPosition.INIT:
+            message = f"the channel ends {end.position}, {end.missing} bytes are missing"
+            collect.row("P-29", message, channel=number, offset=end.record, length=end.offset - end.record)
+    elif not context.reduced and context.main is not None and survey.sync < context.lockstep.records:
+        message = (
+            f"the channel ends after {survey.sync} SYNCs, main carries {context.lockstep.records} rendezvous records"
+        )
+        collect.row("P-30", message, channel=number, offset=end.offset, length=0)
+
+
+def _overlaps(context: Context, collect: Collector) -> None:
+    for overlap in context.memory.overlaps:
+        first, second = overlap.channels
+        span = f"page {overlap.first_page:#x}" + (
+            f" to {overlap.behind_page - 1:#x}" if overlap.behind_page - overlap.first_page > 1 else ""
+        )
+        same = "" if overlap.differs else ", with the same content"
+        if first == "main":
+            message = f"{span} of {overlap.block!r} is a ZERO record on main and a normal page here in the same round"
+            collect.row("S-15", message, channel=second)
+        else:
+            message = f"{span} of {overlap.block!r} is also on channel {second} in round {overlap.round}{same}"
+            collect.row("P-16", message, channel=int(first))
+
+
+def _numbers(context: Context, collect: Collector) -> None:
+    """P-28. Dense numbers only from 9.0 on, non-decreasing ones before; nothing when packets were not recorded."""
+    if context.reduced or not context.channels:
+        return
+    dense = context.sender.surely(lambda s: s.packet_num_dense)
+    for number, survey in context.channels:
+        numbers = survey.packet_numbers()
+        steps = np.diff(numbers)
+        wrong = np.flatnonzero(steps <= 0 if dense else steps < 0)
+        if len(wrong):
+            before, after = int(numbers[wrong[0]]), int(numbers[wrong[0] + 1])
+            message = f"packet_num {after} follows {before}"
+            collect.row("P-28", message, channel=number, name="packet_num", repeats=len(wrong) - 1)
+    if not dense:
+        return
+    everything = np.concatenate([survey.packet_numbers() for _, survey in context.channels])
+    seen, counts = np.unique(everything, return_counts=True)
+    if not len(seen):
+        return
+    repeated = seen[counts > 1]
+    if len(repeated):
+        message = f"packet_num {int(repeated[0])} is used {int(counts[counts > 1][0])} times"
+        collect.row("P-28", message, name="packet_num", repeats=len(repeated) - 1)
+    gaps = int(seen[-1]) + 1 - len(seen)
+    if gaps > 0:
+        first = int(seen[np.flatnonzero(seen != np.arange(len(seen)))[0]]) - 1 if len(seen) < int(seen[-1]) + 1 else 0
+        dropped = context.compression and context.sender.maybe(lambda s: s.drops_zero_only_compressed)
+        why = ": 9.0 to 9.2 do not send compressed packets of zero pages only" if dropped else ""
+        message = f"{gaps} packet numbers are missing, among them {first}{why}"
+        collect.row("P-28", message, name="packet_num", severity=Severity.INFO if dropped else None)

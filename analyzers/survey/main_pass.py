@@ -1,0 +1,196 @@
+"""One pass over the main channel."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+
+import numpy as np
+from multifd_codec.mainstream import MainDecoder
+
+from analyzers.receiver.script import Device
+from analyzers.survey.main import CommandSeen, MainSurvey, Record, RecordKind, SectionKind, VfioDevice
+from analyzers.survey.pages import runs_of
+from multifd_codec import main_events as ev
+from multifd_codec.main_problems import Problem, ProblemKind
+from multifd_codec.source import ByteSource, StreamEnd
+from multifd_codec.wire.qemufile import CommandId
+
+HARMLESS = frozenset(
+    {
+        ProblemKind.SECTION_ID_REUSED,
+        ProblemKind.PART_AFTER_END,
+        ProblemKind.END_MISSING,
+        ProblemKind.PAGE_BEFORE_BLOCK_LIST,
+        ProblemKind.SWITCHOVER_START_REPEATED,
+        ProblemKind.SWITCHOVER_START_ORDER,
+        ProblemKind.DESCRIPTION_MISSING,
+        ProblemKind.DESCRIPTION_FORM,
+        ProblemKind.DEVICE_SIZE,
+        ProblemKind.DEVICE_NOT_DESCRIBED,
+        ProblemKind.DEVICE_NOT_SENT,
+        ProblemKind.PACKAGE_WITHOUT_RUN,
+        ProblemKind.LIMIT,
+    }
+)
+"""Problems a destination does not notice or only warns of; at every other its load fails."""
+
+KINDS = {
+    ev.SectionStart: SectionKind.START,
+    ev.SectionPart: SectionKind.PART,
+    ev.SectionEnd: SectionKind.END,
+    ev.SectionFull: SectionKind.OTHER,
+}
+UINT32 = struct.Struct(">I")
+
+
+def survey_main(
+    source: ByteSource, *, page_size: int | None = None, progress: Callable[[int], None] | None = None
+) -> MainSurvey:
+    """Read the whole main channel once."""
+    survey = MainSurvey(source)
+    decoder = MainDecoder(source, page_size=page_size)
+    reader = _Reader(survey, decoder)
+    for count, item in enumerate(decoder.walk()):
+        reader.take(item)
+        if progress is not None and count % 1024 == 0:
+            progress(min(item.offset, source.size))
+    reader.finish()
+    return survey
+
+
+class _Reader:
+    def __init__(self, survey: MainSurvey, decoder: MainDecoder) -> None:
+        self.survey = survey
+        self.decoder = decoder
+        self.kind = SectionKind.OTHER
+        self.device: Device | None = None
+        self.is_full = False
+        self.configured = False
+        self.flushes = 0
+        self.ends = 0
+
+    def take(self, item: ev.MainItem) -> None:
+        survey = self.survey
+        for problem in item.problems:
+            self._problem(item, problem)
+        if not isinstance(item, ev.MainEnd | ev.StreamStopped):
+            survey.understood = ev.end_of(item)
+        match item:
+            case ev.Configuration():
+                self.configured = True
+                survey.machine, survey.capabilities = item.machine, item.capabilities
+                for part in item.subsections:
+                    if isinstance(part, ev.ConfigurationUuid):
+                        survey.uuid = part.uuid
+                    if isinstance(part, ev.TargetPageBits) and part.bits < 32:
+                        survey.page_size, survey.page_size_stated = 1 << part.bits, True
+            case ev.SectionStart() | ev.SectionPart() | ev.SectionEnd() | ev.SectionFull():
+                self._section(item)
+            case ev.BlockList():
+                if survey.blocks is None:
+                    survey.blocks = {block.block: block.used_length for block in item.blocks}
+            case ev.ZeroPageRun():
+                survey.zero_records += len(item.pages)
+                self._pages(item.block, item.pages, zero=True)
+            case ev.ZeroPage():
+                survey.zero_records += 1
+                self._pages(item.block, np.array([item.addr], np.uint64), zero=True)
+            case ev.Page() | ev.XbzrlePage() | ev.CompressedPage():
+                survey.page_records += 1
+                self._pages(item.block, np.array([item.addr], np.uint64), zero=False)
+                if isinstance(item, ev.CompressedPage) and survey.compress_page is None:
+                    survey.compress_page = item.offset
+            case ev.Flush():
+                self._record(RecordKind.FLUSH, item.offset)
+            case ev.EndOfRam():
+                self._record(RecordKind.EOS, item.offset)
+            case ev.VfioRecord():
+                self._vfio(item)
+            case ev.Command():
+                self._command(item)
+            case ev.EndOfStream():
+                survey.eof = item.offset
+            case ev.VmDescription():
+                survey.vmdescription = True
+                if item.page_size is not None:
+                    survey.page_size, survey.page_size_stated = item.page_size, True
+            case ev.Trailing():
+                if survey.eof is not None:
+                    message = f"{item.length} bytes behind the end of the stream"
+                    survey.hit("M-20", "", item.offset, item.length, message)
+            case ev.Skipped():
+                if survey.eof is None and survey.stopped is None:
+                    survey.skipped = survey.skipped or item.offset
+            case ev.StreamStopped():
+                survey.stopped = item.reason
+                survey.understood = item.offset
+
+    def finish(self) -> None:
+        survey = self.survey
+        if survey.setup is not None and not self.configured:
+            survey.hit("M-01", "", survey.setup, 1, "no configuration section in front of the first section")
+            self._fail(survey.setup, "the configuration section is missing")
+        closed = survey.end is StreamEnd.CLOSED
+        if survey.eof is None and closed and survey.stopped is None and survey.failure is None:
+            survey.hit("M-17", "", survey.source.size, 0, "the main channel ends in front of its EOF byte")
+        described = survey.vmdescription or survey.postcopy or "M-18" in survey.hits
+        if survey.eof is not None and closed and not described:
+            survey.hit("M-18", "", survey.eof, 1, "no vmdescription behind the EOF byte")
+        if survey.page_size is None:
+            survey.page_size = self.decoder.page_size
+
+    def _problem(self, item: ev.MainItem, problem: Problem) -> None:
+        row = problem.row
+        if row is not None:
+            length = max(1, item.offset + item.length - problem.offset)
+            self.survey.hit(row, problem.field, item.offset, max(item.length, length), problem.message)
+        if problem.kind not in HARMLESS:
+            self._fail(item.offset, problem.message)
+
+    def _fail(self, offset: int, reason: str) -> None:
+        failure = self.survey.failure
+        if self.survey.eof is None and (failure is None or offset < failure[0]):
+            self.survey.failure = offset, reason
+
+    def _section(self, item: ev.SectionStart | ev.SectionPart | ev.SectionEnd | ev.SectionFull) -> None:
+        survey = self.survey
+        survey.sections_total += 1
+        if survey.setup is None:
+            survey.setup = item.offset
+        self.kind = KINDS[type(item)]
+        self.device = None
+        if item.device is not None and item.instance_id is not None:
+            self.device = Device(item.device, item.instance_id)
+            survey.sections.add(self.device)
+        if self.kind is SectionKind.END:
+            survey.full_offset = None
+        elif isinstance(item, ev.SectionFull) and survey.full_offset is None:
+            survey.full_offset = item.offset
+        self.is_full = isinstance(item, ev.SectionFull)
+
+    def _pages(self, block: str | None, addresses: np.ndarray, *, zero: bool) -> None:
+        if block is None:
+            return
+        pages = np.unique(addresses // np.uint64(self.decoder.page_size or 4096)).astype(np.int64)
+        self.survey.pages[self.flushes, self.ends, block, zero].add(runs_of(pages))
+
+    def _record(self, kind: RecordKind, offset: int) -> None:
+        self.survey.records.append(Record(kind, offset, self.kind, self.survey.postcopy))
+        self.flushes += kind is RecordKind.FLUSH
+        self.ends += kind is RecordKind.EOS
+
+    def _vfio(self, item: ev.VfioRecord) -> None:
+        if self.device is None:
+            return
+        device = self.survey.vfio.setdefault(self.device, VfioDevice(self.device, item.offset))
+        if self.is_full:
+            device.full_tags.append(item.tag)
+        elif self.kind is SectionKind.END:
+            device.end_tags.append(item.tag)
+
+    def _command(self, item: ev.Command) -> None:
+        value = UINT32.unpack(item.payload)[0] if len(item.payload) == UINT32.size else None
+        self.survey.commands.append(CommandSeen(item.offset, item.command, item.name, value))
+        if item.command == CommandId.POSTCOPY_LISTEN:
+            self.survey.postcopy = True
