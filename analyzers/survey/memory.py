@@ -114,28 +114,34 @@ class _Group:
         self.normal = np.minimum(normal, used)
         self.used = used
         self.block_length = block_length
-        capacity = offsets.shape[1]
-        self.valid: Mask | None = None
-        if not (used == capacity).all():
-            self.valid = np.arange(capacity) < used[:, None]
-            offsets = np.where(self.valid, offsets, offsets[:, :1])
         self.offsets = offsets
+        full = used == offsets.shape[1]
         steps = offsets[:, 1:] - offsets[:, :-1]
-        self.one_run: Mask = (steps == page_size).all(axis=1) & (used == capacity)
+        self.one_run: Mask = (steps == page_size).all(axis=1) & full
+        """Packets full of consecutive pages: most of a migration, and cheap to check."""
+        self.rest = np.flatnonzero(~self.one_run & (used > 0))
+        self.unused_as_first = offsets[self.rest]
+        """Offset arrays of the other packets, the unused entries replaced by the first."""
+        if len(self.rest) and not full[self.rest].all():
+            valid = np.arange(offsets.shape[1]) < used[self.rest, None]
+            self.unused_as_first = np.where(valid, self.unused_as_first, self.unused_as_first[:, :1])
 
     def problems(self) -> Iterator[tuple[str, int, str]]:
         """(key, row, message) of packets with an offset out of range, misaligned or repeated."""
+        low, high, crooked = self.offsets[:, 0].copy(), self.offsets[:, -1].copy(), self.offsets[:, 0].copy()
+        if len(self.rest):
+            low[self.rest] = self.unused_as_first.min(axis=1)
+            high[self.rest] = self.unused_as_first.max(axis=1)
+            crooked[self.rest] = np.bitwise_or.reduce(self.unused_as_first, axis=1)
         known = self.used > 0
-        low = self.offsets.min(axis=1)  # offsets of 2**63 and more turn negative
         if self.block_length is not None:
             limit = self.block_length - self.page_size
-            for row in np.flatnonzero(known & ((self.offsets.max(axis=1) > limit) | (low < 0))):
-                bad = (self.offsets[row] > limit) | (self.offsets[row] < 0)
-                value = int(self.offsets[row][bad][0]) % (1 << 64)
+            for row in np.flatnonzero(known & ((high > limit) | (low < 0))):  # 2**63 and more turn negative
+                values = self.offsets[row][: self.used[row]]
+                value = int(values[(values > limit) | (values < 0)][0]) % (1 << 64)
                 yield "offset range", int(row), f"offset {value:#x} lies beyond the last page ({limit:#x})"
-        crooked = np.bitwise_or.reduce(self.offsets, axis=1) & (self.page_size - 1)
-        for row in np.flatnonzero(known & (crooked != 0)):
-            values = self.offsets[row]
+        for row in np.flatnonzero(known & (crooked & (self.page_size - 1) != 0)):
+            values = self.offsets[row][: self.used[row]]
             first = int(np.flatnonzero(values & (self.page_size - 1))[0])
             kind = "normal" if first < self.normal[row] else "zero"
             yield f"misaligned {kind}", int(row), f"offset {int(values[first]):#x} is no multiple of {self.page_size}"
