@@ -56,30 +56,36 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Clue:
-    """``holds`` bounds the sender's release to ``first``..``last``."""
+    """``strength`` says how often the stream shows a habit of releases ``first`` to ``last``."""
 
     first: Version
     last: Version
-    holds: Callable[[Facts], bool]
+    strength: Callable[[Facts], int]
     text: str
 
 
+STRONGEST = 16
+"""How often a habit is counted at the most: one wild packet must not outweigh the habit of all others."""
+CERTAIN = 100
+"""Strength of what the stream says in so many words."""
+
+
 CLUES: tuple[Clue, ...] = (
-    Clue((10, 0), NEWEST, lambda f: any(c.device_state for c in f.channels), "device-state packets: 10.0 or later"),
-    Clue((10, 0), NEWEST, lambda f: f.command(SWITCHOVER_START), "SWITCHOVER_START: 10.0 or later"),
-    Clue((10, 2), NEWEST, lambda f: f.command(2, PING_PACKAGED_LOADED), "PING 0x42: 10.2 or later"),
+    Clue((10, 0), NEWEST, lambda f: sum(c.device_state for c in f.channels), "device-state packets: 10.0 or later"),
+    Clue((10, 0), NEWEST, lambda f: STRONGEST * f.command(SWITCHOVER_START), "SWITCHOVER_START: 10.0 or later"),
+    Clue((10, 2), NEWEST, lambda f: STRONGEST * f.command(2, PING_PACKAGED_LOADED), "PING 0x42: 10.2 or later"),
     Clue((9, 2), NEWEST, lambda f: f.compressed(PacketFlags.QATZIP), "qatzip: 9.2 or later"),
     Clue((9, 1), NEWEST, lambda f: f.compressed(PacketFlags.QPL | PacketFlags.UADK), "qpl or uadk: 9.1 or later"),
-    Clue((9, 0), NEWEST, lambda f: f.seen("zero pages in packets") > 0, "zero pages in packets: 9.0 or later"),
-    Clue((4, 0), (8, 2), lambda f: f.seen("SYNC with pages") > 0, "SYNC carries pages: up to 8.2"),
-    Clue((4, 0), (8, 2), lambda f: f.seen("empty without SYNC") > 0, "empty packets without SYNC: up to 8.2"),
-    Clue((4, 0), (9, 1), lambda f: f.seen("SYNC says pages_alloc") > 0, "pages_alloc in SYNC packets: up to 9.1"),
-    Clue((9, 2), NEWEST, lambda f: f.seen("SYNC says no pages_alloc") > 0, "SYNC packets say pages_alloc 0: from 9.2"),
-    Clue((5, 0), (8, 1), lambda f: f.seen("empty with size") > 0, "stale next_packet_size in SYNC packets: 5.0 to 8.1"),
+    Clue((9, 0), NEWEST, lambda f: f.seen("zero pages in packets"), "zero pages in packets: 9.0 or later"),
+    Clue((4, 0), (8, 2), lambda f: f.seen("SYNC with pages"), "SYNC carries pages: up to 8.2"),
+    Clue((4, 0), (8, 2), lambda f: f.seen("empty without SYNC"), "empty packets without SYNC: up to 8.2"),
+    Clue((4, 0), (9, 1), lambda f: f.seen("SYNC says pages_alloc"), "pages_alloc in SYNC packets: up to 9.1"),
+    Clue((9, 2), NEWEST, lambda f: f.seen("SYNC says no pages_alloc"), "SYNC packets say pages_alloc 0: from 9.2"),
+    Clue((5, 0), (8, 1), lambda f: f.seen("empty with size"), "stale next_packet_size in SYNC packets: 5.0 to 8.1"),
     Clue((5, 0), NEWEST, lambda f: f.compressed(PacketFlags.ZLIB | PacketFlags.ZSTD), "zlib or zstd: 5.0 or later"),
-    Clue((8, 1), NEWEST, lambda f: f.flushes() > 0, "FLUSH records: 8.1 or later"),
-    Clue((4, 0), (9, 1), lambda f: f.seen("stale bytes") > 0, "stale bytes in headers: up to 9.1"),
-    Clue((9, 1), (9, 2), Facts.unpaired_tail, "a last SYNC without FLUSH on every channel: 9.1 or 9.2"),
+    Clue((8, 1), NEWEST, lambda f: f.flushes(), "FLUSH records: 8.1 or later"),
+    Clue((4, 0), (9, 1), lambda f: f.seen("stale bytes"), "stale bytes in headers: up to 9.1"),
+    Clue((9, 1), (9, 2), lambda f: f.unpaired_tail(), "a last SYNC without FLUSH on every channel: 9.1 or 9.2"),
 )
 
 
@@ -101,22 +107,21 @@ class Sender:
 
 
 def infer_sender(facts: Facts) -> Sender:
-    """Weigh all clues; one that contradicts earlier ones is left out."""
-    first, last = OLDEST, NEWEST
-    evidence = []
-    machine = facts.machine()
+    """The releases that most of the evidence speaks for; what contradicts them is left out."""
     clues = list(CLUES)
+    machine = facts.machine()
     if machine is not None and OLDEST <= machine <= NEWEST:
         assert facts.main is not None
-        clues.append(Clue(machine, NEWEST, lambda _: True, f"machine type {facts.main.machine}"))
-    for clue in clues:
-        if not clue.holds(facts):
-            continue
-        if max(first, clue.first) > min(last, clue.last):
-            continue
-        evidence.append(clue.text)
-        first, last = max(first, clue.first), min(last, clue.last)
-    return Sender(first, last, tuple(evidence))
+        clues.append(Clue(machine, NEWEST, lambda _: CERTAIN, f"machine type {facts.main.machine}"))
+    weighed = [(int(clue.strength(facts)), clue) for clue in clues]
+    weighed = [(strength if strength == CERTAIN else min(strength, STRONGEST), clue) for strength, clue in weighed]
+    score = {
+        version: sum(strength for strength, clue in weighed if clue.first <= version <= clue.last)
+        for version in RELEASES
+    }
+    best = [version for version in RELEASES if score[version] == max(score.values())]
+    evidence = tuple(c.text for strength, c in weighed if strength and c.first <= best[0] and best[-1] <= c.last)
+    return Sender(best[0], best[-1], evidence)
 
 
 def destination_like(sender: Sender) -> Version:
