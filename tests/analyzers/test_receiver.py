@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from analyzers.receiver import machine
+from analyzers.receiver.diagram import render
 from analyzers.receiver.explore import TooLargeError, explore
 from analyzers.receiver.script import Act, ChannelStep, Device, DeviceScript, MainAct, MainStep, Script
 from analyzers.receiver.solve import solve
@@ -83,3 +87,27 @@ def test_counting_equals_brute_force(script: Script) -> None:
     except TooLargeError:
         assume(False)
     assert solve(script) == expected
+
+
+@given(scripts(), st.data())
+def test_what_the_tables_do_not_list_does_not_happen(script: Script, data: st.DataObject) -> None:
+    """Along any run: every move is a listed transition, and a state without a listed transition stays as it is."""
+    place = machine.start(script)
+    for _ in range(30):
+        moves = list(machine.moves(script, place))
+        for position, channel in enumerate(place.channels):
+            stopped = place.main in machine.STOPPED
+            if channel.state is machine.ChannelState.READING and not place.stopping and not stopped:
+                act = script.channels[position][channel.next].act
+                listed = (channel.state, act) in machine.CHANNEL
+                assert listed == any(move.actor == position for move in moves)
+            if channel.state is machine.ChannelState.DEAD:
+                assert not any(move.actor == position for move in moves)
+        if not moves:
+            break
+        place = data.draw(st.sampled_from(moves)).place
+
+
+def test_the_document_is_made_from_the_tables() -> None:
+    document = Path(__file__).parents[2] / "docs" / "receiver.md"
+    assert document.read_text() == render()
