@@ -34,7 +34,7 @@ from multifd_codec.source import Buffer, ByteSource, StreamEnd
 from multifd_codec.wire.handshake import MULTIFD_MAGIC, MULTIFD_VERSION
 from multifd_codec.wire.packet import MULTIFD_PACKET_SIZE, PacketFlags, pages_per_packet, ram_packet
 
-BATCH_BYTES = 1 << 20
+BATCH_BYTES = 1 << 18
 """A batch is handed out when its headers reach this size: bounded memory, and small enough for the CPU's caches."""
 
 ScanItem = ChannelInit | PacketBatch | DeviceStatePacket | Unreadable | ChannelEnd

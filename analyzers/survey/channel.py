@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
-from analyzers.survey.checks import CONDITIONS, Columns
+from analyzers.survey.checks import CONDITIONS, Columns, Condition
 from analyzers.survey.device_state import Buffer, read_buffer
 from analyzers.survey.hits import KEPT, Hit, Hits
 from analyzers.survey.memory import Blocks, check_pages
@@ -70,6 +70,8 @@ class ChannelSurvey:
     pages: defaultdict[PageKey, PageSet] = field(default_factory=page_sets)
     numbers: list[NDArray[np.int64]] = field(default_factory=list)
     """Packet numbers of all RAM packets, in order."""
+    alike: tuple[bytes, tuple[Condition, ...]] | None = None
+    """Header of the last run of packets that were alike, and the conditions that held for it."""
     end: ChannelEnd | None = None
     experimental: bool = False
     """The packets have the layout of 3.0/3.1."""
@@ -133,15 +135,14 @@ def _batch(survey: ChannelSurvey, batch: PacketBatch, blocks: Blocks | None, pay
     syncs = np.flatnonzero(columns.sync)
     segments = survey.sync + np.cumsum(columns.sync) - columns.sync
     """A SYNC packet's own pages are loaded before it counts, so it belongs to the segment it ends."""
-    for condition in CONDITIONS:
-        found = np.flatnonzero(condition.mask(columns))
-        if len(found):
-            survey.fields.setdefault(condition.key, condition.field)
-            hits = survey.hits[condition.key]
-            kept = found[: max(0, KEPT - len(hits.kept))]
-            for index in kept:
-                hits.add(_hit(batch, segments, int(index), condition.message(columns, int(index))))
-            rest = found[len(kept) :]
+    for condition, found in _conditions(survey, columns):
+        survey.fields.setdefault(condition.key, condition.field)
+        hits = survey.hits[condition.key]
+        kept = found[: max(0, KEPT - len(hits.kept))]
+        for index in kept:
+            hits.add(_hit(batch, segments, int(index), condition.message(columns, int(index))))
+        rest = found[len(kept) :]
+        if len(rest):
             hits.more(len(rest), {int(s) for s in np.unique(segments[rest])})
     for problem in check_pages(columns, segments, blocks, survey.pages):
         survey.fields.setdefault(problem.key, problem.field)
@@ -158,6 +159,25 @@ def _batch(survey: ChannelSurvey, batch: PacketBatch, blocks: Blocks | None, pay
     survey.zero_pages += int(columns.zero[counted].sum())
     _items(survey, batch, columns, syncs)
     survey.sync += len(syncs)
+
+
+def _conditions(survey: ChannelSurvey, columns: Columns) -> Iterator[tuple[Condition, NDArray[np.int64]]]:
+    """Conditions that hold, with the packets they hold for.
+
+    Packets that are full of pages and otherwise alike, as in a storm of zero pages, are checked once for all of them.
+    """
+    if not columns.full_of_pages:
+        for condition in CONDITIONS:
+            found = np.flatnonzero(condition.mask(columns))
+            if len(found):
+                yield condition, found
+        return
+    if survey.alike is None or survey.alike[0] != columns.first_fixed:
+        holding = tuple(condition for condition in CONDITIONS if condition.mask(columns)[0])
+        survey.alike = columns.first_fixed, holding
+    every = np.arange(len(columns.batch))
+    for condition in survey.alike[1]:
+        yield condition, every
 
 
 def _hit(batch: PacketBatch, segments: NDArray[np.int64], index: int, message: str) -> Hit:

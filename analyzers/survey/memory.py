@@ -42,6 +42,11 @@ def block_names(batch: PacketBatch) -> list[tuple[str, NDArray[np.int64]]]:
     return [(name, np.sort(np.concatenate(parts))) for name, parts in merged.items()]
 
 
+def block_name(batch: PacketBatch, index: int) -> str:
+    """RAM block name in one packet."""
+    return _name(batch.rows["ramblock"][index].tobytes())
+
+
 def _name(raw: bytes) -> str:
     return raw[:255].split(b"\0", 1)[0].decode("utf-8", "backslashreplace")
 
@@ -76,7 +81,8 @@ def check_pages(
     recorded = (part.known - span.offset) // (span.size // columns.capacity)
     normal = columns.normal[selected]
     used = np.minimum(normal + columns.zero[selected], recorded)
-    for name, members in block_names(part):
+    names = [(block_name(part, 0), np.arange(len(part)))] if columns.alike else block_names(part)
+    for name, members in names:
         length = None if blocks is None else blocks.get(name)
         if blocks is not None and length is None:
             for index in members:
@@ -116,8 +122,7 @@ class _Group:
         self.block_length = block_length
         self.offsets = offsets
         full = used == offsets.shape[1]
-        steps = offsets[:, 1:] - offsets[:, :-1]
-        self.one_run: Mask = (steps == page_size).all(axis=1) & full
+        self.one_run: Mask = _consecutive(offsets, page_size) & full
         """Packets full of consecutive pages: most of a migration, and cheap to check."""
         self.rest = np.flatnonzero(~self.one_run & (used > 0))
         self.unused_as_first = offsets[self.rest]
@@ -174,6 +179,18 @@ class _Group:
                     chosen = np.unique(self.offsets[mixed][mask] // self.page_size)
                     if len(chosen):
                         yield int(segment), zero, runs_of(chosen)
+
+
+def _consecutive(offsets: NDArray[np.int64], page_size: int) -> Mask:
+    """Rows in which every offset is one page behind the one before it."""
+    flat = offsets.reshape(-1)
+    steps = np.ones(flat.shape, np.bool_)
+    np.equal(flat[1:] - flat[:-1], page_size, out=steps[:-1])
+    rows = steps.reshape(offsets.shape)
+    rows[:, -1] = True
+    if steps.all():
+        return np.ones(len(rows), np.bool_)
+    return np.asarray(rows.all(axis=1), np.bool_)
 
 
 def _joined(first: NDArray[np.int64], count: int) -> Runs:
