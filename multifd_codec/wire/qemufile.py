@@ -80,20 +80,18 @@ TargetPageBits = Struct("bits" / Int32ub)
 CapabilityList = Struct("names" / PrefixedArray(Int32ub, Str8))
 """configuration/capabilities: the validated ones that are on (x-ignore-shared, mapped-ram)."""
 
+CapabilityCount = Struct("count" / Int32ub)
+
 ConfigurationUuid = Struct("uuid" / Bytes(16))
 """configuration/uuid: sent with the capability validate-uuid."""
 
-SectionStart = Struct(
-    "type" / Int8ub,
-    "section_id" / Int32ub,
-    "idstr" / Str8,
-    "instance_id" / Int32ub,
-    "version_id" / Int32ub,
-)
-"""Header of START and of FULL; the body and (unless send-section-footer is off) a footer follow."""
-
 SectionPart = Struct("type" / Int8ub, "section_id" / Int32ub)
 """Header of PART and of END, and the whole of a footer."""
+
+SectionVersion = Struct("instance_id" / Int32ub, "version_id" / Int32ub)
+
+SectionStart = Struct(*SectionPart.subcons, "idstr" / Str8, *SectionVersion.subcons)
+"""Header of START and of FULL; the body and (unless send-section-footer is off) a footer follow."""
 
 SectionFooter = SectionPart
 
@@ -118,7 +116,7 @@ DiscardRange = Struct("start" / Int64ub, "length" / Int64ub)
 VmDescription = Struct("type" / Int8ub, "length" / Int32ub)
 """``length`` bytes of JSON text follow."""
 
-COMMAND_LENGTHS: dict[CommandId, tuple[int, ...]] = {
+COMMAND_LENGTHS: dict[int, tuple[int, ...]] = {
     CommandId.OPEN_RETURN_PATH: (0,),
     CommandId.PING: (Ping.sizeof(),),
     CommandId.POSTCOPY_ADVISE: (0, PostcopyAdvise.sizeof()),

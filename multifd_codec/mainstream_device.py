@@ -1,0 +1,166 @@
+"""Section bodies other than RAM: VFIO, which is walked by its tags, and all others, whose length must be found.
+
+A body's length is not on the wire (vmstate_load, migration/savevm.c, knows every device). It follows from the
+vmdescription where there is one, and must end at the section's footer; otherwise the footer is searched.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from multifd_codec.framing import Fit
+from multifd_codec.layout import compile_struct
+from multifd_codec.main_events import BodyLength, DeviceBody, MainEvent, VfioRecord, end_of, text
+from multifd_codec.main_problems import ProblemKind, Problems
+from multifd_codec.mainstream_search import PART, find_footer, find_match, find_section, footer_fit, section_fit
+from multifd_codec.mainstream_state import Current, Damage, MainState, NeedBytesError, Phase, problem
+from multifd_codec.vmdescription import Description, Key, body_size
+from multifd_codec.wire import vfio as wire
+from multifd_codec.wire.qemufile import SectionType
+from multifd_codec.wire.vfio import ENDING_TAGS, VFIO_TAG_PREFIX, VFIO_TAG_PREFIX_MASK, VfioTagId
+
+TAG = compile_struct(wire.VfioTag)
+DATA = compile_struct(wire.VfioData)
+_END_OF_STATE = re.compile(re.escape(TAG.pack(VfioTagId.END_OF_STATE)), re.DOTALL)
+
+Describe = Callable[[], Description | None]
+
+
+def is_vfio(state: MainState) -> bool:
+    """Whether a VFIO tag stands at the position. Raises NeedBytesError while that cannot be told."""
+    head = bytes(state.reader.peek(state.position, TAG.size))
+    if len(head) < TAG.size:
+        if state.reader.waits:
+            raise NeedBytesError(state.position + TAG.size)
+        return False
+    return bool(TAG.unpack(head)[0] & VFIO_TAG_PREFIX_MASK == VFIO_TAG_PREFIX)
+
+
+def vfio_records(state: MainState) -> Iterator[MainEvent]:
+    """Tags from the position on, up to the one that ends the body (vfio_load_state, hw/vfio/migration.c).
+
+    At an unknown tag the rest becomes a DeviceBody. Raises NeedBytesError and InHoleError.
+    """
+    while state.phase is Phase.VFIO:
+        offset = state.position
+        (tag,) = TAG.unpack(state.reader.take(offset, TAG.size))
+        record = VfioRecord(offset, TAG.size, tag, offset + TAG.size)
+        match tag:
+            case VfioTagId.DEV_DATA_STATE:
+                size = DATA.unpack(state.reader.take(offset, DATA.size))[1]
+                record = VfioRecord(offset, DATA.size, tag, offset + DATA.size, size)
+            case VfioTagId.DEV_CONFIG_STATE:
+                end = find_match(state, "config", offset + TAG.size, _END_OF_STATE, lambda at: _body_ends(state, at))
+                if end is None:
+                    state.phase = Phase.DEVICE
+                    return
+                record = record._replace(payload_length=end - offset - TAG.size)
+            case VfioTagId.DEV_SETUP_STATE:
+                pass
+            case _ if tag not in ENDING_TAGS:
+                state.phase = Phase.DEVICE
+                return
+        if state.vfio_tag == VfioTagId.DEV_SETUP_STATE and tag != VfioTagId.END_OF_STATE:
+            message = f"{record.name} behind DEV_SETUP_STATE, must be END_OF_STATE"
+            record = record._replace(problems=problem(ProblemKind.VFIO_TAG, offset, "tag", message))
+        state.position, state.vfio_tag = end_of(record), tag
+        if tag in ENDING_TAGS:
+            state.phase = Phase.FOOTER
+        yield record
+
+
+def _body_ends(state: MainState, offset: int) -> Fit:
+    """Whether the END_OF_STATE at ``offset`` is the last thing of the section."""
+    behind = offset + TAG.size
+    if state.footers is False or state.current is None:
+        return section_fit(state, behind)
+    return footer_fit(state, behind, state.current.section_id)
+
+
+def device_body(state: MainState, describe: Describe) -> Iterator[MainEvent]:
+    """The body at the position, in one piece; the phase then is FOOTER.
+
+    ``describe`` gives the vmdescription. FULL sections of a stream that still grows wait for its end, where that
+    stands. Raises NeedBytesError when no end is found and the stream may have been cut inside the body.
+    """
+    current = state.current
+    assert current is not None
+    problems = _tag_problem(state)
+    description: Description | None = None
+    device: dict[str, Any] | None = None
+    packaged = bool(state.packages)
+    if current.type is SectionType.FULL and not packaged:
+        if state.reader.waits:
+            raise NeedBytesError(state.reader.end + 1)
+        description = describe()
+        if description is not None and current.section is not None:
+            key = section_key(current)
+            device = description.device(key, state.full_counts.get(key, 1) - 1)
+            if device is None:
+                message = f"{key.idstr} {key.instance_id} is not in the vmdescription"
+                problems += problem(ProblemKind.DEVICE_NOT_DESCRIBED, state.position, "body", message)
+    size = None if device is None else body_size(device)
+    if size is not None and _lands(state, current, state.position + size):
+        yield _body(state, current, size, BodyLength.VMDESCRIPTION, problems)
+        return
+    how, end = BodyLength.FOOTER_SEARCH, None
+    if state.footers is not False:
+        end = find_footer(state, state.position, current.section_id)
+    if end is None and not state.footers:
+        how, end = BodyLength.SECTION_SEARCH, find_section(state, state.position)
+    if end is None:
+        limit = state.reader.limit
+        if (describe() is None) if limit is None else state.reader.end < limit:
+            raise NeedBytesError(state.reader.end + 1)  # cut inside the body, as far as one can tell
+        name = "a section never started" if current.section is None else text(current.section.idstr)
+        reason = f"the end of the body of {name} was not found"
+        state.damaged(Damage(state.reader.end, reason, problems=problems))
+        return
+    found = end - state.position
+    if size is not None and size != found:
+        message = f"{found} bytes, the vmdescription describes {size}"
+        problems += problem(ProblemKind.DEVICE_SIZE, state.position, "body", message)
+    yield _body(state, current, found, how, problems)
+
+
+def section_key(current: Current) -> Key:
+    """The name of the section as the vmdescription has it."""
+    assert current.section is not None
+    return Key(text(current.section.idstr), current.section.instance_id)
+
+
+def _body(state: MainState, current: Current, size: int, how: BodyLength, problems: Problems) -> DeviceBody:
+    idstr = instance_id = None
+    if current.section is not None:
+        idstr, instance_id = current.section.idstr, current.section.instance_id
+    body = DeviceBody(state.position, size, current.section_id, idstr, instance_id, how, problems)
+    state.position, state.phase = end_of(body), Phase.FOOTER
+    return body
+
+
+def _lands(state: MainState, current: Current, end: int) -> bool:
+    """Whether what must follow a body stands at ``end``; a hole there does not speak against it."""
+    if end > state.reader.end:
+        return False
+    if state.footers is False:
+        return section_fit(state, end) is not Fit.NO
+    found = bytes(state.reader.peek(end, PART.size))
+    if PART.pack(SectionType.FOOTER, current.section_id).startswith(found):
+        return True
+    return state.footers is None and section_fit(state, end, strong=True) is Fit.YES
+
+
+def _tag_problem(state: MainState) -> Problems:
+    """What made a VFIO body unreadable, if that is why the rest of it is taken as a whole."""
+    if not state.vfio_tag and not is_vfio(state):
+        return ()
+    head = state.reader.peek(state.position, TAG.size)
+    if len(head) < TAG.size:
+        return ()
+    (tag,) = TAG.unpack(head)
+    message = f"unknown tag {tag:#x}"
+    if tag == VfioTagId.DEV_CONFIG_STATE:
+        message = "DEV_CONFIG_STATE without an END_OF_STATE behind it"
+    return problem(ProblemKind.VFIO_TAG, state.position, "tag", message)
