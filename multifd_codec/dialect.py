@@ -41,6 +41,9 @@ class Sender:
 
     sync_carries_pages: bool = True
     """SYNC is a bit of whatever packet is pending; an empty packet without SYNC may follow (up to 8.2)."""
+    repeats_page: bool = True
+    """The last page of a full packet may stand again at the start of the next one, on another channel: a race on
+    MultiFDPages_t.block in multifd_queue_page (up to 7.2)."""
     sync_size_stale: bool = False
     """SYNC packets without pages repeat the channel's last next_packet_size (5.0 to 8.1)."""
     header_stale: bool = True
@@ -73,7 +76,7 @@ class Destination:
     zero_pages: bool = False
     """Reads zero_pages; earlier releases ignore the field."""
     touches_receivedmap: bool = False
-    """Marks pages as received: data before RAM setup is a crash (9.0 and later)."""
+    """Marks pages as received: data before RAM setup is a crash (5ef7e26bdb, 9.1 and later)."""
     drops_pages_of_sync: bool = False
     """Skips the pages, but not the payload's framing, of a SYNC packet (9.2.0; see b93d897ea2)."""
     device_state: bool = False
@@ -124,7 +127,7 @@ _CHANGES: dict[Version, tuple[dict[str, object], dict[str, object]]] = {
     (7, 0): ({}, {"pages_alloc_factor": 1}),
     (7, 1): ({}, {}),
     (7, 2): ({}, {}),
-    (8, 0): ({}, {"handshake_error": HandshakeError.EXITS}),
+    (8, 0): ({"repeats_page": False}, {"handshake_error": HandshakeError.EXITS}),
     (8, 1): ({"per_round": True, "flush_at_complete": True}, {"flush_known": True}),
     (8, 2): ({"sync_size_stale": False}, {}),
     (9, 0): (
@@ -134,11 +137,11 @@ _CHANGES: dict[Version, tuple[dict[str, object], dict[str, object]]] = {
             "packet_num_dense": True,
             "drops_zero_only_compressed": True,
         },
-        {"zero_pages": True, "touches_receivedmap": True},
+        {"zero_pages": True},
     ),
     (9, 1): (
         {"flush_at_complete": False, "unpaired_sync_at_complete": True},
-        {"compression_mask": _FOUR_BITS, "compress_page": False},
+        {"compression_mask": _FOUR_BITS, "compress_page": False, "touches_receivedmap": True},
     ),
     (9, 2): (
         {"header_stale": False, "sync_pages_alloc_zero": True},

@@ -61,7 +61,7 @@ def named_pages(survey: ChannelSurvey, start: int, end: int, segment: int) -> It
     """Every page named by the packets from ``start`` to ``end``, in order."""
     for batch, columns, segments in batches(survey, start, end, segment):
         names = {int(i): name for name, members in block_names(batch) for i in members}
-        for index in np.flatnonzero((segments >= 0) & columns.has_pages & columns.possible):
+        for index in np.flatnonzero((segments >= 0) & columns.has_pages & (columns.normal <= columns.capacity)):
             offsets = batch.rows["offset"][index].astype(np.int64)
             for page, place in _places(survey, batch, columns, int(index), int(segments[index]), offsets):
                 yield NamedPage(names[int(index)], page, place)
@@ -76,7 +76,8 @@ def locate(
         return found
     start = survey.items[0].offset if survey.items else 0
     for batch, columns, segments in batches(survey, start, survey.source.size, 0):
-        rows = (segments >= first_segment) & (segments <= last_segment) & columns.has_pages & columns.possible
+        rows = (segments >= first_segment) & (segments <= last_segment) & columns.has_pages
+        rows &= columns.normal <= columns.capacity
         if not rows.any():
             continue
         for name, members in block_names(batch):
@@ -96,7 +97,7 @@ def locate(
 def _places(
     survey: ChannelSurvey, batch: PacketBatch, columns: Columns, index: int, segment: int, offsets: Pages
 ) -> Iterator[tuple[int, Place]]:
-    normal, zero = int(columns.normal[index]), int(columns.zero[index])
+    normal, zero = int(columns.normal[index]), int(columns.zero_known[index])
     plain = columns.compression[index] == 0
     payload = int(batch.offset[index]) + batch.header_length
     for entry in range(normal + zero):

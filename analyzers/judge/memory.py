@@ -15,7 +15,7 @@ from analyzers.receiver.script import Act, ChannelStep, Script
 from analyzers.receiver.solve import lockstep, segments
 from analyzers.survey.channel import ChannelSurvey
 from analyzers.survey.main import MainSurvey
-from analyzers.survey.pages import EMPTY, Runs, merge, missing, overlap
+from analyzers.survey.pages import EMPTY, Runs, merge, missing, overlap, shared, without
 from multifd_codec.dialect import Destination, Mode
 
 Channels = Sequence[tuple[int, ChannelSurvey]]
@@ -31,6 +31,9 @@ class Overlap:
     block: str
     first_page: int
     behind_page: int
+    """First page and the page behind the last of the first stretch."""
+    pages: int
+    """All pages of this round and block that are there twice."""
     channels: tuple[int | str, int]
     differs: bool
 
@@ -152,13 +155,17 @@ def judge_memory(
 ) -> MemoryVerdict:
     """What is wrong with page content whoever reads first. ``gaps``: packet numbers are missing."""
     verdict = MemoryVerdict()
-    _overlaps(verdict, channels, main, mode)
+    _overlaps(verdict, channels, main, mode, unread_same=sender.maybe(lambda habits: habits.repeats_page))
     _stale_zero_pages(verdict, channels, destination)
     _coverage(verdict, channels, main, sender, gaps=gaps)
     return verdict
 
 
-def _overlaps(verdict: MemoryVerdict, channels: Channels, main: MainSurvey | None, mode: Mode) -> None:
+def _overlaps(
+    verdict: MemoryVerdict, channels: Channels, main: MainSurvey | None, mode: Mode, *, unread_same: bool
+) -> None:
+    """Pages on two channels in one round. ``unread_same``: content that cannot be read is taken to be the same, since
+    the sender is one that repeats pages; its guest is stopped, or the page would be sent again."""
     rounds: dict[tuple[int, str], list[tuple[int, Runs]]] = defaultdict(list)
     normal: dict[tuple[int, str], list[tuple[int, Runs]]] = defaultdict(list)
     for position, (_, survey) in enumerate(channels):
@@ -170,16 +177,23 @@ def _overlaps(verdict: MemoryVerdict, channels: Channels, main: MainSurvey | Non
         for key, runs in mine.items():
             rounds[key].append((position, merge(np.concatenate(runs))))
     for (segment, block), sets in sorted(rounds.items()):
-        found = overlap(runs for _, runs in sets)
-        if found is not None:
-            pair = [position for position, runs in sets if overlap((runs, np.array([found], np.int64)))][:2]
-            differs = _contents_differ(channels, pair, block, found, segment)
-            ids = (channels[pair[0]][0], channels[pair[1]][0])
-            verdict.overlaps.append(Overlap(segment, block, *found, ids, differs))
-            if differs:
-                verdict.raced.append(
-                    f"page {found[0]:#x} of {block!r} is on channels {ids[0]} and {ids[1]} in the same round"
-                )
+        twice = shared(runs for _, runs in sets)
+        if not len(twice):
+            continue
+        found = (int(twice[0, 0]), int(twice[0, 1]))
+        pair = [position for position, runs in sets if len(shared((runs, twice[:1])))][:2]
+        ids = (channels[pair[0]][0], channels[pair[1]][0])
+        later = [
+            runs for (other, name), mine in rounds.items() if name == block and other > segment for _, runs in mine
+        ]
+        final = without(twice, merge(np.concatenate([*later, EMPTY])))
+        differs = bool(len(final)) and _contents_differ(channels, pair, block, final, segment, unread_same=unread_same)
+        count = int((twice[:, 1] - twice[:, 0]).sum())
+        verdict.overlaps.append(Overlap(segment, block, *found, count, ids, differs))
+        if differs:
+            verdict.raced.append(
+                f"page {found[0]:#x} of {block!r} is on channels {ids[0]} and {ids[1]} in the same round"
+            )
     if main is not None:
         _zero_records(verdict, channels, main, mode, normal)
 
@@ -198,25 +212,27 @@ def _zero_records(
             found = overlap((pages.runs(), runs))
             if found is not None:
                 number = channels[position][0]
-                verdict.overlaps.append(Overlap(segment, block, *found, ("main", number), differs=True))
+                count = found[1] - found[0]
+                verdict.overlaps.append(Overlap(segment, block, *found, count, ("main", number), differs=True))
                 verdict.raced.append(
                     f"page {found[0]:#x} of {block!r} is zero on main and normal on channel {number} in the same round"
                 )
 
 
 def _contents_differ(
-    channels: Channels, positions: Sequence[int], block: str, pages: tuple[int, int], segment: int
+    channels: Channels, positions: Sequence[int], block: str, pages: Runs, segment: int, *, unread_same: bool
 ) -> bool:
-    if pages[1] - pages[0] > MAX_COMPARED:
+    """Whether two channels carry other bytes for one of the pages in one round."""
+    if int((pages[:, 1] - pages[:, 0]).sum()) > MAX_COMPARED:
         return True
-    wanted = {block: np.arange(*pages, dtype=np.int64)}
-    places = [locate(channels[position][1], wanted, segment, segment) for position in positions]
-    for page in range(*pages):
-        contents = [
-            content(channels[position][1], found[block, page]) if (block, page) in found else None
-            for position, found in zip(positions, places, strict=True)
-        ]
-        if contents[0] is None or contents[0] != contents[1]:
+    numbers = np.concatenate([np.arange(first, behind, dtype=np.int64) for first, behind in pages])
+    places = [locate(channels[position][1], {block: numbers}, segment, segment) for position in positions]
+    for page in numbers.tolist():
+        if not all((block, page) in found for found in places):
+            continue
+        contents = [content(channels[p][1], found[block, page]) for p, found in zip(positions, places, strict=True)]
+        unread = None in contents
+        if (unread and not unread_same) or (not unread and contents[0] != contents[1]):
             return True
     return False
 

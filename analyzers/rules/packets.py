@@ -154,16 +154,18 @@ def _end(context: Context, collect: Collector, number: int, survey: ChannelSurve
 def _overlaps(context: Context, collect: Collector) -> None:
     for overlap in context.memory.overlaps:
         first, second = overlap.channels
-        span = f"page {overlap.first_page:#x}" + (
-            f" to {overlap.behind_page - 1:#x}" if overlap.behind_page - overlap.first_page > 1 else ""
-        )
-        same = "" if overlap.differs else ", with the same content"
+        more = f" and {overlap.pages - 1} more" if overlap.pages > 1 else ""
+        page = f"page {overlap.first_page:#x}{more} of {overlap.block!r}"
         if first == "main":
-            message = f"{span} of {overlap.block!r} is a ZERO record on main and a normal page here in the same round"
+            message = f"{page} is a ZERO record on main and a normal page here in the same round"
             collect.row("S-15", message, channel=second)
-        else:
-            message = f"{span} of {overlap.block!r} is also on channel {second} in round {overlap.round}{same}"
-            collect.row("P-16", message, channel=int(first))
+            continue
+        at_boundary = overlap.behind_page - overlap.first_page == 1 and context.sender.maybe(lambda s: s.repeats_page)
+        why = "; up to 7.2 a page may stand in two packets in a row" if at_boundary else ""
+        harm = "" if overlap.differs else ", harmless: same content, or sent again later"
+        message = f"{page} is also on channel {second} in round {overlap.round}{harm}{why}"
+        severity = Severity.INFO if at_boundary and not overlap.differs else None
+        collect.row("P-16", message, channel=int(first), name="offset", severity=severity)
 
 
 def _numbers(context: Context, collect: Collector) -> None:

@@ -58,6 +58,8 @@ class Columns:
         self.has_pages: Mask = (self.normal + self.zero) > 0
         self.compression = self.flags & COMPRESSION_MASK
         self.possible: Mask = (self.normal + self.zero) <= self.capacity
+        self.zero_known = np.where(self.possible, self.zero, 0)
+        """Zero pages, 0 where the count is impossible: releases before 9.0 do not read it."""
 
     def _column(self, name: str) -> NDArray[np.int64]:
         if self.alike:

@@ -59,7 +59,7 @@ def check_pages(
     Rows with impossible counts are left out. Pages behind the recorded part of a header are not known and left out.
     """
     batch = columns.batch
-    eligible: Mask = columns.has_pages & columns.possible
+    eligible: Mask = (columns.normal + columns.zero_known > 0) & (columns.normal <= columns.capacity)
     if not eligible.any():
         return
     selected = np.flatnonzero(eligible)
@@ -80,7 +80,7 @@ def check_pages(
     span = layout(ram_packet(batch.page_size)).span("offset")
     recorded = (part.known - span.offset) // (span.size // columns.capacity)
     normal = columns.normal[selected]
-    used = np.minimum(normal + columns.zero[selected], recorded)
+    used = np.minimum(normal + columns.zero_known[selected], recorded)
     names = [(block_name(part, 0), np.arange(len(part)))] if columns.alike else block_names(part)
     for name, members in names:
         length = None if blocks is None else blocks.get(name)

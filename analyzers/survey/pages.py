@@ -44,6 +44,33 @@ def overlap(sets: Iterable[Runs]) -> tuple[int, int] | None:
     return first, int(min(joined[hits[0] + 1, 1], ends[hits[0]]))
 
 
+def shared(sets: Iterable[Runs]) -> Runs:
+    """All pages that lie in two or more of the sets, each merged in itself."""
+    joined = np.concatenate([*sets, EMPTY])
+    joined = joined[np.argsort(joined[:, 0], kind="stable")]
+    if len(joined) < 2:
+        return EMPTY
+    ends = np.maximum.accumulate(joined[:, 1])[:-1]
+    hits = np.flatnonzero(joined[1:, 0] < ends)
+    return merge(np.stack((joined[hits + 1, 0], np.minimum(joined[hits + 1, 1], ends[hits])), axis=1))
+
+
+def without(runs: Runs, removed: Runs) -> Runs:
+    """Pages of ``runs`` that are not in ``removed``; both merged."""
+    if not len(runs) or not len(removed):
+        return runs
+    edges = np.unique(np.concatenate((runs.reshape(-1), removed.reshape(-1))))
+    pieces = np.stack((edges[:-1], edges[1:]), axis=1)
+    kept = contains(runs, pieces[:, 0]) & ~contains(removed, pieces[:, 0])
+    return merge(pieces[kept])
+
+
+def contains(runs: Runs, pages: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which of the pages lie in the runs (merged)."""
+    at = np.searchsorted(runs[:, 0], pages, side="right") - 1
+    return (at >= 0) & (pages < runs[np.maximum(at, 0), 1]) if len(runs) else np.zeros(len(pages), np.bool_)
+
+
 def missing(runs: Runs, count: int) -> tuple[int, int, int]:
     """(number of pages of 0..count-1 in no run, first and behind-last page of the first such stretch)."""
     runs = merge(runs)
