@@ -230,14 +230,14 @@ def _split_by_main(group: list[_Stream]) -> list[list[_Stream]]:
     return parts
 
 
-_ORDER = (ChannelKind.MAIN, ChannelKind.MULTIFD, ChannelKind.TLS, ChannelKind.UNKNOWN)
+CHANNEL_ORDER = (ChannelKind.MAIN, ChannelKind.MULTIFD, ChannelKind.TLS, ChannelKind.UNKNOWN)
 
 
 def _migration(group: list[_Stream]) -> Migration:
     def place(stream: _Stream) -> tuple[int, int, int]:
         identity = stream.identity
         number = 256 if identity.channel_id is None else identity.channel_id
-        return _ORDER.index(identity.kind), number, stream.connection.first_frame
+        return CHANNEL_ORDER.index(identity.kind), number, stream.connection.first_frame
 
     channels: list[CapturedChannel] = []
     notes: list[CaptureNote] = []

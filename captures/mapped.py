@@ -44,9 +44,15 @@ class MappedFile:
         form = np.dtype(dtype)
         if not len(positions):
             return np.empty(0, form)
-        every = np.ndarray((self.size - form.itemsize + 1,), form, buffer=self._buffer, strides=(1,))
-        taken: np.ndarray = every[positions]
-        return taken
+        # As void items: numpy copies structured ones field by field.
+        void = np.dtype((np.void, form.itemsize))
+        every = np.ndarray((self.size - form.itemsize + 1,), void, buffer=self._buffer, strides=(1,))
+        return np.asarray(every[positions].view(form))
+
+    def strided(self, position: int, stride: int, count: int, dtype: DTypeLike) -> np.ndarray:
+        """``count`` items of ``dtype``, ``stride`` bytes apart, in place; all must lie inside the file. Not to be kept
+        beyond the file's closing."""
+        return np.ndarray((count,), np.dtype(dtype), buffer=self._buffer, offset=position, strides=(stride,))
 
     def close(self) -> None:
         self.view.release()

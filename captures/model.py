@@ -96,6 +96,7 @@ class Recording:
     kind: str
     """``pcap``, ``pcapng``, ``folder``, ``channel file`` or ``mapped-ram``."""
     bytes: int
+    """Size of the input, unpacked when it was compressed."""
     frames: int
     migrations: tuple[Migration, ...]
     notes: tuple[CaptureNote, ...] = ()

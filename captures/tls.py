@@ -6,6 +6,7 @@ import struct
 
 RECORD_HEADER = struct.Struct(">BHH")
 HANDSHAKE = 22
+TLS_MAJOR = 3
 CLIENT_HELLO = 1
 ALPN = 16
 LONGEST_HELLO = 1 << 14
@@ -13,7 +14,7 @@ LONGEST_HELLO = 1 << 14
 
 def is_tls(head: bytes) -> bool:
     """Whether a stream starts with a TLS handshake record."""
-    return len(head) >= 3 and head[0] == HANDSHAKE and head[1] == 3 and head[2] <= 4
+    return len(head) >= 3 and head[0] == HANDSHAKE and head[1] == TLS_MAJOR and head[2] <= 4
 
 
 def is_client_hello(head: bytes) -> bool:
