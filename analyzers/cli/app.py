@@ -22,8 +22,8 @@ Examples:
 Exit codes:
   0  no error-level finding
   1  at least one error-level finding
-  2  could not run: bad arguments, unreadable input, no migration in it
-  3  the input is incomplete, and nothing is wrong in what is there
+  2  could not run: bad arguments or unreadable input
+  3  the input is incomplete or holds no migration, and nothing is wrong in what is there
   With several inputs or migrations the gravest counts: 2, then 1, then 3.
 """
 

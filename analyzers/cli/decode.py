@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from analyzers.cli.inputs import Reader, open_input, reading_options
+from analyzers.cli.inputs import Reader, open_input, reading_options, require_migration
 from analyzers.cli.output import write_lines
 from analyzers.cli.progress import ProgressBar
 from multifd_codec.errors import InputError
@@ -68,6 +68,7 @@ def command(
     start, stop = parse_range(span)
     wanted = Filter(parse_channel(channel_text), parse_kinds(kinds), start, stop)
     with ProgressBar() as progress, open_input(path, reader, keylog, progress) as recording:
+        require_migration(recording)
         migrations = recording.migrations
         if migration is not None:
             if migration > len(migrations):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from analyzers.cli.inputs import Reader, open_input, reading_options
+from analyzers.cli.inputs import Reader, open_input, reading_options, require_migration
 from analyzers.cli.output import show_blocks
 from analyzers.cli.progress import ProgressBar
 
@@ -28,6 +28,7 @@ def command(*, path: Path, page_size: int | None, keylog: Path | None, reader: R
     from analyzers.report.overview import overview_blocks  # noqa: PLC0415
 
     with ProgressBar() as progress, open_input(path, reader, keylog, progress) as recording:
+        require_migration(recording)
         reports = lint_recording(recording, LintOptions(page_size=page_size), progress)
         show_blocks(list(overview_blocks(recording, reports)))
     return 0

@@ -34,8 +34,8 @@ counted; outcome and explanation stay those of the whole stream.
 Exit codes:
   0  no error-level finding
   1  at least one error-level finding
-  2  could not run: bad arguments, unreadable input, no migration in it
-  3  the input is incomplete (outcome may be undecided), and nothing is wrong in what is there
+  2  could not run: bad arguments or unreadable input
+  3  the input is incomplete or holds no migration, and nothing is wrong in what is there
 """
 
 
@@ -52,7 +52,7 @@ Exit codes:
 @click.option("--select", multiple=True, metavar="CODES", help="Only these findings: codes or prefixes, MFD3,MFD401.")
 @click.option("--ignore", multiple=True, metavar="CODES", help="Not these findings.")
 @reading_options
-@click.option("--witness", is_flag=True, help="Show, in text, a schedule that ends in the outcome.")
+@click.option("--witness", is_flag=True, help="Add a schedule, step by step, that ends in the outcome.")
 @click.option("-o", "output", type=click.Path(path_type=Path), metavar="FILE", help="Write the report to FILE.")
 def command(
     *,
@@ -71,7 +71,8 @@ def command(
 ) -> int:
     """Judge migrations: every rule a stream breaks, and every way a destination can end.
 
-    A report for each migration in each INPUT. With several inputs an unreadable one does not stop the others.
+    A report for each migration in each INPUT. With several inputs an unreadable one does not stop the others. A capture
+    without any migration is reported as incomplete.
     """
     from analyzers.lint import LintOptions, lint_recording  # noqa: PLC0415
     from analyzers.report.selection import parse_codes, with_selected_findings  # noqa: PLC0415
@@ -82,7 +83,7 @@ def command(
         release(profile)  # a misspelt profile is told before a large input is read
     selected, ignored = parse_codes(select, RULES), parse_codes(ignore, RULES)
     check_output(output, inputs)
-    options = LintOptions(profile=profile, mode=mode, channels=channels, page_size=page_size)
+    options = LintOptions(profile=profile, mode=mode, channels=channels, page_size=page_size, witness=witness)
     reports: list[Report] = []
     failures = []
     with ProgressBar() as progress:

@@ -9,12 +9,13 @@ from typing import Any
 
 from analyzers.findings import ChannelName
 from analyzers.report.event_record import detail_text, event_record, kind_of
-from analyzers.report.header_bytes import field_bytes, hex_lines, vfio_header
+from analyzers.report.header_bytes import FieldBytes, field_bytes, hex_lines, vfio_header
 from analyzers.report.texts import printable
 from captures.model import CapturedChannel, ChannelKind, Migration
 from multifd_codec.channel import ChannelDecoder
 from multifd_codec.errors import InputError
 from multifd_codec.events import DeviceStatePacket
+from multifd_codec.mainstream import MainDecoder
 
 HEADINGS = ("channel", "offset", "length", "frame", "kind", "fields")
 
@@ -37,15 +38,21 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """An event with its channel."""
+    """An event with its channel, and with what decoded it."""
 
     channel: CapturedChannel
+    decoder: MainDecoder | ChannelDecoder
     event: Any
 
     @property
     def name(self) -> ChannelName | None:
         """None for a multifd channel whose id was not recorded."""
         return "main" if self.channel.kind is ChannelKind.MAIN else self.channel.channel_id
+
+    def fields(self) -> Iterator[FieldBytes]:
+        """The bytes of the record, field by field."""
+        inside = self.decoder.fields if isinstance(self.decoder, MainDecoder) else None
+        return field_bytes(self.channel.source, self.event, inside)
 
 
 def chosen_channels(migration: Migration, name: ChannelName | None) -> list[CapturedChannel]:
@@ -72,21 +79,20 @@ def chosen_channels(migration: Migration, name: ChannelName | None) -> list[Capt
 def decoded(migration: Migration, wanted: Filter, page_size: int | None) -> Iterator[Located]:
     """The events that ``wanted`` takes, one channel after the other."""
     for channel in chosen_channels(migration, wanted.channel):
-        for event in channel_events(channel, page_size):
+        decoder = channel_decoder(channel, page_size)
+        for event in decoder.events():
             if wanted.stop is not None and event.offset >= wanted.stop:
                 break
             if wanted.takes(event):
-                yield Located(channel, event)
+                yield Located(channel, decoder, event)
 
 
-def channel_events(channel: CapturedChannel, page_size: int | None) -> Iterable[Any]:
-    """All events of one channel, whichever kind it is."""
+def channel_decoder(channel: CapturedChannel, page_size: int | None) -> MainDecoder | ChannelDecoder:
+    """What decodes one channel, whichever kind it is."""
     if channel.kind is ChannelKind.MAIN:
-        from multifd_codec.mainstream import MainDecoder  # noqa: PLC0415
-
-        return MainDecoder(channel.source, page_size=page_size).events()
+        return MainDecoder(channel.source, page_size=page_size)
     starts = channel.kind is ChannelKind.MULTIFD and channel.channel_id is not None
-    return ChannelDecoder(channel.source, page_size=page_size, starts_with_init=starts).events()
+    return ChannelDecoder(channel.source, page_size=page_size, starts_with_init=starts)
 
 
 def json_lines(events: Iterable[Located], *, hexadecimal: bool = False) -> Iterator[str]:
@@ -96,7 +102,7 @@ def json_lines(events: Iterable[Located], *, hexadecimal: bool = False) -> Itera
         if hexadecimal:
             record["fields"] = [
                 {"name": field.name, "offset": field.offset, "hex": field.data.hex(), "value": field.value}
-                for field in field_bytes(located.channel.source, located.event)
+                for field in located.fields()
             ]
         yield json.dumps(record) + "\n"
 
@@ -111,7 +117,7 @@ def text_lines(events: Iterable[Located], *, hexadecimal: bool = False) -> Itera
         details = printable(detail_text(record))
         yield _row((channel, record["offset"], record["length"], frame, record["kind"], details))
         if hexadecimal:
-            for text in hex_lines(field_bytes(located.channel.source, located.event)):
+            for text in hex_lines(located.fields()):
                 yield text + "\n"
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import enum
 import re
-from functools import cache
 from typing import Any, get_args
 
 from multifd_codec.events import ChannelEnd, ChannelInit, DeviceStatePacket, RamPacket, Unreadable
+from multifd_codec.main_events import MainEnd, MainEvent
 from multifd_codec.wire.packet import PacketFlags
 from multifd_codec.wire.ram import RamFlags
 
@@ -17,10 +17,10 @@ KINDS: dict[type, str] = {
     DeviceStatePacket: "device-state",
     Unreadable: "unreadable",
     ChannelEnd: "end",
+    MainEnd: "end",
 }
-"""Names of the events of a multifd channel; a RAM packet is ``ram``, or ``sync`` with the SYNC flag."""
+"""Names that differ from the event's; a RAM packet is ``ram``, or ``sync`` with the SYNC flag."""
 RAM_KINDS = ("ram", "sync")
-MULTIFD_KINDS = (*RAM_KINDS, *KINDS.values())
 
 
 ALWAYS_SHOWN: dict[str, tuple[str, ...]] = {
@@ -43,7 +43,6 @@ ALWAYS_SHOWN: dict[str, tuple[str, ...]] = {
     "vfio-record": ("name",),
     "command": ("name",),
     "stream-stopped": ("reason",),
-    "main-end": ("position", "end"),
 }
 NEVER_SHOWN = frozenset(
     [
@@ -56,6 +55,7 @@ NEVER_SHOWN = frozenset(
 SHORT_LIST = 4
 TEXT_PROPERTIES = frozenset({"device", "machine", "block"})
 RAW_NAMES = frozenset({"idstr", "ramblock", "name"})
+_known_properties: dict[type, tuple[str, ...]] = {}
 
 
 def kind_of(event: Any) -> str:
@@ -72,9 +72,8 @@ def kind_name(event_class: type) -> str:
 
 def known_kinds() -> frozenset[str]:
     """Every name ``--kind`` takes."""
-    from multifd_codec.main_events import MainEvent  # noqa: PLC0415
-
-    return frozenset(MULTIFD_KINDS) | {kind_name(event_class) for event_class in get_args(MainEvent)}
+    others = (event_class for event_class in get_args(MainEvent) if event_class not in KINDS)
+    return frozenset((*RAM_KINDS, *KINDS.values())).union(map(kind_name, others))
 
 
 def event_record(event: Any) -> dict[str, Any]:
@@ -151,9 +150,9 @@ def detail_text(record: dict[str, Any]) -> str:
 
 def _short(value: Any) -> str:
     if isinstance(value, list):
-        return f"[{len(value)}]" if len(value) > SHORT_LIST else str(value).replace("'", "")
+        return f"[{len(value)}]" if len(value) > SHORT_LIST else f"[{', '.join(map(_short, value))}]"
     if isinstance(value, dict):
-        return "(" + " ".join(f"{name}={item}" for name, item in value.items()) + ")"
+        return "(" + " ".join(f"{name}={_short(item)}" for name, item in value.items() if item is not None) + ")"
     return str(value)
 
 
@@ -167,9 +166,11 @@ def _is_event(value: Any) -> bool:
     return hasattr(value, "_asdict") or (dataclasses.is_dataclass(value) and not isinstance(value, type))
 
 
-@cache
 def _properties(event_class: type) -> tuple[str, ...]:
-    return tuple(name for name, member in vars(event_class).items() if isinstance(member, property))
+    if event_class not in _known_properties:
+        names = (name for name, member in vars(event_class).items() if isinstance(member, property))
+        _known_properties[event_class] = tuple(names)
+    return _known_properties[event_class]
 
 
 def _fields(event: Any) -> dict[str, Any]:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from analyzers.report.event_record import flag_names
+from analyzers.report.main_bytes import main_pieces
 from analyzers.report.texts import printable
+from multifd_codec.device_fields import DeviceField
+from multifd_codec.errors import MultifdError
 from multifd_codec.events import ChannelInit, DeviceStatePacket, RamPacket
 from multifd_codec.framing import DEVICE, FIXED, INIT, read_known
 from multifd_codec.layout import FieldSpan, Layout, layout
+from multifd_codec.main_events import DeviceBody
 from multifd_codec.source import ByteSource
 from multifd_codec.wire.packet import MULTIFD_PACKET_SIZE, ram_packet
 from multifd_codec.wire.vfio import VFIODeviceStatePacket
 
+FieldsOf = Callable[[DeviceBody], Iterator[DeviceField]]
 VFIO = layout(VFIODeviceStatePacket)
 
 ROW = 16
@@ -34,15 +39,20 @@ class FieldBytes:
     value: str
 
 
-def field_bytes(source: ByteSource, event: Any) -> Iterator[FieldBytes]:
-    """The fields of an event's header in wire order; of arrays only the used entries, then the padding as one field."""
+def field_bytes(source: ByteSource, event: Any, inside: FieldsOf | None = None) -> Iterator[FieldBytes]:
+    """The fields of an event's header in wire order; of arrays only the used entries, then the padding as one field.
+
+    ``inside`` gives the fields of a device body (``MainDecoder.fields``).
+    """
+    if isinstance(event, DeviceBody) and inside is not None:
+        try:
+            yield from [_device_field(source, field) for field in inside(event)]
+            return
+        except MultifdError:
+            pass  # not described: shown as plain bytes
     form = _layout(event)
     if form is None:
-        length = int(getattr(event, "length", 0))
-        data = read_known(source, event.offset, min(length, MAX_OTHER))
-        rest = f"{length - len(data)} more bytes" if length > len(data) else ""
-        if data:
-            yield FieldBytes("", event.offset, data, rest)
+        yield from _main_fields(source, event)
         return
     header = read_known(source, event.offset, form.size)
     yield from _fields(form, header, event)
@@ -50,6 +60,26 @@ def field_bytes(source: ByteSource, event: Any) -> Iterator[FieldBytes]:
         payload = read_known(source, event.payload_offset, min(VFIO.size, event.payload_length))
         for span in VFIO.fields:
             yield _field(span, None, payload, event.payload_offset)
+
+
+def _main_fields(source: ByteSource, event: Any) -> Iterator[FieldBytes]:
+    length = int(getattr(event, "length", 0))
+    head = read_known(source, event.offset, min(length, MAX_OTHER))
+    position = 0
+    for piece in main_pieces(event, head):
+        data = head[piece.start : piece.start + piece.length]
+        position = piece.start + len(data)
+        yield FieldBytes(piece.name, event.offset + piece.start, data, piece.value)
+    if position < length:
+        rest = length - len(head)
+        value = f"and {rest} more bytes" if rest else ""
+        yield FieldBytes("", event.offset + position, head[position:], value)
+
+
+def _device_field(source: ByteSource, field: DeviceField) -> FieldBytes:
+    data = bytes(source.read(field.offset, min(field.length, MAX_OTHER)))
+    value = "" if isinstance(field.value, bytes) else f"{field.value} "
+    return FieldBytes(field.path, field.offset, data, f"{value}({field.type})")
 
 
 def _fields(form: Layout, header: bytes, event: Any) -> Iterator[FieldBytes]:
@@ -88,7 +118,7 @@ def hex_lines(fields: Iterator[FieldBytes]) -> Iterator[str]:
                 continue
             skipped = False
             name, value = (field.name, field.value) if number == 0 else ("", "")
-            text = f"  {field.offset + number * ROW:>12}  {name:<16}  {row.hex(' '):<47}  {value}"
+            text = f"  {field.offset + number * ROW:>12}  {name:<20}  {row.hex(' '):<47}  {value}"
             yield text.rstrip()
 
 
