@@ -69,7 +69,7 @@ class NoteKind(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CaptureNote:
-    """One thing a reader noticed. ``label`` and ``offset`` (in that stream) are None when it concerns the whole file."""
+    """One thing a reader noticed. ``label`` and ``offset`` are those of a stream, None for the whole file."""
 
     kind: NoteKind
     message: str
