@@ -16,7 +16,7 @@ from analyzers.findings import (
     Report,
 )
 from analyzers.judge.context import Collector, Context
-from analyzers.judge.explain import explain, witness
+from analyzers.judge.explain import Carrier, explain, witness
 from analyzers.judge.handshake import Connection, SetProblem, judge_handshake
 from analyzers.judge.infer import Facts, choose, infer_mode
 from analyzers.judge.scripts import Judge
@@ -203,14 +203,14 @@ class _Linter:
             script=verdict.script,
             lockstep=lockstep(verdict.script),
             memory=verdict.memory,
-            reduced=partial,
+            reduced=partial or len(channels) < profile.channels,
             sources=sources,
         )
         collect = Collector(sources)
         self._rules(context, collect, handshake.problems, captured)
         where = _locator(context)
         if not lines:
-            lines = explain(verdict.script, outcomes, where)
+            lines = explain(verdict.script, outcomes, _carried(surveys), where)
             if outcomes & {Outcome.LOSES_DATA}:
                 lines += [*verdict.memory.wrong, *verdict.memory.raced]
         worst = max(outcomes, key=lambda outcome: outcome.rank)
@@ -259,6 +259,16 @@ class _Linter:
         if self.mains:
             labels[self.mains[0].label] = "main"
         set_rules.recording(context, collect, self.notes, labels)
+
+
+def _carried(surveys: Sequence[ChannelSurvey]) -> dict[tuple[Device, int], Carrier]:
+    """Every device-state buffer on the wire."""
+    return {
+        (item.buffer.device, item.buffer.index): Carrier(position, item.offset, item.buffer.config)
+        for position, survey in enumerate(surveys)
+        for item in survey.items
+        if item.buffer is not None and item.buffer.index is not None
+    }
 
 
 def _compression(surveys: Sequence[ChannelSurvey]) -> int:

@@ -32,7 +32,7 @@ Offsets count bytes from the start of a channel's stream. Payload is skipped, no
 
 
 @click.command("decode", epilog=EPILOG, short_help="Print what the channels carry, record by record.")
-@click.argument("path", metavar="INPUT", type=click.Path(path_type=Path))
+@click.argument("path", metavar="INPUT", type=Path)
 @click.option("--channel", "channel_text", metavar="main|N", help="Only this channel. Default: main, then all others.")
 @click.option(
     "--kind", "kinds", multiple=True, metavar="KIND", help="Only these kinds of record; repeat or use commas."

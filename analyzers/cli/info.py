@@ -17,7 +17,7 @@ Example:
 
 
 @click.command("info", epilog=EPILOG, short_help="Show who migrated what, how much and when.")
-@click.argument("path", metavar="INPUT", type=click.Path(path_type=Path))
+@click.argument("path", metavar="INPUT", type=Path)
 @reading_options
 def command(*, path: Path, page_size: int | None, keylog: Path | None, reader: Reader) -> int:
     """Show who migrated what, how much and when, on one screen.

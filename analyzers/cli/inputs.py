@@ -71,7 +71,7 @@ def reading_options(function: Function) -> Function:
         ),
         click.option(
             "--keylog",
-            type=click.Path(path_type=Path),
+            type=Path,
             metavar="FILE",
             help="TLS key log (SSLKEYLOGFILE format) to decrypt the capture with; needs tshark.",
         ),

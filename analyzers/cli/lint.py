@@ -40,7 +40,7 @@ Exit codes:
 
 
 @click.command("lint", epilog=EPILOG, short_help="Judge migrations: rules they break, ways they can end.")
-@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True, type=Path)
 @click.option("--profile", metavar="P", help="Destination that judges: a release from qemu-4.0 on, or rfc-v3.")
 @click.option(
     "--mode",
@@ -53,7 +53,7 @@ Exit codes:
 @click.option("--ignore", multiple=True, metavar="CODES", help="Not these findings.")
 @reading_options
 @click.option("--witness", is_flag=True, help="Add a schedule, step by step, that ends in the outcome.")
-@click.option("-o", "output", type=click.Path(path_type=Path), metavar="FILE", help="Write the report to FILE.")
+@click.option("-o", "output", type=Path, metavar="FILE", help="Write the report to FILE.")
 def command(
     *,
     inputs: tuple[Path, ...],

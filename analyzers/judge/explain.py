@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from analyzers.findings import Outcome
 from analyzers.receiver import machine
@@ -12,16 +13,31 @@ from analyzers.receiver.solve import lockstep, segments
 Frame = Callable[[int | None, int], str]
 """(position of a channel, None for main; offset) to ``offset 4096 (frame 17)``."""
 
+
+class Carrier(NamedTuple):
+    """Where a device-state buffer stands: channel's position in the script, offset of its packet."""
+
+    position: int
+    offset: int
+    config: bool
+
+
+Carried = Mapping[tuple[Device, int], Carrier]
+"""Every device-state buffer on the wire, reached or not, by device and index."""
+
+MONITOR = ", the monitor is dead"
 MAX_WITNESS_STEPS = 5_000
 MAX_WITNESS_LINES = 200
 
 
-def explain(script: Script, outcomes: frozenset[Outcome], where: Frame) -> list[str]:
+def explain(script: Script, outcomes: frozenset[Outcome], carried: Carried, where: Frame) -> list[str]:
     """Sentences that explain what a script makes the destination do, main first."""
     state = lockstep(script)
     lines: list[str] = []
+    if Outcome.UNDECIDED in outcomes:
+        lines.append("where the recording ends, this is how things stand")
     if state.blocked:
-        lines += _blocked(script, where)
+        lines += _blocked(script, where, dead=Outcome.HANGS in outcomes)
     elif outcomes != {Outcome.COMPLETES}:
         lines += _main_end(script, where)
     lines += _faults(script, where, skip=state.blockers if state.blocked else ())
@@ -29,8 +45,8 @@ def explain(script: Script, outcomes: frozenset[Outcome], where: Frame) -> list[
     if not state.blocked:
         for position in parked:
             lines += _parked(script, position, state.reached, where)
-    if Outcome.HANGS in outcomes and not state.blocked:
-        lines += _loaders(script, where)
+    if outcomes & {Outcome.HANGS, Outcome.UNDECIDED} and script.main[-1].act is MainAct.FINISH and not state.blocked:
+        lines += _loaders(script, carried, where, dead=Outcome.HANGS in outcomes)
     return lines
 
 
@@ -38,14 +54,14 @@ def _name(script: Script, position: int) -> str:
     return f"channel {script.channel_ids[position]}"
 
 
-def _blocked(script: Script, where: Frame) -> Iterator[str]:
+def _blocked(script: Script, where: Frame, *, dead: bool) -> Iterator[str]:
     state = lockstep(script)
     records = [step for step in script.main if step.act is MainAct.RENDEZVOUS]
     record, count = records[state.reached], len(script.channels)
     given = count - len(state.blockers)
     yield (
         f"main waits in its rendezvous {state.reached + 1} of {state.records} ({record.reason} at "
-        f"{where(None, record.offset)}): {given} of {count} tokens are there, the monitor is dead"
+        f"{where(None, record.offset)}): {given} of {count} tokens are there{MONITOR * dead}"
     )
     for position in state.blockers:
         step = script.channels[position][-1]
@@ -135,46 +151,49 @@ def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _loaders(script: Script, where: Frame) -> Iterator[str]:
+def _loaders(script: Script, carried: Carried, where: Frame, *, dead: bool) -> Iterator[str]:
     """What the device loaders wait for."""
     reached = lockstep(script).reached
+    end = script.main[-1]
     for device in script.devices:
-        arrived: dict[int, bool] = {}
-        stuck: dict[int, tuple[int, ChannelStep]] = {}
-        for position, steps in enumerate(script.channels):
-            for segment, _, step in segments(steps):
-                if step.device != device.device or step.index is None:
-                    continue
-                if segment <= reached and step.act is Act.STATE:
-                    arrived[step.index] = step.config
-                else:
-                    stuck[step.index] = position, step
+        arrived = {
+            step.index: step.config
+            for steps in script.channels
+            for segment, _, step in segments(steps)
+            if step.device == device.device and step.index is not None and segment <= reached
+        }
+        mine = {index: place for (owner, index), place in carried.items() if owner == device.device}
         last = max((index for index, config in arrived.items() if config), default=None)
-        absent = [i for i in range(last if last is not None else max(arrived, default=-1) + 1) if i not in arrived]
+        wanted = last if last is not None else max((i for i, place in mine.items() if place.config), default=None)
+        highest = wanted if wanted is not None else max((*arrived, *mine), default=-1)
+        absent = [index for index in range(min(highest + 1, len(mine) + 10)) if index not in arrived]
         if last is not None and not absent:
             continue
         name = f"{device.device.idstr} instance {device.device.instance_id}"
-        end = script.main[-1]
-        yield f"main waits at its EOF byte ({where(None, end.offset)}) for the loader of {name}, the monitor is dead"
-        for index in absent[:10]:
-            if index in stuck:
-                position, step = stuck[index]
-                yield (
-                    f"the loader waits for buffer {index}, which stands at {where(position, step.offset)} of "
-                    f"{_name(script, position)} and is never read"
-                )
-            else:
-                yield f"the loader waits for buffer {index}, which no channel carries"
-        if last is None:
-            config = next(((i, at) for i, at in stuck.items() if at[1].config), None)
-            if config is None:
-                yield f"the loader waits for the config of {name}, which no channel carries"
-            else:
-                position, step = config[1]
-                yield (
-                    f"the loader waits for the config (buffer {config[0]}), which stands at "
-                    f"{where(position, step.offset)} of {_name(script, position)} and is never read"
-                )
+        yield f"main waits at its EOF byte ({where(None, end.offset)}) for the loader of {name}{MONITOR * dead}"
+        yield from _absent(script, absent, mine, where)
+        if wanted is None:
+            yield f"the loader waits for the config of {name}, which no channel carries"
+        if last is not None and len(absent) == 1 and absent[0] not in mine:
+            yield "a 10.0 source without a return path can exit before a channel has sent its last packet: so it looks here"
+
+
+def _absent(script: Script, absent: Sequence[int], mine: dict[int, Carrier], where: Frame) -> Iterator[str]:
+    nowhere = [index for index in absent if index not in mine]
+    if nowhere:
+        yield f"the loader waits for buffer {_list(nowhere)}, which no channel carries"
+    by_channel: dict[int, list[int]] = {}
+    for index in absent:
+        if index in mine:
+            by_channel.setdefault(mine[index].position, []).append(index)
+    for position, indices in by_channel.items():
+        first = where(position, min(mine[index].offset for index in indices))
+        yield (f"the loader waits for buffer {_list(indices)}, never read at {first} of {_name(script, position)}")
+
+
+def _list(numbers: Sequence[int]) -> str:
+    shown = ", ".join(map(str, numbers[:8]))
+    return f"{shown} and {len(numbers) - 8} more" if len(numbers) > 8 else shown
 
 
 def witness(script: Script, wanted: Outcome, where: Frame) -> list[str]:

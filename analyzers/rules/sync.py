@@ -90,6 +90,8 @@ def _counts(context: Context, collect: Collector) -> None:
     main = context.main
     if len(set(counts.values())) > 1:
         usual = max(set(counts.values()), key=list(counts.values()).count)
+        if main is not None and context.lockstep.records in counts.values():
+            usual = context.lockstep.records
         for number, survey in context.channels:
             if survey.sync != usual:
                 where = _last_sync(survey)
