@@ -175,7 +175,7 @@ def _loaders(script: Script, carried: Carried, where: Frame, *, dead: bool) -> I
         if wanted is None:
             yield f"the loader waits for the config of {name}, which no channel carries"
         if last is not None and len(absent) == 1 and absent[0] not in mine:
-            yield "a 10.0 source without a return path can exit before a channel has sent its last packet: so it looks here"
+            yield "a 10.0 source without a return path can exit before a channel has sent its last packet, as here"
 
 
 def _absent(script: Script, absent: Sequence[int], mine: dict[int, Carrier], where: Frame) -> Iterator[str]:
