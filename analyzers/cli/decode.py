@@ -74,7 +74,7 @@ def command(
             if migration > len(migrations):
                 raise InputError(f"{path}: there is no migration {migration}, only {len(migrations)}")
             migrations = migrations[migration - 1 : migration]
-        events = itertools.chain.from_iterable(decoded(m, wanted, page_size) for m in migrations)
+        events = decoded(migrations, wanted, page_size)
         lines = json_lines if form == "jsonl" else text_lines
         write_lines(lines(itertools.islice(events, limit), hexadecimal=hexadecimal))
     return 0

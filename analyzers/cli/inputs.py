@@ -50,6 +50,7 @@ def open_input(path: Path, reader: Reader, keylog: Path | None, progress: Progre
         recording = open_recording(path, reader=reader, keylog=keylog, progress=progress)
     except InputError as error:
         raise InputError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
+    recording.path = path  # as the user gave it, whichever reader it was
     return recording
 
 

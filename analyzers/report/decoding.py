@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +47,7 @@ class Located:
     @property
     def name(self) -> ChannelName | None:
         """None for a multifd channel whose id was not recorded."""
-        return "main" if self.channel.kind is ChannelKind.MAIN else self.channel.channel_id
+        return _name(self.channel)
 
     def fields(self) -> Iterator[FieldBytes]:
         """The bytes of the record, field by field."""
@@ -55,36 +55,41 @@ class Located:
         return field_bytes(self.channel.source, self.event, inside)
 
 
-def chosen_channels(migration: Migration, name: ChannelName | None) -> list[CapturedChannel]:
-    """Main first, then by id. Raises InputError when the channel asked for is not there or cannot be decoded."""
-    order = sorted(
-        migration.channels, key=lambda c: (c.kind is not ChannelKind.MAIN, c.channel_id is None, c.channel_id or 0)
-    )
-    if name is None:
-        readable = [channel for channel in order if channel.kind is not ChannelKind.TLS]
-        if not readable:
-            raise InputError("all channels are TLS sessions; give a key log with --keylog")
-        return readable
-    found = [
-        channel
-        for channel in order
-        if (channel.kind is ChannelKind.MAIN if name == "main" else channel.channel_id == name)
-    ]
-    if not found:
-        present = ["main" if c.kind is ChannelKind.MAIN else str(c.channel_id) for c in order]
-        raise InputError(f"there is no channel {name}; there are {', '.join(present)}")
-    return found
+def decoded(migrations: Sequence[Migration], wanted: Filter, page_size: int | None) -> Iterator[Located]:
+    """The events that ``wanted`` takes, one channel after the other: main, then by id.
+
+    Raises InputError at once, not at the first event, when there is no such channel or none can be decoded.
+    """
+    channels = [channel for migration in migrations for channel in _in_order(migration)]
+    readable = [channel for channel in channels if channel.kind is not ChannelKind.TLS]
+    if not readable:
+        raise InputError("all channels are TLS sessions; give a key log with --keylog")
+    chosen = [channel for channel in readable if wanted.channel in (None, _name(channel))]
+    if not chosen:
+        present = dict.fromkeys("?" if _name(channel) is None else str(_name(channel)) for channel in readable)
+        raise InputError(f"there is no channel {wanted.channel}; there are {', '.join(present)}")
+    return _events(chosen, wanted, page_size)
 
 
-def decoded(migration: Migration, wanted: Filter, page_size: int | None) -> Iterator[Located]:
-    """The events that ``wanted`` takes, one channel after the other."""
-    for channel in chosen_channels(migration, wanted.channel):
+def _events(channels: Sequence[CapturedChannel], wanted: Filter, page_size: int | None) -> Iterator[Located]:
+    for channel in channels:
         decoder = channel_decoder(channel, page_size)
         for event in decoder.events():
             if wanted.stop is not None and event.offset >= wanted.stop:
                 break
             if wanted.takes(event):
                 yield Located(channel, decoder, event)
+
+
+def _in_order(migration: Migration) -> list[CapturedChannel]:
+    def key(channel: CapturedChannel) -> tuple[bool, bool, int]:
+        return (channel.kind is not ChannelKind.MAIN, channel.channel_id is None, channel.channel_id or 0)
+
+    return sorted(migration.channels, key=key)
+
+
+def _name(channel: CapturedChannel) -> ChannelName | None:
+    return "main" if channel.kind is ChannelKind.MAIN else channel.channel_id
 
 
 def channel_decoder(channel: CapturedChannel, page_size: int | None) -> MainDecoder | ChannelDecoder:

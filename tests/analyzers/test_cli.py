@@ -1,0 +1,295 @@
+"""The command line, as CI and people run it: exit codes, one-line errors, stable output, quick start."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import captures
+from analyzers.cli.app import COMMANDS, multifd
+from analyzers.report import FORMATS
+from analyzers.rules.catalogue import RULES
+
+SAMPLES = Path(captures.__file__).parent / "samples"
+HEALTHY = SAMPLES / "q10.0-none-device-state.pcap"
+LOST = SAMPLES / "q10.0-none-device-state-lost.pcap"
+TLS = SAMPLES / "q10.0-none-known-ram-tls.pcap"
+SMALL = SAMPLES / "q11.1-none.pcap"
+MANIFEST: dict[str, list[dict[str, Any]]] = json.loads((SAMPLES / "manifest.json").read_text())
+
+
+def run(*arguments: object) -> Result:
+    """In this process, output captured: it is no terminal."""
+    result = CliRunner().invoke(multifd, [str(argument) for argument in arguments], prog_name="multifd")
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def fails(result: Result, *words: str) -> None:
+    """Exit code 2, nothing on stdout, one line on stderr that says ``words``."""
+    assert result.exit_code == 2 and result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("multifd: ") and all(word in line for word in words), line
+    assert "internal error" not in line
+
+
+def process(*arguments: object, **options: Any) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "analyzers.cli", *map(str, arguments)]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, **(pipes | options))
+
+
+def records(*arguments: object) -> list[dict[str, Any]]:
+    result = run("decode", "--format", "jsonl", *arguments)
+    assert result.exit_code == 0, result.stderr
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+class TestLint:
+    def test_a_healthy_migration(self) -> None:
+        result = run("lint", HEALTHY)
+        assert (result.exit_code, result.stderr) == (0, "")
+        assert "outcome: completes; judged as qemu-10.0 per-round, 2 channels, page size 4096" in result.stdout
+        (report,) = json.loads(run("lint", "--format", "json", HEALTHY).stdout)["reports"]
+        counts = [{k: v for k, v in entry.items() if k != "channel"} for entry in MANIFEST[HEALTHY.name][1:]]
+        assert [{k: v for k, v in entry.items() if k != "id"} for entry in report["channels"][1:]] == counts
+
+    def test_a_migration_that_hangs(self) -> None:
+        result = run("lint", LOST)
+        assert result.exit_code == 1
+        assert "outcome: hangs (monitor dead)" in result.stdout and "MFD408 error" in result.stdout
+        assert "witness" not in result.stdout and "witness" in run("lint", "--witness", LOST).stdout
+
+    def test_selection_concerns_findings_only(self) -> None:
+        hidden = run("lint", "--ignore", "MFD4", LOST)
+        assert "MFD4" not in hidden.stdout and "outcome: hangs" in hidden.stdout
+        only = json.loads(run("lint", "--format", "json", "--select", "MFD408,MFD9", LOST).stdout)["reports"][0]
+        assert {finding["rule"] for finding in only["findings"]} == {"MFD408"}
+
+    def test_the_destination_can_be_given(self) -> None:
+        (report,) = json.loads(
+            run("lint", "--format", "json", "--profile", "qemu-10.0", "--mode", "per-section", SMALL).stdout
+        )["reports"]
+        assert (report["profile"]["name"], report["profile"]["mode"]) == ("qemu-10.0", "per-section")
+        assert report["outcome"] == "hangs"
+        (report,) = json.loads(run("lint", "--format", "json", "--channels", 3, SMALL).stdout)["reports"]
+        assert report["profile"]["channels"] == 3 and report["outcome"] == "hangs" and report["monitor_alive"] is True
+
+    def test_several_inputs_the_gravest_code_counts(self, tmp_path: Path) -> None:
+        missing = tmp_path / "none.pcap"
+        result = run("lint", "--format", "jsonl", LOST, missing, HEALTHY)
+        outcomes = [json.loads(line)["outcome"] for line in result.stdout.splitlines()]
+        assert outcomes == ["hangs", "completes"]
+        assert result.exit_code == 2 and result.stderr.splitlines() == [
+            f"multifd: {missing}: No such file or directory"
+        ]
+        assert run("lint", LOST, HEALTHY).exit_code == 1
+
+    def test_tls_without_keys_is_incomplete_not_wrong(self) -> None:
+        result = run("lint", "--reader", "native", TLS)
+        assert result.exit_code == 3 and "MFD907" in result.stdout and "outcome: undecided" in result.stdout
+
+    @pytest.mark.tshark
+    @pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed: TLS decryption is NOT tested")
+    def test_tls_with_keys(self) -> None:
+        result = run("lint", "--keylog", TLS.with_suffix(".keys"), TLS)
+        assert result.exit_code == 0 and "outcome: completes" in result.stdout, result.stdout
+
+    @pytest.mark.parametrize("form", FORMATS)
+    def test_every_format_is_stable_and_goes_to_a_file(self, form: str, tmp_path: Path) -> None:
+        target = tmp_path / "report"
+        result = run("lint", "--format", form, LOST)
+        assert result.exit_code == 1 and result.stdout == run("lint", "--format", form, LOST).stdout
+        to_file = run("lint", "--format", form, "-o", target, LOST)
+        assert (to_file.exit_code, to_file.stdout, target.read_text()) == (1, "", result.stdout)
+        if form == "junit":
+            assert ElementTree.fromstring(result.stdout).tag == "testsuites"
+        elif form != "text":
+            assert json.loads(result.stdout)
+
+    def test_an_input_is_never_overwritten(self, tmp_path: Path) -> None:
+        copy = Path(shutil.copy(SMALL, tmp_path))
+        before = copy.read_bytes()
+        fails(run("lint", "-o", copy, copy), "overwritten")
+        fails(run("lint", "-o", tmp_path, copy), "folder")
+        fails(run("lint", "-o", tmp_path / "no" / "report", copy), "no folder")
+        assert copy.read_bytes() == before
+
+
+class TestDecode:
+    @pytest.mark.parametrize("name", [HEALTHY.name, "q7.2-none.pcap", "q10.0-none-known-ram-zlib.pcap"])
+    def test_counts_are_those_of_the_manifest(self, name: str) -> None:
+        for entry in MANIFEST[name]:
+            if entry["channel"] == "main":
+                continue
+            kinds = [record["kind"] for record in records("--channel", entry["channel"], SAMPLES / name)]
+            assert kinds[0] == "init" and kinds[-1] == "end"
+            found = tuple(kinds.count(kind) for kind in ("sync", "ram", "device-state"))
+            assert found == (entry["sync"], entry["ram"], entry["device_state"])
+
+    def test_main_channel(self) -> None:
+        kinds = [record["kind"] for record in records("--channel", "main", HEALTHY)]
+        assert kinds[0] == "file-header" and kinds.count("flush") == 3, kinds
+        assert "vm-description" in kinds
+
+    def test_filters(self) -> None:
+        every = records(HEALTHY)
+        assert {record["channel"] for record in every} == {"main", 0, 1}
+        assert records("--kind", "sync,device-state", "--kind", "init", HEALTHY) == [
+            record for record in every if record["kind"] in {"sync", "device-state", "init"}
+        ]
+        assert records("--limit", 5, HEALTHY) == every[:5]
+        offsets = [record["offset"] for record in records("--channel", 0, "--range", "1408:0xac0", HEALTHY)]
+        assert offsets == [1408]
+        assert records("--channel", 0, "--range", "1407:1409", HEALTHY)[0]["offset"] == 64
+
+    def test_hex_shows_every_byte_of_a_header_once(self) -> None:
+        for record in records("--hex", "--kind", "init,ram,sync,device-state", HEALTHY):
+            fields = record["fields"]
+            position = record["offset"]
+            for field in fields:
+                assert field["offset"] == position
+                position += len(bytes.fromhex(field["hex"]))
+            payload = 12 if record["kind"] == "device-state" else 0
+            assert position == record["offset"] + record["length"] + payload
+        text = run("decode", "--hex", "--channel", 0, "--range", "0:64", HEALTHY).stdout
+        assert "             0  magic                 11 22 33 44  " in text
+
+    def test_table_and_json_lines_show_the_same_records(self) -> None:
+        lines = run("decode", SMALL).stdout.splitlines()
+        assert len(lines) == 1 + len(records(SMALL)) and lines[0].split()[:2] == ["channel", "offset"]
+
+    def test_bad_filters(self) -> None:
+        fails(run("decode", "--channel", 7, HEALTHY), "no channel 7", "main, 0, 1")
+        fails(run("decode", "--channel", "x", HEALTHY), "--channel x")
+        fails(run("decode", "--kind", "bogus", HEALTHY), "bogus", "sync")
+        fails(run("decode", "--range", "9:3", HEALTHY), "9:3")
+        fails(run("decode", "--range", "a", HEALTHY), "--range a")
+        fails(run("decode", "--migration", 2, HEALTHY), "no migration 2")
+
+
+def test_info_is_one_screen() -> None:
+    result = run("info", HEALTHY)
+    assert result.exit_code == 0 and len(result.stdout.splitlines()) <= 40
+    for words in ("10.0", "0000:00:05.0/vfio", "UTC", "127.0.0.1", "145 112"):
+        assert words in result.stdout
+    assert "outcome" not in result.stdout
+
+
+def test_rules_and_explain() -> None:
+    listed = run("rules").stdout
+    assert all(code in listed and rule.title in listed for code, rule in RULES.items())
+    assert [rule["code"] for rule in json.loads(run("rules", "--format", "json").stdout)["rules"]] == list(RULES)
+    text = run("explain", "mfd301").stdout
+    assert "multifd_recv_sync_main" in text and RULES["MFD301"].title in text
+    (document,) = json.loads(run("explain", "--format", "json", "MFD301").stdout)["rules"]
+    assert document["why"] == RULES["MFD301"].why and document["family"] == "synchronisation"
+    fails(run("explain", "MFD399"), "MFD399", "MFD315")
+
+
+def test_help_needs_nothing_else() -> None:
+    overview = run("--help").stdout
+    assert "Examples:" in overview and "Exit codes:" in overview
+    assert all(command in overview for command in COMMANDS)
+    for command in COMMANDS:
+        assert run(command, "--help").stdout.startswith(f"Usage: multifd {command} ")
+    assert run().exit_code == 2
+    assert run("--version").stdout.startswith("multifd ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["lint"], ["INPUT"]),
+        (["bogus"], ["bogus"]),
+        (["lint", "--bogus", SMALL], ["--bogus"]),
+        (["lint", "--profile", "qemu-99.0", SMALL], ["qemu-99.0"]),
+        (["lint", "--profile", "nonsense", SMALL], ["nonsense"]),
+        (["lint", "--mode", "both", SMALL], ["both"]),
+        (["lint", "--channels", "0", SMALL], ["--channels"]),
+        (["lint", "--page-size", "5000", SMALL], ["5000"]),
+        (["lint", "--select", "MFD7", SMALL], ["MFD7"]),
+        (["lint", "--format", "xml", SMALL], ["xml"]),
+        (["lint", "--keylog", "no-such-file", TLS], ["no-such-file"]),
+        (["lint", "/dev/null"], ["/dev/null", "character device"]),
+        (["decode", "no-such-file"], ["no-such-file", "No such file"]),
+        (["info", "a\0b"], ["null byte"]),
+    ],
+)
+def test_bad_arguments_are_one_line(arguments: Sequence[object], words: list[str]) -> None:
+    fails(run(*arguments), *words)
+
+
+@pytest.mark.parametrize("command", ["lint", "decode", "info"])
+def test_bad_inputs_are_one_line(command: str, tmp_path: Path) -> None:
+    fifo, empty, text, folder = tmp_path / "fifo", tmp_path / "empty", tmp_path / "text", tmp_path / "folder"
+    os.mkfifo(fifo)
+    empty.touch()
+    text.write_text("not a capture\n" * 100)
+    folder.mkdir()
+    for path, word in ((fifo, "FIFO"), (empty, ""), (text, ""), (folder, "")):
+        fails(run(command, path), str(path), word)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything: unreadable files are NOT tested")
+def test_unreadable_file(tmp_path: Path) -> None:
+    path = tmp_path / "secret.pcap"
+    path.write_bytes(SMALL.read_bytes())
+    path.chmod(0)
+    fails(run("lint", path), str(path), "Permission denied")
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@given(start=st.integers(0, 25000), noise=st.binary(min_size=1, max_size=40), command=st.sampled_from(COMMANDS[:3]))
+def test_damaged_captures_end_in_an_exit_code(start: int, noise: bytes, command: str, tmp_path: Path) -> None:
+    data = bytearray(SMALL.read_bytes())
+    data[start : start + len(noise)] = noise
+    path = tmp_path / "damaged.pcap"
+    path.write_bytes(data)
+    result = run(command, path)
+    assert (
+        result.exit_code in {0, 1, 2, 3} and "internal error" not in result.stderr and "Traceback" not in result.stderr
+    )
+    assert result.exit_code != 2 or len(result.stderr.splitlines()) == 1
+
+
+def test_a_piped_lint_starts_light() -> None:
+    """Start-up time is part of the contract: these are slow to import and not needed here."""
+    code = (
+        "import sys\n"
+        "from analyzers.cli import main\n"
+        f"code = main(['lint', {str(SMALL)!r}])\n"
+        "heavy = {'rich', 'pyshark', 'asyncio', 'hypothesis', 'zstandard', 'importlib.metadata'} & set(sys.modules)\n"
+        "sys.exit(f'imported: {heavy}' if heavy else code)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "") and "outcome: completes" in done.stdout
+
+
+def test_a_closed_pipe_is_quiet() -> None:
+    with process("decode", HEALTHY, bufsize=0) as child:
+        assert child.stdout is not None and child.stderr is not None
+        child.stdout.close()
+        assert child.stderr.read() == "" and child.wait() == 141
+
+
+def test_ctrl_c_is_quiet() -> None:
+    # Nobody reads, so the child blocks in the middle of its output.
+    with process("decode", "--hex", SAMPLES / "q10.0-pc-zlib.pcap") as child:
+        assert child.stdout is not None and child.stderr is not None
+        child.stdout.read(1)
+        child.send_signal(signal.SIGINT)
+        assert child.stderr.read() == "" and child.wait() == 130
