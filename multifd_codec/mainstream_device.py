@@ -16,6 +16,7 @@ from multifd_codec.main_events import BodyLength, DeviceBody, MainEvent, VfioRec
 from multifd_codec.main_problems import ProblemKind, Problems
 from multifd_codec.mainstream_search import PART, find_footer, find_match, find_section, footer_fit, section_fit
 from multifd_codec.mainstream_state import Current, Damage, MainState, NeedBytesError, Phase, problem
+from multifd_codec.source import StreamEnd
 from multifd_codec.vmdescription import Description, Key, body_size
 from multifd_codec.wire import vfio as wire
 from multifd_codec.wire.qemufile import SectionType
@@ -24,6 +25,8 @@ from multifd_codec.wire.vfio import ENDING_TAGS, VFIO_TAG_PREFIX, VFIO_TAG_PREFI
 TAG = compile_struct(wire.VfioTag)
 DATA = compile_struct(wire.VfioData)
 _END_OF_STATE = re.compile(re.escape(TAG.pack(VfioTagId.END_OF_STATE)), re.DOTALL)
+
+_EOF = bytes([SectionType.EOF])
 
 Describe = Callable[[], Description | None]
 
@@ -110,6 +113,8 @@ def device_body(state: MainState, describe: Describe) -> Iterator[MainEvent]:
         end = find_footer(state, state.position, current.section_id)
     if end is None and not state.footers:
         how, end = BodyLength.SECTION_SEARCH, find_section(state, state.position)
+        if end is None:
+            end = _closing_eof(state)
     if end is None:
         limit = state.reader.limit
         if (describe() is None) if limit is None else state.reader.end < limit:
@@ -150,6 +155,14 @@ def _lands(state: MainState, current: Current, end: int) -> bool:
     if PART.pack(SectionType.FOOTER, current.section_id).startswith(found):
         return True
     return state.footers is None and section_fit(state, end, strong=True) is Fit.YES
+
+
+def _closing_eof(state: MainState) -> int | None:
+    """Offset of the last byte if it can be EOF: the only sign of it in streams without footers and vmdescription."""
+    reader = state.reader
+    last = reader.end - 1
+    closed = reader.limit is None and reader.source.end is StreamEnd.CLOSED
+    return last if closed and last >= state.position and bytes(reader.peek(last, 1)) == _EOF else None
 
 
 def _tag_problem(state: MainState) -> Problems:

@@ -46,6 +46,8 @@ CONTINUE = int(RamFlags.CONTINUE)
 ZERO_CONTINUE = int(RamFlags.ZERO | RamFlags.CONTINUE)
 FIRST_RUN, LARGEST_RUN = 16, 1 << 16
 """Records looked at together: few at first, more as long as all of them are zero pages. Bounds memory, too."""
+SHORTEST_RUN, LONGEST_PAUSE = 4, 16
+"""Behind a run shorter than this, so many records are taken one by one: a run costs more than they do."""
 CHAIN = 4
 """Records that must follow each other for a place found by searching to count as RAM records."""
 
@@ -65,19 +67,20 @@ def ram_records(state: MainState) -> Iterator[MainItem]:
     Behind a word with unknown flags it is RESUMPTION: what follows must be searched. Raises NeedBytesError and
     InHoleError.
     """
-    ahead = 0
+    ahead = pause = 0
     while state.phase is Phase.RAM:
-        if ahead:
+        if ahead and not pause:
             run = _zero_run(state, ahead)
             if run is not None:
                 full = len(run.pages) == ahead
                 ahead = min(4 * ahead, LARGEST_RUN) if full else FIRST_RUN
+                pause = LONGEST_PAUSE if len(run.pages) < SHORTEST_RUN else 0
                 state.position = end_of(run)
                 yield run
                 continue
         record = _record(state)
         state.position = end_of(record)
-        ahead = FIRST_RUN if isinstance(record, ZeroPage) else 0
+        ahead, pause = FIRST_RUN if isinstance(record, ZeroPage) else 0, max(0, pause - 1)
         if isinstance(record, EndOfRam | Missing):
             state.phase = Phase.FOOTER
         if isinstance(record, UnknownRamRecord):
