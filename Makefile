@@ -3,7 +3,9 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
+# In compat mode an import costs no search by setuptools' finder, which tells in every start of `multifd`.
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --config-settings editable_mode=compat
+PACKAGES := multifd_codec captures analyzers
 SAMPLES := captures/samples
 
 # What the tests judge us by, when the machine has it: program names, .ci/setup knows their Debian packages.
@@ -32,6 +34,8 @@ check: $(VENV)/.installed-check ## style, types, and which package may import wh
 
 bench: $(VENV)/.installed-test ## race against cat, tcpflow and tshark; ARGS="--quick" for a small run
 	@.ci/setup programs $(BENCH_PROGRAMS)
+	@# As pip does when it installs: where PYTHONDONTWRITEBYTECODE is set, every start would compile all of it again.
+	@$(BIN)/python -m compileall -q $(PACKAGES)
 	$(BIN)/python -m benchmarks $(ARGS)
 
 clean: ## remove everything that the targets made
