@@ -47,7 +47,30 @@ def explain(script: Script, outcomes: frozenset[Outcome], carried: Carried, wher
             lines += _parked(script, position, state.reached, where)
     if outcomes & {Outcome.HANGS, Outcome.UNDECIDED} and script.main[-1].act is MainAct.FINISH and not state.blocked:
         lines += _loaders(script, carried, where, dead=Outcome.HANGS in outcomes)
+    if Outcome.LOSES_DATA in outcomes:
+        lines += _lost(script, where)
     return lines
+
+
+def _lost(script: Script, where: Frame) -> Iterator[str]:
+    """What is missing or wrong when the migration completes."""
+    acts = [step.act for step in script.main]
+    if script.devices and MainAct.START_LOADERS not in acts:
+        names = ", ".join(sorted({device.device.idstr for device in script.devices}))
+        yield f"main carries no SWITCHOVER_START: the loaders of {names} are never started, their state is dropped"
+    for device in script.devices:
+        if device.loads_wrong:
+            yield f"buffers of {device.device.idstr} behind its config are never loaded"
+    reached = lockstep(script).reached
+    for position, steps in enumerate(script.channels):
+        for segment, _, step in segments(steps):
+            at = f"{_count(step.packets, 'RAM packet')} at {where(position, step.offset)} of {_name(script, position)}"
+            if step.spoils and segment <= reached:
+                yield f"{at}: pages are loaded to the wrong place"
+            elif step.matters and step.act is Act.DATA and segment > reached:
+                yield f"{at}: never loaded, no rendezvous record releases the SYNC in front"
+            elif step.matters and step.act is Act.DATA:
+                yield f"{at}: no rendezvous waits for them, they are loaded only if the channel is faster than main"
 
 
 def _name(script: Script, position: int) -> str:
