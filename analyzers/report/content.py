@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from analyzers.findings import ChannelSummary, DeviceSummary, Outcome, Report, Severity
 from analyzers.report.texts import (
@@ -31,14 +31,12 @@ class Style(enum.Enum):
     DOUBTFUL = "doubtful"
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):
     text: str
     style: Style = Style.PLAIN
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     spans: tuple[Span, ...]
 
     @property
@@ -46,8 +44,7 @@ class Line:
         return "".join(span.text for span in self.spans)
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(NamedTuple):
     columns: tuple[str, ...]
     left: int
     """How many of the first columns are aligned left; the rest are numbers."""
