@@ -19,7 +19,7 @@ from multifd_codec.dialect import Mode, Release
 
 CODE_OF_ROW = {rule.row: rule.code for rule in RULES.values() if rule.row}
 MAX_A_RULE = 3
-"""Findings of one rule on one channel that are listed; the rest is folded into the last of them."""
+"""Findings of one rule on one channel that are listed (remarks: one); the rest is folded into the last of them."""
 
 
 @dataclass(slots=True)
@@ -101,7 +101,7 @@ class Collector:
     ) -> None:
         """Add a finding for a rule code."""
         kept = self._kept[code, channel]
-        if len(kept) >= MAX_A_RULE:
+        if len(kept) >= (1 if kept and kept[0].severity is Severity.INFO else MAX_A_RULE):
             kept[-1] = replace(kept[-1], repeats=kept[-1].repeats + 1 + repeats)
             return
         source = self._sources.get(channel) if channel is not None else None

@@ -40,13 +40,12 @@ def explain(script: Script, outcomes: frozenset[Outcome], carried: Carried, wher
         lines += _blocked(script, where, dead=Outcome.HANGS in outcomes)
     elif outcomes != {Outcome.COMPLETES}:
         lines += _main_end(script, where)
-    lines += _faults(script, where, skip=state.blockers if state.blocked else ())
-    parked = [i for i, count in enumerate(state.syncs) if count > state.reached]
-    if not state.blocked:
-        for position in parked:
-            lines += _parked(script, position, state.reached, where)
     if outcomes & {Outcome.HANGS, Outcome.UNDECIDED} and script.main[-1].act is MainAct.FINISH and not state.blocked:
         lines += _loaders(script, carried, where, dead=Outcome.HANGS in outcomes)
+    lines += _faults(script, where, skip=state.blockers if state.blocked else ())
+    if not state.blocked:
+        for position in (i for i, count in enumerate(state.syncs) if count > state.reached):
+            lines += _parked(script, position, state.reached, where)
     if Outcome.LOSES_DATA in outcomes:
         lines += _lost(script, where)
     return lines
