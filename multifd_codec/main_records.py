@@ -119,10 +119,14 @@ def page(addr: int, block: str, content: bytes, *, named: bool = True) -> WithPa
     return WithPayload(Page(0, 0, addr, name, block, 0, len(content), int(flags)), content)
 
 
-def vfio(tag: VfioTagId, data: bytes = b"") -> Item:
-    """One VFIO tag; ``data`` for DEV_DATA_STATE and DEV_CONFIG_STATE."""
-    record = VfioRecord(0, 0, int(tag), 0, len(data))
-    return WithPayload(record, data) if data else record
+def vfio(tag: VfioTagId) -> VfioRecord:
+    """One VFIO tag without payload."""
+    return VfioRecord(0, 0, int(tag))
+
+
+def vfio_data(data: bytes, tag: VfioTagId = VfioTagId.DEV_DATA_STATE) -> WithPayload:
+    """DEV_DATA_STATE (or DEV_CONFIG_STATE) with its payload."""
+    return WithPayload(VfioRecord(0, 0, int(tag), 0, len(data)), data)
 
 
 def command(number: int, payload: bytes = b"") -> Command:

@@ -15,7 +15,7 @@ from multifd_codec.layout import compile_struct
 from multifd_codec.main_events import BodyLength, DeviceBody, MainEvent, VfioRecord, end_of, text
 from multifd_codec.main_problems import ProblemKind, Problems
 from multifd_codec.mainstream_search import PART, find_footer, find_match, find_section, footer_fit, section_fit
-from multifd_codec.mainstream_state import Current, Damage, MainState, NeedBytesError, Phase, problem
+from multifd_codec.mainstream_state import Current, Damage, InHoleError, MainState, NeedBytesError, Phase, problem
 from multifd_codec.source import StreamEnd
 from multifd_codec.vmdescription import Description, Key, body_size
 from multifd_codec.wire import vfio as wire
@@ -123,6 +123,9 @@ def device_body(state: MainState, describe: Describe) -> Iterator[MainEvent]:
         reason = f"the end of the body of {name} was not found"
         state.damaged(Damage(state.reader.end, reason, problems=problems))
         return
+    hole = state.reader.source.next_hole(state.position)
+    if hole is not None and hole.start < end and not _is_own(state, current, end):
+        raise InHoleError(hole)  # the footer found may be that of a later section
     found = end - state.position
     if size is not None and size != found:
         message = f"{found} bytes, the vmdescription describes {size}"
@@ -155,6 +158,12 @@ def _lands(state: MainState, current: Current, end: int) -> bool:
     if PART.pack(SectionType.FOOTER, current.section_id).startswith(found):
         return True
     return state.footers is None and section_fit(state, end, strong=True) is Fit.YES
+
+
+def _is_own(state: MainState, current: Current, footer: int) -> bool:
+    """Whether the footer found is that of this very section: a FULL section's id stands in one footer only."""
+    wanted = PART.pack(SectionType.FOOTER, current.section_id)
+    return current.type is SectionType.FULL and bytes(state.reader.peek(footer, len(wanted))) == wanted
 
 
 def _closing_eof(state: MainState) -> int | None:

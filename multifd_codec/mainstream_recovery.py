@@ -21,6 +21,7 @@ def hit_hole(state: MainState, hole: Hole) -> None:
     search_from, behind = hole.end, state.position + PART.size
     if state.phase is Phase.FOOTER and hole.end <= behind and section_fit(state, behind) is Fit.YES:
         search_from = behind  # only the footer is missing: the framing is not in doubt
+    state.lost = True
     reason = f"bytes {hole.start} to {hole.end} are missing ({hole.reason})"
     state.damaged(Damage(search_from, reason, hole=True, in_ram=state.phase in (Phase.RAM, Phase.FOOTER)))
 

@@ -171,7 +171,7 @@ def _is_ram(state: MainState) -> bool:
 def footer(state: MainState) -> Iterator[MainEvent]:
     """The footer behind a body, or what stands in its place."""
     reader, offset, current = state.reader, state.position, state.current
-    head = reader.take(offset, PART.size) if state.footers else reader.peek(offset, PART.size)
+    head = reader.take(offset, PART.size if state.footers else 1)
     is_footer = bytes(head[:1]) == bytes([SectionType.FOOTER])
     if state.footers is None:
         state.footers = is_footer or _footers_expected(state)
@@ -221,6 +221,8 @@ def _footers_expected(state: MainState) -> bool:
         return True
     if reader.known(offset) < FOOTER_LOOKAHEAD and reader.waits:
         raise NeedBytesError(offset + FOOTER_LOOKAHEAD)
+    if reader.source.next_hole(offset) is not None:
+        return True  # as every machine type with a configuration has
     ahead = bytes(reader.source.read(offset, min(reader.known(offset), FOOTER_LOOKAHEAD)))
     position = ahead.find(_ANY_FOOTER)
     while position >= 0:
