@@ -9,6 +9,7 @@ from typing import NamedTuple
 from analyzers.findings import ChannelSummary, DeviceSummary, Outcome, Report, Severity
 from analyzers.report.texts import (
     counted,
+    evidence_text,
     grouped,
     message_text,
     ordered_findings,
@@ -84,7 +85,9 @@ def report_blocks(report: Report, *, witness: bool = False) -> Iterator[Block]:
     """The report top to bottom: input, channels, devices, verdict, explanation, findings, witness."""
     yield from summary_blocks(report)
     style = OUTCOME_STYLE.get(report.outcome, Style.BAD)
-    yield (Line((Span(outcome_text(report), style), Span(f"; {profile_text(report.profile)}"))),)
+    verdict = Line((Span(outcome_text(report), style), Span(f"; {profile_text(report.profile)}")))
+    evidence = evidence_text(report.profile)
+    yield (verdict, line(f"  {evidence}", Style.QUIET)) if evidence else (verdict,)
     if report.explanation:
         yield tuple(line(printable(sentence)) for sentence in report.explanation)
     yield (*_findings(report), line(tally_text(report), Style.QUIET))

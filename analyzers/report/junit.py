@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from xml.sax.saxutils import escape, quoteattr
 
 from analyzers.findings import Outcome, Report, Severity
-from analyzers.report.texts import finding_text, ordered_findings, outcome_text, place_text, printable, profile_text
+from analyzers.report.texts import finding_text, ordered_findings, place_text, printable, verdict_text
 from analyzers.rules.catalogue import FAMILIES, RULES
 
 
@@ -30,7 +30,7 @@ def _suite(number: int, report: Report) -> str:
 
 
 def _cases(report: Report) -> Iterator[str]:
-    verdict = f"{outcome_text(report)}; {profile_text(report.profile)}"
+    verdict = verdict_text(report)
     explanation = "\n".join((verdict, *map(printable, report.explanation)))
     undecided = Outcome.UNDECIDED in report.possible_outcomes
     yield _case("outcome", "outcome", _skipped(verdict) if undecided else "", explanation)

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from analyzers.findings import Finding, Report, Severity
 from analyzers.report.exit_codes import exit_code
-from analyzers.report.texts import channel_text, encodable, outcome_text, profile_text
+from analyzers.report.texts import channel_text, encodable, verdict_text
 from analyzers.rules.catalogue import RULES
 from analyzers.rules.rule import Rule
 
@@ -144,6 +144,6 @@ def _migration(report: Report) -> dict[str, Any]:
         "input": encodable(report.input.path),
         "outcome": report.outcome.value,
         "possibleOutcomes": [outcome.value for outcome in report.possible_outcomes],
-        "verdict": f"{outcome_text(report)}; {profile_text(report.profile)}",
+        "verdict": verdict_text(report),
         "explanation": list(report.explanation),
     }

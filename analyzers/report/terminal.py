@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.rule import Rule
 from rich.table import Table as RichTable
 from rich.text import Text
 
 from analyzers.findings import Report
 from analyzers.report.content import Block, Style, Table, report_blocks
+from analyzers.report.text import table_lines
 
 STYLES = {
     Style.PLAIN: "",
@@ -20,6 +22,9 @@ STYLES = {
     Style.BAD: "bold red",
     Style.DOUBTFUL: "yellow",
 }
+
+
+MEASURED_WIDTH = 10_000
 
 
 def print_reports(reports: Sequence[Report], console: Console, *, witness: bool = False) -> None:
@@ -36,15 +41,26 @@ def print_blocks(blocks: Iterable[Block], console: Console) -> None:
         if number:
             console.print()
         if isinstance(block, Table):
-            console.print(_table(block))
+            _print_table(block, console)
             continue
         for line in block:
             # Text objects, not strings: what stands on the wire must not be taken for markup.
             console.print(Text.assemble(*((span.text, STYLES[span.style]) for span in line.spans)))
 
 
-def _table(table: Table) -> RichTable:
-    rich_table = RichTable(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+def _print_table(table: Table, console: Console) -> None:
+    unlimited = console.options.update(max_width=MEASURED_WIDTH)
+    for padding in (2, 1):
+        rich_table = _table(table, padding)
+        if Measurement.get(console, unlimited, rich_table).maximum <= console.width:
+            console.print(rich_table)
+            return
+    # Too narrow: the terminal wraps lines, but no number is cut off.
+    console.print(Text("\n".join(table_lines(table))), soft_wrap=True)
+
+
+def _table(table: Table, padding: int) -> RichTable:
+    rich_table = RichTable(box=None, pad_edge=False, header_style="bold", padding=(0, padding, 0, 0))
     for column, name in enumerate(table.columns):
         if column < table.left:
             rich_table.add_column(Text(name), overflow="fold", min_width=8)

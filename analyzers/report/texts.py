@@ -71,15 +71,25 @@ def outcome_text(report: Report) -> str:
 
 
 def profile_text(profile: ProfileChoice | None) -> str:
-    """``judged as qemu-10.0 per-round, 2 channels, page size 4096, inferred from ...``."""
+    """``judged as qemu-10.0 per-round, 2 channels, page size 4096``."""
     if profile is None:
         return "not judged"
     channels = counted(profile.channels, "channel")
-    text = f"judged as {profile.name} {profile.mode}, {channels}, page size {profile.page_size}"
-    if not profile.inferred:
-        return f"{text}, as given"
-    evidence = "; ".join(printable(clue) for clue in profile.evidence)
-    return f"{text}, inferred from {evidence}" if evidence else f"{text}, inferred"
+    return f"judged as {profile.name} {profile.mode}, {channels}, page size {profile.page_size}"
+
+
+def evidence_text(profile: ProfileChoice | None) -> str:
+    """``inferred from ...`` or ``as given``; empty when nothing was judged."""
+    if profile is None:
+        return ""
+    clues = "; ".join(printable(clue) for clue in profile.evidence)
+    basis = "inferred" if profile.inferred else "as given"
+    return f"{basis} from {clues}" if profile.inferred and clues else f"{basis}; {clues}" if clues else basis
+
+
+def verdict_text(report: Report) -> str:
+    """Outcome, profile and evidence in one line."""
+    return "; ".join(filter(None, (outcome_text(report), profile_text(report.profile), evidence_text(report.profile))))
 
 
 def ordered_findings(report: Report) -> list[Finding]:

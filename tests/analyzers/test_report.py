@@ -64,8 +64,8 @@ main                            1 234           3                               
 device             instance  packets    bytes  complete
 0000:00:05.0/vfio         0        5  200 000        no
 
-outcome: hangs (monitor dead); possible: fails, hangs; judged as qemu-10.0 per-round, 2 channels, page size 4096, \
-inferred from SWITCHOVER_START on main; FLUSH on main
+outcome: hangs (monitor dead); possible: fails, hangs; judged as qemu-10.0 per-round, 2 channels, page size 4096
+  inferred from SWITCHOVER_START on main; FLUSH on main
 
 main waits for token 2 of 3 at its third FLUSH
 
