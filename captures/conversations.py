@@ -125,7 +125,7 @@ class Conversations:
         for side in (client, server):
             recorded = _direction(parts[side], parts[1 - side], era.first[side], reset)
             done = reassemble(recorded, self._file.view)
-            streams.append(self._source(done) if done.size else None)
+            streams.append(self._source(done) if done.size or era.first[side] is not None else None)
             notes.append((*_fragments(parts[side]), *done.notes))
         acknowledged = (parts[client].control.flags & (SYN | RST | ACK)) == ACK
         return Connection(
@@ -137,7 +137,7 @@ class Conversations:
             last_frame=last,
             opened=era.first != [None, None],
             closed=reset or any(part.has(FIN) for part in parts),
-            established=any(streams) or bool(acknowledged.any()),
+            established=any(part.data.length.size for part in parts) or bool(acknowledged.any()),
             notes_to_server=notes[0],
             notes_to_client=notes[1],
         )

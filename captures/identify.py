@@ -252,8 +252,9 @@ def _migration(group: list[_Stream]) -> Migration:
             text = "the connection was open before the recording began"
             notes.append(CaptureNote(NoteKind.START_NOT_CAPTURED, text, label, 0, None, frame))
         notes += [replace(note, label=label) for note in stream.notes]
-        if kind is ChannelKind.MAIN and return_path is None:
-            return_path = stream.return_path
+        back = stream.return_path
+        if kind is ChannelKind.MAIN and return_path is None and back is not None and back.size:
+            return_path = back
     encrypted = sum(channel.kind is ChannelKind.TLS for channel in channels)
     if encrypted:
         subject = "1 connection is" if encrypted == 1 else f"{encrypted} connections are"
