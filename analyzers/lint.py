@@ -29,7 +29,7 @@ from analyzers.survey.channel import ChannelSurvey, survey_channel
 from analyzers.survey.device_state import Buffer
 from analyzers.survey.main import MainSurvey
 from analyzers.survey.main_pass import survey_main
-from captures.model import CapturedChannel, ChannelKind, Migration, ProgressCallback, Recording, StreamSource
+from captures.model import CapturedChannel, ChannelKind, Migration, NoteKind, ProgressCallback, Recording, StreamSource
 from multifd_codec import framing
 from multifd_codec.dialect import RELEASES, Mode
 from multifd_codec.events import EndPosition
@@ -128,20 +128,27 @@ class _Linter:
         page_size = self.options.page_size
         if page_size is None and main is not None and main.page_size_stated:
             page_size = main.page_size
-        starts = channel.kind is ChannelKind.MULTIFD
-        if not starts:
-            starts = (
-                framing.starts_packet(source, framing.INIT.size) is framing.Fit.YES and source.size > framing.INIT.size
-            )
         survey = survey_channel(
             source,
             page_size=page_size,
             blocks=main.blocks if main is not None else None,
-            starts_with_init=starts,
+            starts_with_init=self._starts_with_init(channel),
             progress=self._progress(),
         )
         self.done += source.size
         return survey
+
+    def _starts_with_init(self, channel: CapturedChannel) -> bool:
+        """Whether the stream's first bytes are a ChannelInit, be it a wrong one."""
+        source = channel.source
+        if framing.read_known(source, 0, len(framing.MARK)) == framing.MARK:
+            return True
+        late = any(n.kind is NoteKind.START_NOT_CAPTURED and n.label == channel.label for n in self.notes)
+        return not late and (
+            source.size <= framing.INIT.size
+            or framing.starts_packet(source, framing.INIT.size) is framing.Fit.YES
+            or channel.kind is ChannelKind.MULTIFD
+        )
 
     def _unreadable(self) -> Report:
         collect = Collector({})

@@ -254,11 +254,12 @@ class ChannelDecoder:
             if self._waits:
                 return None
             target = self.source.size
+        hole = self.source.next_hole(position)
+        missing = self._searches or (hole is not None and hole.start < target)
+        found = b"" if self._searches else framing.read_known(self.source, position, HEADER.size)
         self._searches = False
         self.position = target
-        found = framing.read_known(self.source, position, HEADER.size)
-        hole = self.source.next_hole(position)
-        return Unreadable(position, target - position, hole is not None and hole.start < target, found)
+        return Unreadable(position, target - position, missing, found)
 
 
 class _Pending:

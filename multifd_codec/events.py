@@ -95,7 +95,8 @@ class Unreadable(NamedTuple):
     offset: int
     length: int
     hole: bool
-    """True when bytes are missing from the recording, False when they are there but are no packet."""
+    """True when bytes are missing from the recording (also: it starts in the middle of a packet), False when they are
+    there but are no packet."""
     found: bytes
     """The first bytes there (up to 12), as a receiver would have read them; empty for a hole."""
 

@@ -82,7 +82,8 @@ class Reader:
 
     def peek(self, offset: int, length: int) -> Buffer:
         """Up to ``length`` bytes: fewer at a hole and at the end."""
-        return self.take(offset, max(0, min(length, self.known(offset))))
+        length = min(length, self.known(offset))
+        return self.take(offset, length) if length > 0 else b""
 
 
 class Phase(enum.Enum):

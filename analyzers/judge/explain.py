@@ -128,7 +128,7 @@ def _faults(script: Script, where: Frame, skip: Sequence[int]) -> Iterator[str]:
         if last.act not in (Act.ERROR, Act.CRASH) or position in skip or state.syncs[position] > state.reached:
             continue
         yield f"{_name(script, position)} ends with an error at {where(position, last.offset)}: {last.reason}"
-        if script.error_fails and last.act is Act.ERROR:
+        if script.error_fails and last.act is Act.ERROR and script.main[-1].act is MainAct.FINISH:
             yield "if main sees this error before it waits for the device loaders, the migration fails"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import re
+from functools import lru_cache
 from typing import Any, get_args
 
 from multifd_codec.events import ChannelEnd, ChannelInit, DeviceStatePacket, RamPacket, Unreadable
@@ -53,6 +54,7 @@ NEVER_SHOWN = frozenset(
 )
 """In a table, that is: shown otherwise, or to be had with --hex or as JSON."""
 SHORT_LIST = 4
+PLAIN = frozenset({int, str, bool, float, type(None)})
 TEXT_PROPERTIES = frozenset({"device", "machine", "block"})
 RAW_NAMES = frozenset({"idstr", "ramblock", "name"})
 _known_properties: dict[type, tuple[str, ...]] = {}
@@ -84,11 +86,9 @@ def event_record(event: Any) -> dict[str, Any]:
         case RamPacket():
             used = event.normal_pages + event.zero_pages
             del values["pages"], values["sync"]
-            values |= {
-                "flag_names": flag_names(event.flags),
-                "normal": list(event.pages[: event.normal_pages]),
-                "zero": list(event.pages[event.normal_pages : used]),
-            }
+            values["flag_names"] = flag_names(event.flags)
+            record["normal"] = list(event.pages[: event.normal_pages])
+            record["zero"] = list(event.pages[event.normal_pages : used])
         case ChannelInit():
             values["uuid"] = uuid_text(event.uuid)
         case DeviceStatePacket():
@@ -100,9 +100,14 @@ def event_record(event: Any) -> dict[str, Any]:
 
 def flag_names(flags: int, flag_class: type[enum.IntFlag] = PacketFlags) -> list[str]:
     """Names of the flag bits that are set, in bit order; bits without a name as ``bit 9``."""
+    return list(_flag_names(flags, flag_class))
+
+
+@lru_cache(maxsize=256)
+def _flag_names(flags: int, flag_class: type[enum.IntFlag]) -> tuple[str, ...]:
     bits = [1 << bit for bit in range(32) if flags >> bit & 1]
     names = {int(flag): flag.name or "" for flag in flag_class}
-    return [names.get(bit, f"bit {bit.bit_length() - 1}") for bit in bits]
+    return tuple(names.get(bit, f"bit {bit.bit_length() - 1}") for bit in bits)
 
 
 def uuid_text(raw: bytes) -> str:
@@ -113,10 +118,12 @@ def uuid_text(raw: bytes) -> str:
 
 def json_value(value: Any) -> Any:
     """A value of an event as JSON: bytes as hex, enums as their value, nested events as records."""
+    if type(value) in PLAIN:
+        return value
     match value:
         case enum.Enum():
             return json_value(value.value)
-        case None | bool() | int() | float() | str():
+        case int() | float() | str():
             return value
         case bytes() | bytearray() | memoryview():
             return bytes(value).hex()
@@ -127,7 +134,7 @@ def json_value(value: Any) -> Any:
         case _ if hasattr(value, "tolist"):
             return value.tolist()
         case list() | tuple():
-            return [json_value(item) for item in value]
+            return [item if type(item) in PLAIN else json_value(item) for item in value]
         case _:
             return str(value)
 

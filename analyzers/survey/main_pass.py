@@ -6,13 +6,13 @@ import struct
 from collections.abc import Callable
 
 import numpy as np
-from multifd_codec.mainstream import MainDecoder
 
 from analyzers.receiver.script import Device
 from analyzers.survey.main import CommandSeen, MainSurvey, Record, RecordKind, SectionKind, VfioDevice
 from analyzers.survey.pages import runs_of
 from multifd_codec import main_events as ev
 from multifd_codec.main_problems import Problem, ProblemKind
+from multifd_codec.mainstream import MainDecoder
 from multifd_codec.source import ByteSource, StreamEnd
 from multifd_codec.wire.qemufile import CommandId
 
@@ -132,7 +132,10 @@ class _Reader:
             survey.hit("M-01", "", survey.setup, 1, "no configuration section in front of the first section")
             self._fail(survey.setup, "the configuration section is missing")
         closed = survey.end is StreamEnd.CLOSED
-        if survey.eof is None and closed and survey.stopped is None and survey.failure is None:
+        if survey.eof is None and survey.stopped is None and survey.source.holes():
+            survey.stopped = "bytes are missing in the recording"
+        certain = survey.stopped is None and survey.skipped is None and survey.failure is None
+        if survey.eof is None and closed and certain:
             survey.hit("M-17", "", survey.source.size, 0, "the main channel ends in front of its EOF byte")
         described = survey.vmdescription or survey.postcopy or "M-18" in survey.hits
         if survey.eof is not None and closed and not described:
