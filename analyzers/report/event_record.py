@@ -82,20 +82,23 @@ def event_record(event: Any) -> dict[str, Any]:
     """``offset``, ``length``, ``kind``, then the event's fields with JSON values."""
     values = _fields(event)
     record: dict[str, Any] = {"offset": values.pop("offset"), "length": values.pop("length", 0), "kind": kind_of(event)}
+    pages: dict[str, Any] = {}
     match event:
         case RamPacket():
             used = event.normal_pages + event.zero_pages
             del values["pages"], values["sync"]
             values["flag_names"] = flag_names(event.flags)
-            record["normal"] = list(event.pages[: event.normal_pages])
-            record["zero"] = list(event.pages[event.normal_pages : used])
+            pages = {
+                "normal": list(event.pages[: event.normal_pages]),
+                "zero": list(event.pages[event.normal_pages : used]),
+            }
         case ChannelInit():
             values["uuid"] = uuid_text(event.uuid)
         case DeviceStatePacket():
             values["flag_names"] = flag_names(event.flags)
         case _ if "flags" in values:
             values["flag_names"] = flag_names(event.flags, RamFlags)
-    return record | {name: json_value(value) for name, value in values.items()}
+    return record | {name: json_value(value) for name, value in values.items()} | pages
 
 
 def flag_names(flags: int, flag_class: type[enum.IntFlag] = PacketFlags) -> list[str]:
