@@ -62,7 +62,8 @@ class Commands(click.Group):
         extra["standalone_mode"] = False
         try:
             code = super().main(*args, **extra)
-            sys.stdout.flush()
+            if sys.stdout is not None:
+                sys.stdout.flush()
         except Stop as stop:
             code = stop.code
         except BrokenPipeError:

@@ -13,7 +13,7 @@ from multifd_codec.errors import InputError
 
 def is_terminal(output: Path | None) -> bool:
     """Whether a person reads the output as it appears."""
-    return output is None and sys.stdout.isatty()
+    return output is None and sys.stdout is not None and sys.stdout.isatty()
 
 
 def write_text(text: str, output: Path | None = None) -> None:
@@ -26,6 +26,8 @@ def write_text(text: str, output: Path | None = None) -> None:
 
 def write_lines(texts: Iterable[str]) -> None:
     """Texts to stdout as they come; characters its encoding lacks become escapes."""
+    if sys.stdout is None:  # the shell closed it: >&-
+        raise InputError("stdout is closed; use -o FILE or a pipe")
     encoding = sys.stdout.encoding or "utf-8"
     for text in texts:
         sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
