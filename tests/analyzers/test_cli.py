@@ -279,6 +279,13 @@ def test_a_piped_lint_starts_light() -> None:
     assert (done.returncode, done.stderr) == (0, "") and "outcome: completes" in done.stdout
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full: a full disk is NOT tested")
+def test_a_full_disk_is_one_line() -> None:
+    with Path("/dev/full").open("w") as full, process("decode", HEALTHY, stdout=full) as child:
+        assert child.stderr is not None
+        assert child.stderr.read() == "multifd: No space left on device\n" and child.wait() == 2
+
+
 def test_a_closed_pipe_is_quiet() -> None:
     with process("decode", HEALTHY, bufsize=0) as child:
         assert child.stdout is not None and child.stderr is not None

@@ -175,8 +175,9 @@ RULES = (
         title="The input holds a migration",
         severity=Severity.WARNING,
         why=(
-            "None of the connections in the capture starts with the first bytes of a main channel, of a multifd channel "
-            "or of TLS. The migration ran over another interface, started before the capture, or was filtered out."
+            "None of the connections in the capture starts with the first bytes of a main channel, of a multifd "
+            "channel or of TLS. The migration ran over another interface, started before the capture, or was filtered "
+            "out."
         ),
         destination="None: there is nothing to judge.",
         reference=READER + "; capture on the interface that the address of the migrate command is routed to",
