@@ -141,10 +141,10 @@ class _Linter:
     def _starts_with_init(self, channel: CapturedChannel) -> bool:
         """Whether the stream's first bytes are a ChannelInit, be it a wrong one."""
         source = channel.source
-        if framing.read_known(source, 0, len(framing.MARK)) == framing.MARK:
-            return True
-        late = any(n.kind is NoteKind.START_NOT_CAPTURED and n.label == channel.label for n in self.notes)
-        return not late and (
+        marked = framing.read_known(source, 0, len(framing.MARK)) == framing.MARK
+        if any(n.kind is NoteKind.START_NOT_CAPTURED and n.label == channel.label for n in self.notes):
+            return marked and framing.starts_packet(source, framing.INIT.size) is framing.Fit.YES
+        return marked or (
             source.size <= framing.INIT.size
             or framing.starts_packet(source, framing.INIT.size) is framing.Fit.YES
             or channel.kind is ChannelKind.MULTIFD
@@ -288,15 +288,12 @@ def _compression(surveys: Sequence[ChannelSurvey]) -> int:
 
 
 def _partial(main: MainSurvey | None, surveys: Sequence[ChannelSurvey]) -> bool:
-    """Whether packets may be missing from the recording, so that counting proves nothing."""
-    return (
-        main is None
-        or any(
-            survey.unreadable or (survey.source.end is StreamEnd.OPEN and not _at_boundary(survey))
-            for survey in surveys
-        )
-        or (main.eof is None and main.end is not StreamEnd.CLOSED)
-    )
+    """Whether packets or records may be missing from the recording, so that counting proves nothing."""
+    if main is None or main.skipped is not None or (main.eof is None and main.end is not StreamEnd.CLOSED):
+        return True
+    if main.eof is None and main.source.holes():
+        return True
+    return any(s.unreadable or (s.source.end is StreamEnd.OPEN and not _at_boundary(s)) for s in surveys)
 
 
 def _at_boundary(survey: ChannelSurvey) -> bool:

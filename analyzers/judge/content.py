@@ -28,6 +28,8 @@ class Place(NamedTuple):
     """Offset of the page's bytes in the channel's stream."""
     readable: bool
     """The page's bytes stand plain in the recording."""
+    packet: int
+    """Offset of the packet that names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,15 +101,26 @@ def _places(
 ) -> Iterator[tuple[int, Place]]:
     normal, zero = int(columns.normal[index]), int(columns.zero_known[index])
     plain = columns.compression[index] == 0
-    payload = int(batch.offset[index]) + batch.header_length
+    packet = int(batch.offset[index])
+    payload = packet + batch.header_length
     for entry in range(normal + zero):
         page = int(offsets[entry]) // survey.page_size
         if entry >= normal:
-            yield page, Place(segment, None, readable=True)
+            yield page, Place(segment, None, readable=True, packet=packet)
         else:
             at = payload + entry * survey.page_size
             readable = bool(plain) and bytes_known(survey.source, at) >= survey.page_size
-            yield page, Place(segment, at, readable)
+            yield page, Place(segment, at, readable, packet)
+
+
+def packet_offset(survey: ChannelSurvey, number: int) -> int | None:
+    """Offset of the RAM packet of that number (from 0) on its channel."""
+    start = survey.items[0].offset if survey.items else 0
+    for batch, _, _ in batches(survey, start, survey.source.size, 0):
+        if number < len(batch):
+            return int(batch.offset[number])
+        number -= len(batch)
+    return None
 
 
 def content(survey: ChannelSurvey, place: Place) -> bytes | None:

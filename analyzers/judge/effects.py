@@ -22,6 +22,11 @@ def _always(effect: Effect) -> EffectOf:
     return lambda _: effect
 
 
+def knows(destination: Destination, compression: int) -> bool:
+    """Whether a destination looks at the compression id; if not, it takes the packet for a plain one."""
+    return bool(destination.compression_mask & compression)
+
+
 EFFECTS: dict[str, EffectOf] = {
     "magic": _always(Effect.ERROR),
     "version": _always(Effect.ERROR),
@@ -32,9 +37,11 @@ EFFECTS: dict[str, EffectOf] = {
     "unknown block": _always(Effect.ERROR),
     "offset range": _always(Effect.ERROR),
     "misaligned normal": _always(Effect.SPOILS),
-    "compressed zero pages with size": _always(Effect.CRASH),
+    "compressed zero pages with size": lambda d: Effect.CRASH if d.zero_pages else Effect.NONE,
     "payload beyond buffer": _always(Effect.CRASH),
     "qatzip beyond buffer": _always(Effect.ERROR),
+    "qpl or uadk payload": lambda d: Effect.NONE if knows(d, PacketFlags.QPL) else Effect.ERROR,
+    "qatzip payload": lambda d: Effect.NONE if knows(d, PacketFlags.QATZIP) else Effect.ERROR,
     "container": _always(Effect.CRASH),
     "payload": _always(Effect.ERROR),
 }

@@ -84,7 +84,7 @@ CLUES: tuple[Clue, ...] = (
     Clue((5, 0), (8, 1), lambda f: f.seen("empty with size"), "stale next_packet_size in SYNC packets: 5.0 to 8.1"),
     Clue((5, 0), NEWEST, lambda f: f.compressed(PacketFlags.ZLIB | PacketFlags.ZSTD), "zlib or zstd: 5.0 or later"),
     Clue((8, 1), NEWEST, lambda f: f.flushes(), "FLUSH records: 8.1 or later"),
-    Clue((4, 0), (9, 1), lambda f: f.seen("stale bytes"), "stale bytes in headers: up to 9.1"),
+    Clue((4, 0), (9, 1), lambda f: f.seen("stale offsets") + f.seen("stale name"), "stale bytes in headers: up to 9.1"),
     Clue((9, 1), (9, 2), lambda f: f.unpaired_tail(), "a last SYNC without FLUSH on every channel: 9.1 or 9.2"),
 )
 
@@ -142,6 +142,8 @@ def infer_mode(facts: Facts, version: Version) -> tuple[Mode, str]:
     in_setup = any(r.kind is RecordKind.FLUSH and r.section is SectionKind.START for r in main.records)
     if flushes and (in_setup or not (syncs == {ends} and 2 * flushes < ends)):
         return Mode.PER_ROUND, f"{flushes} FLUSH records"
+    if flushes and not in_setup and syncs == {ends + flushes}:
+        return Mode.PER_SECTION, "as many SYNCs as RAM section ends and FLUSH records"
     if ends and syncs == {ends}:
         return Mode.PER_SECTION, "as many SYNCs as RAM section ends" + (", no FLUSH" if not flushes else "")
     machine = facts.machine()

@@ -38,6 +38,18 @@ class Overlap:
     differs: bool
 
 
+@dataclass(frozen=True, slots=True)
+class KeptZeroPage:
+    """A page that was sent with content, then as a zero page which the destination does not clear."""
+
+    position: int
+    """Position of the channel that carries it as a zero page."""
+    offset: int | None
+    """Offset of that packet."""
+    block: str
+    page: int
+
+
 @dataclass(slots=True)
 class MemoryVerdict:
     """What is certain and what is a race."""
@@ -47,6 +59,7 @@ class MemoryVerdict:
     raced: list[str] = field(default_factory=list)
     """Guest memory may end up wrong."""
     overlaps: list[Overlap] = field(default_factory=list)
+    kept_zero_pages: list[KeptZeroPage] = field(default_factory=list)
     never_sent: int = 0
     lost: list[str] = field(default_factory=list)
     """Pages that are never read, or only by luck."""
@@ -243,19 +256,25 @@ def _stale_zero_pages(verdict: MemoryVerdict, channels: Channels, destination: D
     if destination.zero_pages and not any(number & destination.normal_pages_unmarked for number in compression):
         return
     normal: dict[str, list[tuple[int, Runs]]] = defaultdict(list)
-    zero: dict[str, list[tuple[int, Runs]]] = defaultdict(list)
-    for _, survey in channels:
+    zero: list[tuple[int, int, str, Runs]] = []
+    for position, (_, survey) in enumerate(channels):
         for (segment, block, is_zero), pages in survey.pages.items():
-            (zero if is_zero else normal)[block].append((segment, pages.runs()))
-    for block, later in zero.items():
-        for segment, runs in later:
-            earlier = merge(np.concatenate([EMPTY, *(r for s, r in normal.get(block, []) if s < segment)]))
-            found = overlap((earlier, merge(runs)))
-            if found is not None:
-                verdict.wrong.append(
-                    f"page {found[0]:#x} of {block!r} was sent as zero later; this destination keeps its old content"
-                )
-                return
+            if is_zero:
+                zero.append((position, segment, block, pages.runs()))
+            else:
+                normal[block].append((segment, pages.runs()))
+    for position, segment, block, runs in zero:
+        earlier = merge(np.concatenate([EMPTY, *(r for s, r in normal.get(block, []) if s < segment)]))
+        found = overlap((earlier, merge(runs)))
+        if found is not None:
+            page = found[0]
+            place = locate(channels[position][1], {block: np.array([page], np.int64)}, segment, segment)
+            at = place.get((block, page))
+            verdict.kept_zero_pages.append(KeptZeroPage(position, at.packet if at is not None else None, block, page))
+            verdict.wrong.append(
+                f"page {page:#x} of {block!r} was sent as zero later; this destination keeps its old content"
+            )
+            return
 
 
 def _coverage(
@@ -264,7 +283,7 @@ def _coverage(
     """Pages of the block list that nobody ever sends."""
     if main is None or main.blocks is None or main.eof is None or main.postcopy or main.capabilities:
         return
-    if any(survey.unreadable or survey.stops_being_packets for _, survey in channels):
+    if any(survey.unreadable or survey.stops_being_packets or survey.cut_headers for _, survey in channels):
         return
     page_size = channels[0][1].page_size if channels else main.page_size or 4096
     sent: dict[str, list[Runs]] = defaultdict(list)

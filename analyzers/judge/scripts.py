@@ -44,6 +44,8 @@ def channel_steps(
     survey: ChannelSurvey, main: MainSurvey | None, judge: Judge
 ) -> tuple[tuple[ChannelStep, ...], Fault | None]:
     """Steps of one channel, and the fault that ends it if one does."""
+    if survey.starts_late:
+        return (ChannelStep(Act.OPEN, 0, 0, reason="the start of the stream is not in the recording"),), None
     found = faults(survey, main, judge.destination, judge.compression)
     fault = min(found, key=lambda f: (f.offset, f.effect is Effect.CRASH), default=None)
     spoiled: set[int] = set()

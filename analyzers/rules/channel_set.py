@@ -64,8 +64,8 @@ def recording(
     """MFD901 to MFD911."""
     cut = context is not None and any(survey.unreadable for _, survey in context.channels)
     for note in notes:
-        if note.kind is NoteKind.CUT_BY_SNAPLEN and not cut:
-            continue  # only page payload is missing, which costs nothing
+        if note.kind not in CODE_OF_NOTE or (note.kind is NoteKind.CUT_BY_SNAPLEN and not cut):
+            continue  # said elsewhere; only page payload is missing, which costs nothing
         collect.code(
             CODE_OF_NOTE[note.kind],
             note.message,

@@ -54,7 +54,11 @@ class ChannelSurvey:
 
     source: ByteSource
     init: ChannelInit | None = None
+    starts_late: bool = False
+    """The recording has not got the start of this stream."""
     page_size: int = 4096
+    cut_headers: int = 0
+    """Packets whose offset array is only partly recorded."""
     packets: int = 0
     sync: int = 0
     ram: int = 0
@@ -79,7 +83,7 @@ class ChannelSurvey:
     @property
     def unreadable(self) -> bool:
         """Bytes are missing where packets stand, so that counts are lower bounds."""
-        return any(item.kind is ItemKind.UNREADABLE and item.hole for item in self.items)
+        return self.starts_late or any(item.kind is ItemKind.UNREADABLE and item.hole for item in self.items)
 
     @property
     def stops_being_packets(self) -> bool:
@@ -98,9 +102,11 @@ def survey_channel(
     progress: Callable[[int], None] | None = None,
 ) -> ChannelSurvey:
     """Read all headers of a channel once. ``progress`` is called with the offset reached."""
-    survey = ChannelSurvey(source)
+    survey = ChannelSurvey(source, starts_late=not starts_with_init)
     decoder = ChannelDecoder(source, page_size=page_size, starts_with_init=starts_with_init)
     payloads = PayloadChecker(source)
+    if not starts_with_init:
+        payloads.lose_context()
     for item in decoder.scan():
         survey.page_size = decoder.page_size or survey.page_size
         match item:
@@ -112,6 +118,7 @@ def survey_channel(
             case DeviceStatePacket():
                 _device_state(survey, item)
             case Unreadable():
+                payloads.lose_context()
                 survey.items.append(
                     Item(
                         ItemKind.UNREADABLE,
@@ -153,6 +160,7 @@ def _batch(survey: ChannelSurvey, batch: PacketBatch, blocks: Blocks | None, pay
         survey.hits[key].add(_hit(batch, segments, index, message))
     survey.numbers.append(columns.number)
     survey.packets += len(batch)
+    survey.cut_headers += int((batch.known < batch.header_length).sum())
     survey.ram += len(batch) - len(syncs)
     counted = columns.possible
     survey.normal_pages += int(columns.normal[counted].sum())

@@ -99,15 +99,30 @@ class Condition:
     message: Callable[[Columns, int], str]
 
 
-def _nothing_used(columns: Columns) -> Mask:
-    """Reserved words or bytes behind the used part of the header are not zero."""
+def _reserved(columns: Columns) -> Mask:
+    rows: Any = columns.batch.rows
+    found: Mask = (rows["unused32"] != 0) | (rows["unused64"] != 0).any(axis=1)
+    return found
+
+
+def _unused_offsets(columns: Columns) -> Mask:
+    """Entries of the offset array behind those that are counted are not zero."""
     rows: Any = columns.batch.rows
     used = np.minimum(columns.normal + columns.zero, columns.capacity)
-    found: Mask = (rows["unused32"] != 0) | (rows["unused64"] != 0).any(axis=1)
-    short = np.flatnonzero((used < columns.capacity) & ~found)
+    found: Mask = np.zeros(len(used), np.bool_)
+    short = np.flatnonzero(used < columns.capacity)
     if len(short):
         behind = np.arange(columns.capacity) >= used[short, None]
         found[short] = ((rows["offset"][short] != 0) & behind).any(axis=1)
+    return found
+
+
+def _unused_name(columns: Columns) -> Mask:
+    """A packet without pages names a RAM block."""
+    found: Mask = ~columns.has_pages
+    empty = np.flatnonzero(found)
+    if len(empty):
+        found[empty] = columns.batch.rows["ramblock"][empty].view(np.uint8).reshape(len(empty), -1).any(axis=1)
     return found
 
 
@@ -239,10 +254,24 @@ CONDITIONS: tuple[Condition, ...] = (
         lambda c, i: "pages_alloc 0 on a SYNC packet, as 9.2 and later send it",
     ),
     Condition(
-        "stale bytes",
-        "unused64",
-        _nothing_used,
-        lambda c, i: "reserved or unused bytes of the header are not zero",
+        "qpl or uadk payload",
+        "flags",
+        lambda c: ((c.compression & int(PacketFlags.QPL | PacketFlags.UADK)) != 0) & (c.normal > 0),
+        lambda c, i: f"compression id {c.compression[i]:#x}, which releases before 9.1 take for plain pages",
     ),
+    Condition(
+        "qatzip payload",
+        "flags",
+        lambda c: ((c.compression & int(PacketFlags.QATZIP)) != 0) & (c.normal > 0),
+        lambda c, i: f"compression id {c.compression[i]:#x}, which releases before 9.2 take for another",
+    ),
+    Condition("stale bytes", "unused64", _reserved, lambda c, i: "reserved words of the header are not zero"),
+    Condition(
+        "stale offsets",
+        "offset",
+        _unused_offsets,
+        lambda c, i: f"entries of the offset array behind the {c.normal[i] + c.zero[i]} that count are not zero",
+    ),
+    Condition("stale name", "ramblock", _unused_name, lambda c, i: "a RAM block's name on a packet without pages"),
 )
-"""``SYNC says ...`` and ``zero pages in packets`` are no violations: they tell releases apart."""
+"""``SYNC says ...``, ``... payload`` and ``zero pages in packets`` are no violations: they tell releases apart."""

@@ -66,6 +66,8 @@ class _Reader:
         self.kind = SectionKind.OTHER
         self.device: Device | None = None
         self.is_full = False
+        self.incomplete = False
+        """Records were lost in a hole: what follows may only seem to break rules."""
         self.configured = False
         self.flushes = 0
         self.ends = 0
@@ -120,8 +122,9 @@ class _Reader:
                     message = f"{item.length} bytes behind the end of the stream"
                     survey.hit("M-20", "", item.offset, item.length, message)
             case ev.Skipped():
-                if survey.eof is None and survey.stopped is None:
-                    survey.skipped = survey.skipped or item.offset
+                if survey.eof is None and survey.stopped is None and survey.skipped is None:
+                    survey.skipped = item.offset
+                self.incomplete = self.incomplete or item.hole
             case ev.StreamStopped():
                 survey.stopped = item.reason
                 survey.understood = item.offset
@@ -145,6 +148,8 @@ class _Reader:
 
     def _problem(self, item: ev.MainItem, problem: Problem) -> None:
         row = problem.row
+        if self.incomplete:
+            return
         if row is not None:
             length = max(1, item.offset + item.length - problem.offset)
             self.survey.hit(row, problem.field, item.offset, max(item.length, length), problem.message)

@@ -19,23 +19,41 @@ CONTAINERS = int(PacketFlags.QPL | PacketFlags.UADK)
 class PayloadChecker:
     """Follows the compression context of one channel.
 
-    It ends at the first payload that cannot be read: a receiver would have ended there, and later ones depend on it.
+    It ends at the first payload that cannot be read and at the first packet of another compression id: a receiver would
+    have ended there, and later payloads depend on it.
     """
 
     def __init__(self, source: ByteSource) -> None:
         self._source = source
         self._streams: dict[int, PageDecompressor | None] = {}
+        self._method: int | None = None
         self._broken = False
+
+    def lose_context(self) -> None:
+        """Packets are missing: later payloads cannot be read."""
+        self._broken = True
 
     def check(self, columns: Columns) -> Iterator[tuple[int, str, str]]:
         """(packet's position in the batch, key, message) of each payload that is not what its packet announces."""
         if self._broken:
             return
-        candidates = np.flatnonzero((columns.compression != 0) & (columns.normal > 0) & columns.possible)
-        for index in (int(i) for i in candidates):
+        if self._method == 0 and columns.alike and not columns.compression[0]:
+            return
+        with_pages = np.flatnonzero(columns.has_pages & columns.possible)
+        if not len(with_pages):
+            return
+        methods = columns.compression[with_pages]
+        if self._method is None:
+            self._method = int(methods[0])
+        others = np.flatnonzero(methods != self._method)
+        candidates = with_pages[: others[0]] if len(others) else with_pages
+        for index in candidates.tolist() if self._method else ():
+            if columns.normal[index] == 0:
+                continue
             yield from self._packet(columns, index)
             if self._broken:
                 return
+        self._broken = bool(len(others))
 
     def _packet(self, columns: Columns, index: int) -> Iterator[tuple[int, str, str]]:
         offset = int(columns.batch.offset[index]) + columns.batch.header_length
