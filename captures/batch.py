@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from captures.columns import concatenate, empty, take
+from captures.columns import concatenate, distinct, empty, take
 from captures.flows import FlowTable
 from captures.frame import Segment, Skip, dissect
 from captures.links import (
@@ -95,13 +95,11 @@ def dissect_batch(
     if not fast:
         dissection.slow(everything)
     else:
-        for number in np.unique(batch.link).tolist() if batch.link.min() != batch.link.max() else [int(batch.link[0])]:
+        dissection.skipped[Skip.LINK] = len(everything)
+        for number in LINKS.keys() & set(distinct(batch.link).tolist()):
             rows = np.flatnonzero(batch.link == number)
-            link = LINKS.get(number)
-            if link is None:
-                dissection.skipped[Skip.LINK] += len(rows)
-            else:
-                dissection.link(rows, link)
+            dissection.skipped[Skip.LINK] -= len(rows)
+            dissection.link(rows, LINKS[number])
     return dissection.result(), dissection.skipped
 
 
@@ -163,6 +161,8 @@ class _Dissection:
         return position, protocol
 
     def _ipv4(self, rows: I64, position: I64) -> None:
+        if not len(rows):
+            return
         ip = self._file.gather(position, IPV4_HEADER)
         version, protocol = ip["version"], ip["protocol"]
         header = (version & 15).astype(np.int64) * 4
@@ -184,6 +184,8 @@ class _Dissection:
         self._tcp(rows, position, left, tcp, flow)
 
     def _ipv6(self, rows: I64, position: I64) -> None:
+        if not len(rows):
+            return
         rows, position = self._captured(IPV6_SIZE, position, rows, position)
         ip = self._file.gather(position, IPV6_HEADER)
         valid, protocol = ip["version"] >> 4 == 6, ip["next"]

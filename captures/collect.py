@@ -140,8 +140,9 @@ class SegmentCollector:
             wanted[self._newest[flow[rows]]] = True
             self._newest[flow[rows]] = -1
         if syn.any():
-            opening = np.unique(flow[syn])
-            wanted |= acknowledging & np.isin(flow, opening)
+            opens = np.zeros(int(flow.max()) + 1, np.bool_)
+            opens[flow[syn]] = True
+            wanted |= acknowledging & opens[flow]
         rows = np.flatnonzero(wanted)
         whole = ControlColumns(
             frame=frame,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captures.collect import MARK_SIZE, Collected, ControlColumns, DataColumns
-from captures.columns import take
+from captures.columns import distinct, take
 from captures.connection import Connection, Endpoint
 from captures.flows import FlowTable
 from captures.links import ACK, FIN, RST, SYN
@@ -78,8 +78,8 @@ class Conversations:
         short[filled] = collected.data.captured[bounds[filled]] < MARK_SIZE
         syn = np.flatnonzero(collected.control.flags & SYN)
         opener = collected.control_bounds.searchsorted(syn, "right") - 1
-        distinct = np.unique(opener << 32 | collected.control.sequence[syn].astype(np.int64)) >> 32
-        opened = np.bincount(distinct, minlength=count)
+        openers = distinct(opener << 32 | collected.control.sequence[syn].astype(np.int64)) >> 32
+        opened = np.bincount(openers, minlength=count)
         opened_back = np.where(self._reverse >= 0, opened[self._reverse], 0)
         odd = (opened + opened_back == 0) | (opened > 1) | (opened_back > 1)
         return self._connections(filled[(collected.marked | short | odd)[filled]])
@@ -102,7 +102,7 @@ class Conversations:
         eras = _eras(sides)
         stops = [*(era.start for era in eras[1:]), 1 << 32]
         for era, stop in zip(eras, stops, strict=True):
-            parts = tuple(side.between(era.start, stop) for side in sides)
+            parts = sides if len(eras) == 1 else tuple(side.between(era.start, stop) for side in sides)
             frames = [frame for part in parts for frame in part.frames()]
             if frames:
                 yield self._connection(flow, era, parts, min(frames), max(frames))
@@ -193,7 +193,7 @@ def _direction(side: _Side, peer: _Side, first: int | None, reset: bool) -> Dire
         side.data,
         first=first,
         fin=int(side.control.end[fins[-1]]) if len(fins) else None,
-        acknowledged=np.unique(peer.control.acknowledgement[acknowledging]).tolist(),
+        acknowledged=distinct(peer.control.acknowledgement[acknowledging]).tolist(),
         reset=reset,
     )
 

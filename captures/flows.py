@@ -8,6 +8,7 @@ import struct
 import numpy as np
 from numpy.typing import NDArray
 
+from captures.columns import distinct
 from captures.connection import Endpoint
 
 U64 = NDArray[np.uint64]
@@ -27,7 +28,7 @@ class Interner:
     def numbers(self, values: U64) -> I64:
         places, known = self._find(values)
         if not known.all():
-            self._add(np.unique(values[~known]))
+            self._add(distinct(values[~known]))
             places, _ = self._find(values)
         return self._numbers[places]
 
@@ -108,9 +109,11 @@ class FlowTable:
         else:
             halves = self._halves6.lookup(np.array(struct.unpack(">QQ", packed), np.uint64))
             address, pairs, kind = int(self._addresses6.lookup(_join(halves[:1], halves[1:]))[0]), self._pairs6, 1
-        wanted = np.flatnonzero(_split(pairs.values())[1] == address) << 1 | kind
+        wanted: NDArray[np.bool_] = _split(pairs.values())[1] == address
         flow_pairs, ports = _split(self._flows.values())
-        return np.flatnonzero(np.isin(flow_pairs, wanted) & (ports & 0xFFFF == endpoint.port))
+        rows: I64 = np.flatnonzero((flow_pairs & 1 == kind) & (ports & 0xFFFF == endpoint.port))
+        found: I64 = rows[wanted[flow_pairs[rows] >> 1]]
+        return found
 
     def _name4(self, address: int) -> str:
         return str(ipaddress.IPv4Address(address))

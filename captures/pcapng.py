@@ -135,10 +135,10 @@ class PcapngFile:
                     self._sections.append(Section(position, order))
                     unpack = struct.Struct(self._sections[-1].order + "II").unpack_from
                     length = unpack(view, position)[1]
-                elif kind == INTERFACE:
-                    self._sections[-1].interfaces.append(self._interface(position, length))
                 if length < BLOCK_OVERHEAD or unpack(view, position + length - 8)[1] != length:
                     return blocks, position
+                if kind == INTERFACE:
+                    self._sections[-1].interfaces.append(self._interface(position, length))
                 position += length
         except struct.error:
             if position < self._file.size:
