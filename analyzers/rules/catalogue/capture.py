@@ -1,4 +1,4 @@
-"""Quality of the recording: MFD901 to MFD912. They say what was not seen, never that a stream is wrong."""
+"""Quality of the recording: MFD901 to MFD911. They say what was not seen, never that a stream is wrong."""
 
 from __future__ import annotations
 
@@ -168,20 +168,5 @@ RULES = (
         reference="MultiFDPacket_t, migration/ram.c (3.0, 3.1)",
         since="3.0 and 3.1",
         example="channel 0: I, then a packet with a 284-byte header",
-    ),
-    Rule(
-        code="MFD912",
-        row="",
-        title="The input holds a migration",
-        severity=Severity.WARNING,
-        why=(
-            "None of the connections in the capture starts with the first bytes of a main channel, of a multifd "
-            "channel or of TLS. The migration ran over another interface, started before the capture, or was filtered "
-            "out."
-        ),
-        destination="None: there is nothing to judge.",
-        reference=READER + "; capture on the interface that the address of the migrate command is routed to",
-        since="any capture",
-        example="a pcap file with web traffic only",
     ),
 )
