@@ -25,6 +25,7 @@ from analyzers.receiver.script import Device
 from analyzers.receiver.solve import buffers_complete, lockstep
 from analyzers.rules import channel_set as set_rules
 from analyzers.rules import device_state, packets, sync
+from analyzers.rules.pairing import paired_records
 from analyzers.survey.channel import ChannelSurvey, survey_channel
 from analyzers.survey.device_state import Buffer
 from analyzers.survey.main import MainSurvey
@@ -172,8 +173,10 @@ class _Linter:
         surveys = [survey for _, survey in channels]
         page_size = surveys[0].page_size if surveys else (main.page_size if main is not None else None) or 4096
         facts = Facts(main, surveys)
+        partial = _partial(main, surveys)
         profile, release, sender = choose(
             facts,
+            partial=partial,
             profile=self.options.profile,
             mode=self.options.mode,
             channels=self.options.channels,
@@ -181,8 +184,7 @@ class _Linter:
         )
         destination = Judge(release.destination, Mode(profile.mode), _compression(surveys))
         connections = [Connection(position, survey) for position, survey in enumerate(surveys)]
-        handshake = judge_handshake(connections, main, release.destination, profile.channels)
-        partial = _partial(main, surveys)
+        handshake = judge_handshake(connections, main, release.destination, profile.channels, partial=partial)
         gaps = not partial and sender.surely(lambda s: s.packet_num_dense) and _misses_packets(surveys)
         verdict = judge(channels, main, destination, sender, gaps=gaps, second_main=len(self.mains) > 1)
         outcomes, lines = self._outcomes(
@@ -196,6 +198,7 @@ class _Linter:
         }
         if self.mains:
             sources["main"] = self.mains[0].source
+        given = self.options.mode is not None or self.options.profile is not None
         context = Context(
             main=main,
             channels=channels,
@@ -203,9 +206,7 @@ class _Linter:
             release=release,
             sender=sender,
             mode=destination.mode,
-            stream_mode=infer_mode(facts, release.version)[0]
-            if self.options.mode is None
-            else infer_mode(facts, sender.last)[0],
+            stream_mode=infer_mode(facts, sender.last)[0] if given and not partial else destination.mode,
             compression=destination.compression,
             script=verdict.script,
             lockstep=lockstep(verdict.script),
@@ -322,7 +323,7 @@ def _locator(context: Context) -> Callable[[int | None, int], str]:
 
 
 def _main_summary(main: MainSurvey, context: Context) -> MainSummary:
-    records = len(sync.rendezvous(context, main))
+    records = len(paired_records(context))
     return MainSummary(main.source.size, records, main.eof is not None and main.stopped is None, main.understood)
 
 

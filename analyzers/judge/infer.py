@@ -140,10 +140,10 @@ def infer_mode(facts: Facts, version: Version) -> tuple[Mode, str]:
     flushes, ends = main.count(RecordKind.FLUSH), main.count(RecordKind.EOS)
     syncs = {channel.sync for channel in facts.channels}
     in_setup = any(r.kind is RecordKind.FLUSH and r.section is SectionKind.START for r in main.records)
-    if flushes and (in_setup or not (syncs == {ends} and 2 * flushes < ends)):
-        return Mode.PER_ROUND, f"{flushes} FLUSH records"
     if flushes and not in_setup and syncs == {ends + flushes}:
         return Mode.PER_SECTION, "as many SYNCs as RAM section ends and FLUSH records"
+    if flushes and (in_setup or not (syncs == {ends} and 2 * flushes < ends)):
+        return Mode.PER_ROUND, f"{flushes} FLUSH records"
     if ends and syncs == {ends}:
         return Mode.PER_SECTION, "as many SYNCs as RAM section ends" + (", no FLUSH" if not flushes else "")
     machine = facts.machine()
@@ -155,10 +155,16 @@ def infer_mode(facts: Facts, version: Version) -> tuple[Mode, str]:
     return Mode.PER_ROUND, f"qemu-{version[0]}.{version[1]}"
 
 
-def infer_channels(channels: Sequence[ChannelSurvey]) -> tuple[int, str]:
-    """How many multifd channels there should be: those present, and one more where packet numbers betray it."""
+def infer_channels(channels: Sequence[ChannelSurvey], *, partial: bool) -> tuple[int, str]:
+    """How many multifd channels there should be: those present, and one more where packet numbers betray it.
+
+    With ``partial`` connections may be missing in the recording: then there are as many as the highest id tells.
+    """
     ids = [channel.init.id for channel in channels if channel.init is not None]
     count = len(channels)
+    if partial:
+        expected = max(count, max(ids, default=0) + 1)
+        return expected, f"{count} present" + (f", highest id {max(ids)}" if expected > count else "")
     if not ids or any(channel.unreadable or channel.stops_being_packets for channel in channels):
         return count, f"{count} present"
     wanted = set(range(count))
@@ -187,7 +193,7 @@ def _misses_numbers(channels: Sequence[ChannelSurvey]) -> bool:
 
 
 def choose(
-    facts: Facts, *, profile: str | None, mode: str | None, channels: int | None, page_size: int
+    facts: Facts, *, profile: str | None, mode: str | None, channels: int | None, page_size: int, partial: bool
 ) -> tuple[ProfileChoice, dialect.Release, Sender]:
     """The destination that judges. Raises InputError for an unknown profile."""
     sender = infer_sender(facts)
@@ -195,7 +201,7 @@ def choose(
     name = profile or RELEASES[version].name
     release = dialect.release(name)
     inferred_mode, mode_evidence = infer_mode(facts, release.version)
-    count, count_evidence = infer_channels(facts.channels)
+    count, count_evidence = infer_channels(facts.channels, partial=partial)
     evidence = list(sender.evidence) if profile is None else []
     if mode is None:
         evidence.append(f"{inferred_mode}: {mode_evidence}")
