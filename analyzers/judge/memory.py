@@ -270,11 +270,11 @@ def _stale_zero_pages(verdict: MemoryVerdict, channels: Channels, destination: D
             page = found[0]
             place = locate(channels[position][1], {block: np.array([page], np.int64)}, segment, segment)
             at = place.get((block, page))
+            if not verdict.kept_zero_pages:
+                verdict.wrong.append(
+                    f"page {page:#x} of {block!r} was sent as zero later; this destination keeps its old content"
+                )
             verdict.kept_zero_pages.append(KeptZeroPage(position, at.packet if at is not None else None, block, page))
-            verdict.wrong.append(
-                f"page {page:#x} of {block!r} was sent as zero later; this destination keeps its old content"
-            )
-            return
 
 
 def _coverage(

@@ -7,7 +7,11 @@ from collections.abc import Callable
 import numpy as np
 
 from analyzers.findings import Severity
+from analyzers.judge.content import locate, packet_offset
 from analyzers.judge.context import Collector, Context
+from analyzers.judge.effects import knows
+from analyzers.judge.memory import Overlap
+from analyzers.rules.pairing import header_length, paired_records
 from analyzers.survey.channel import ChannelSurvey
 from analyzers.survey.hits import Hits
 from multifd_codec.events import EndPosition
@@ -37,6 +41,19 @@ def _if_read(context: Context) -> Severity | None:
 def _zero_pages(context: Context) -> Severity | None:
     old = not context.release.destination.zero_pages or not context.sender.maybe(lambda s: s.zero_pages)
     return Severity.WARNING if old else None
+
+
+def _compressed_zero_pages(context: Context) -> Severity | None:
+    """An assertion of releases that know zero pages in packets."""
+    return Severity.ERROR if context.release.destination.zero_pages else Severity.WARNING
+
+
+def _taken_for_plain(flag: PacketFlags) -> SeverityOf:
+    return lambda context: None if knows(context.release.destination, flag) else Severity.ERROR
+
+
+def _pages_of_sync(context: Context) -> Severity | None:
+    return Severity.ERROR if context.release.destination.drops_pages_of_sync else Severity.INFO
 
 
 def _stale_size(context: Context) -> Severity | None:
@@ -76,7 +93,7 @@ ROW_OF_KEY: dict[str, tuple[str, SeverityOf]] = {
     "repeated offset": ("P-15", _warning),
     "plain size": ("P-17", _warning),
     "plain zero pages with size": ("P-18", _warning),
-    "compressed zero pages with size": ("P-18", _default),
+    "compressed zero pages with size": ("P-18", _compressed_zero_pages),
     "empty with size": ("P-18", _stale_size),
     "payload beyond buffer": ("P-19", _default),
     "container": ("P-20", _default),
@@ -84,9 +101,13 @@ ROW_OF_KEY: dict[str, tuple[str, SeverityOf]] = {
     "payload": ("P-22", _default),
     "payload left over": ("P-23", _warning),
     "empty without SYNC": ("P-24", _merged_sync),
-    "SYNC with pages": ("P-25", _info),
+    "SYNC with pages": ("P-25", _pages_of_sync),
     "SYNC with other flags": ("P-26", _sync_flags),
-    "stale bytes": ("P-27", _stale_bytes),
+    "qpl or uadk payload": ("P-06", _taken_for_plain(PacketFlags.QPL)),
+    "qatzip payload": ("P-06", _taken_for_plain(PacketFlags.QATZIP)),
+    "stale bytes": ("P-27", _info),
+    "stale offsets": ("P-27", _stale_bytes),
+    "stale name": ("P-27", _stale_bytes),
 }
 """Key of a condition to its row, and how severe it is for this sender and destination (None: not at all)."""
 
@@ -103,6 +124,7 @@ def check(context: Context, collect: Collector) -> None:
             collect.code("MFD910", survey.hits["payload not checked"].first.message, channel=number)
         _compression(context, collect, number, survey)
         _end(context, collect, number, survey)
+    _kept_zero_pages(context, collect)
     _overlaps(context, collect)
     _numbers(context, collect)
 
@@ -131,41 +153,67 @@ def _compression(context: Context, collect: Collector, number: int, survey: Chan
         if found != context.compression:
             message = f"compression id {found:#x}, elsewhere {context.compression:#x}"
             collect.row("P-05", message, repeats=hits.count - 1, **place)  # type: ignore[arg-type]
-        if found & ~mask:
+        if found & ~mask and not {"qpl or uadk payload", "qatzip payload"} & survey.hits.keys():
             message = f"compression id {found:#x} does not exist in {context.release.name}"
             collect.row("P-06", message, repeats=hits.count - 1, **place)  # type: ignore[arg-type]
 
 
 def _end(context: Context, collect: Collector, number: int, survey: ChannelSurvey) -> None:
-    end = survey.end
+    end, records = survey.end, len(paired_records(context))
     if end is None or end.end is not StreamEnd.CLOSED:
         return
     if end.position is not EndPosition.BOUNDARY:
         if end.position is not EndPosition.INIT:
             message = f"the channel ends {end.position}, {end.missing} bytes are missing"
             collect.row("P-29", message, channel=number, offset=end.record, length=end.offset - end.record)
-    elif not context.reduced and context.main is not None and survey.sync < context.lockstep.records:
-        message = (
-            f"the channel ends after {survey.sync} SYNCs, main carries {context.lockstep.records} rendezvous records"
-        )
+    elif not context.reduced and survey.sync < records:
+        message = f"the channel ends after {survey.sync} SYNCs, main carries {records} rendezvous records"
         collect.row("P-30", message, channel=number, offset=end.offset, length=0)
 
 
 def _overlaps(context: Context, collect: Collector) -> None:
     for overlap in context.memory.overlaps:
         first, second = overlap.channels
+        on = second if first == "main" else int(first)
+        offset, length = _packet_with(context, on, overlap)
         more = f" and {overlap.pages - 1} more" if overlap.pages > 1 else ""
         page = f"page {overlap.first_page:#x}{more} of {overlap.block!r}"
         if first == "main":
             message = f"{page} is a ZERO record on main and a normal page here in the same round"
-            collect.row("S-15", message, channel=second)
+            collect.row("S-15", message, channel=on, offset=offset, length=length, name="offset")
             continue
         at_boundary = overlap.behind_page - overlap.first_page == 1 and context.sender.maybe(lambda s: s.repeats_page)
         why = "; up to 7.2 a page may stand in two packets in a row" if at_boundary else ""
         harm = "" if overlap.differs else ", harmless: same content, or sent again later"
         message = f"{page} is also on channel {second} in round {overlap.round}{harm}{why}"
         severity = Severity.INFO if at_boundary and not overlap.differs else None
-        collect.row("P-16", message, channel=int(first), name="offset", severity=severity)
+        collect.row("P-16", message, channel=on, offset=offset, length=length, name="offset", severity=severity)
+
+
+def _packet_with(context: Context, number: int, overlap: Overlap) -> tuple[int | None, int | None]:
+    """Offset and length of the header that names the first page of an overlap on a channel."""
+    survey = next(survey for channel, survey in context.channels if channel == number)
+    wanted = {overlap.block: np.array([overlap.first_page], np.int64)}
+    place = locate(survey, wanted, overlap.round, overlap.round).get((overlap.block, overlap.first_page))
+    return (None, None) if place is None else (place.packet, header_length(survey))
+
+
+def _kept_zero_pages(context: Context, collect: Collector) -> None:
+    """P-11 where it spoils memory: the destination keeps what such a page held before."""
+    for kept in context.memory.kept_zero_pages:
+        number, survey = context.channels[kept.position]
+        message = (
+            f"page {kept.page:#x} of {kept.block!r} was sent with content before; {context.release.name} keeps that"
+        )
+        collect.row(
+            "P-11",
+            message,
+            channel=number,
+            offset=kept.offset,
+            length=header_length(survey),
+            name="zero_pages",
+            severity=Severity.ERROR,
+        )
 
 
 def _numbers(context: Context, collect: Collector) -> None:
@@ -180,7 +228,7 @@ def _numbers(context: Context, collect: Collector) -> None:
         if len(wrong):
             before, after = int(numbers[wrong[0]]), int(numbers[wrong[0] + 1])
             message = f"packet_num {after} follows {before}"
-            collect.row("P-28", message, channel=number, name="packet_num", repeats=len(wrong) - 1)
+            _number(collect, (number, survey), int(wrong[0]) + 1, message, len(wrong) - 1)
     if not dense:
         return
     everything = np.concatenate([survey.packet_numbers() for _, survey in context.channels])
@@ -190,7 +238,9 @@ def _numbers(context: Context, collect: Collector) -> None:
     repeated = seen[counts > 1]
     if len(repeated):
         message = f"packet_num {int(repeated[0])} is used {int(counts[counts > 1][0])} times"
-        collect.row("P-28", message, name="packet_num", repeats=len(repeated) - 1)
+        channel = next(c for c in reversed(context.channels) if int(repeated[0]) in c[1].packet_numbers())
+        index = int(np.flatnonzero(channel[1].packet_numbers() == repeated[0])[-1])
+        _number(collect, channel, index, message, len(repeated) - 1)
     gaps = int(seen[-1]) + 1 - len(seen)
     if gaps > 0:
         first = int(seen[np.flatnonzero(seen != np.arange(len(seen)))[0]]) - 1 if len(seen) < int(seen[-1]) + 1 else 0
@@ -198,3 +248,17 @@ def _numbers(context: Context, collect: Collector) -> None:
         why = ": 9.0 to 9.2 do not send compressed packets of zero pages only" if dropped else ""
         message = f"{gaps} packet numbers are missing, among them {first}{why}"
         collect.row("P-28", message, name="packet_num", severity=Severity.INFO if dropped else None)
+
+
+def _number(collect: Collector, channel: tuple[int, ChannelSurvey], index: int, message: str, repeats: int) -> None:
+    number, survey = channel
+    offset = packet_offset(survey, index)
+    collect.row(
+        "P-28",
+        message,
+        channel=number,
+        offset=offset,
+        length=header_length(survey),
+        name="packet_num",
+        repeats=repeats,
+    )

@@ -1,10 +1,14 @@
-"""Rules on synchronisation (S-01 to S-14): SYNCs on channels against rendezvous records on main."""
+"""Rules on synchronisation (S-01 to S-14): SYNCs on channels against rendezvous records on main.
+
+All but S-06 look at the stream alone, in its own mode: what a destination of the other mode makes of it is S-06.
+"""
 
 from __future__ import annotations
 
 from analyzers.findings import Severity
 from analyzers.judge.content import batches
 from analyzers.judge.context import Collector, Context
+from analyzers.rules.pairing import all_records_known, header_length, paired_records, unpaired_tail
 from analyzers.survey.channel import ChannelSurvey, Item, ItemKind
 from analyzers.survey.main import MainSurvey, Record, RecordKind, SectionKind
 from multifd_codec.dialect import RFC_V3, Mode
@@ -17,19 +21,14 @@ def check(context: Context, collect: Collector) -> None:
     if context.channels and not context.reduced:
         _first_packet(context, collect)
         _counts(context, collect)
-    if context.channels and context.main is not None and not context.reduced:
-        for number, survey in context.channels:
-            _behind_last_sync(context, collect, number, survey, context.main)
-
-
-def rendezvous(context: Context, main: MainSurvey) -> list[Record]:
-    """The records that are a rendezvous in the stream's own mode, outside of postcopy."""
-    kind = RecordKind.FLUSH if context.mode is Mode.PER_ROUND else RecordKind.EOS
-    return [record for record in main.records if record.kind is kind and not record.postcopy]
+        if context.main is not None and all_records_known(context):
+            for number, survey in context.channels:
+                _behind_last_sync(context, collect, number, survey, context.main)
 
 
 def _records(context: Context, collect: Collector, main: MainSurvey) -> None:
     flushes = [record for record in main.records if record.kind is RecordKind.FLUSH]
+    destination = context.release.destination
 
     def at(row: str, record: Record, message: str, severity: Severity | None = None) -> None:
         collect.row(row, message, channel="main", offset=record.offset, length=8, name="flags", severity=severity)
@@ -40,24 +39,26 @@ def _records(context: Context, collect: Collector, main: MainSurvey) -> None:
         return
     for record in flushes:
         if record.postcopy:
-            at("S-12", record, "FLUSH behind POSTCOPY_LISTEN")
+            refused = destination.flush_in_postcopy_fails or not destination.flush_known
+            at("S-12", record, "FLUSH behind POSTCOPY_LISTEN", None if refused else Severity.WARNING)
     if not context.channels:
         for record in flushes:
-            at("S-11", record, "FLUSH without multifd channels")
+            at("S-11", record, "FLUSH without multifd channels", None if destination.flush_known else Severity.ERROR)
         return
-    if context.mode is Mode.PER_SECTION:
-        for record in flushes:
-            known = context.release.destination.flush_known
-            at("S-05", record, "FLUSH in per-section mode" if known else "FLUSH, which this destination does not know")
     if context.mode is not context.stream_mode:
         message = f"the destination works {context.mode}, the stream was sent {context.stream_mode}"
         collect.row("S-06", message, channel="main")
-    setup = [r for r in rendezvous(context, main) if r.section is SectionKind.START]
+    if main.source.holes():
+        return  # records may be missing
+    setup = [r for r in paired_records(context) if r.section is SectionKind.START]
+    if context.stream_mode is Mode.PER_SECTION:
+        for record in flushes:
+            at("S-05", record, "FLUSH in a stream whose rendezvous records are the ends of RAM sections")
+        setup = [record for record in setup if record.kind is RecordKind.EOS]
     if main.blocks is not None and any(r.section is SectionKind.START for r in main.records) and len(setup) != 1:
-        collect.row(
-            "S-04", f"{len(setup)} rendezvous records in the RAM setup section", channel="main", offset=main.setup
-        )
-    if context.mode is Mode.PER_ROUND and main.eof is not None and not main.postcopy:
+        message = f"{len(setup)} rendezvous records in the RAM setup section"
+        collect.row("S-04", message, channel="main", offset=main.setup)
+    if context.stream_mode is Mode.PER_ROUND and main.eof is not None and not main.postcopy:
         ends = [r for r in main.records if r.section is SectionKind.END]
         if ends and not any(r.kind is RecordKind.FLUSH for r in ends):
             collect.row("S-07", "no FLUSH in the END section of ram", channel="main", offset=ends[-1].offset, length=8)
@@ -68,87 +69,65 @@ def _first_packet(context: Context, collect: Collector) -> None:
         first = survey.items[0] if survey.items else None
         if first is not None and first.kind in (ItemKind.DATA, ItemKind.DEVICE_STATE):
             message = f"the first packet is {first.kind}, not SYNC"
-            collect.row(
-                "S-03", message, channel=number, offset=first.offset, length=_length(survey, first), name="flags"
-            )
-
-
-def _length(survey: ChannelSurvey, item: Item) -> int:
-    return min(item.end - item.offset, 320 + 8 * (524288 // survey.page_size))
-
-
-def unpaired_tail(context: Context) -> bool:
-    """Every channel ends in exactly one SYNC more than main has records, with nothing behind it."""
-    records = context.lockstep.records
-    return bool(context.channels) and all(
-        survey.sync == records + 1 and survey.items[-1].kind is ItemKind.SYNC for _, survey in context.channels
-    )
+            length = min(first.end - first.offset, header_length(survey))
+            collect.row("S-03", message, channel=number, offset=first.offset, length=length, name="flags")
 
 
 def _counts(context: Context, collect: Collector) -> None:
-    counts = {number: survey.sync for number, survey in context.channels}
-    main = context.main
-    if len(set(counts.values())) > 1:
-        usual = max(set(counts.values()), key=list(counts.values()).count)
-        if main is not None and context.lockstep.records in counts.values():
-            usual = context.lockstep.records
+    counts = [survey.sync for _, survey in context.channels]
+    if len(set(counts)) > 1:
+        usual = max(set(counts), key=counts.count)
         for number, survey in context.channels:
             if survey.sync != usual:
-                where = _last_sync(survey)
-                message = f"{survey.sync} SYNCs, other channels have {usual}"
-                collect.row("S-02", message, channel=number, offset=where, length=_header(survey), name="flags")
-    if main is None or (main.eof is None and main.failure is None):
+                _at_last_sync(collect, "S-02", number, survey, f"{survey.sync} SYNCs, other channels have {usual}")
+    if context.main is None:
         return
-    records = context.lockstep.records
-    if unpaired_tail(context):
+    records = len(paired_records(context))
+    surplus_counts = all_records_known(context) and not context.main.postcopy  # else more may follow, or it is S-13
+    if surplus_counts and unpaired_tail(context):
         _say_tail(context, collect)
         return
     for number, survey in context.channels:
-        if survey.sync != records:
+        if survey.sync < records or (surplus_counts and survey.sync > records):
             message = f"{survey.sync} SYNCs, main carries {records} rendezvous records"
-            offset = _last_sync(survey)
-            collect.row("S-01", message, channel=number, offset=offset, length=_header(survey), name="flags")
+            _at_last_sync(collect, "S-01", number, survey, message)
 
 
-def _header(survey: ChannelSurvey) -> int:
-    return 320 + 8 * (524288 // survey.page_size)
-
-
-def _last_sync(survey: ChannelSurvey) -> int:
-    return next((item.offset for item in reversed(survey.items) if item.kind is ItemKind.SYNC), 0)
+def _at_last_sync(collect: Collector, row: str, number: int, survey: ChannelSurvey, message: str) -> None:
+    last = next((item.offset for item in reversed(survey.items) if item.kind is ItemKind.SYNC), 0)
+    collect.row(row, message, channel=number, offset=last, length=header_length(survey), name="flags")
 
 
 def _say_tail(context: Context, collect: Collector) -> None:
-    state = any(survey.device_state for _, survey in context.channels)
-    if state:
+    if any(survey.device_state for _, survey in context.channels):
         message = f"the last SYNC has no rendezvous record and stands behind all device state, as in {RFC_V3}"
     else:
         message = "the last SYNC has no rendezvous record, as 9.1 and 9.2 send it"
     for number, survey in context.channels:
-        collect.row("S-10", message, channel=number, offset=_last_sync(survey), length=_header(survey), name="flags")
+        _at_last_sync(collect, "S-10", number, survey, message)
 
 
 def _behind_last_sync(
     context: Context, collect: Collector, number: int, survey: ChannelSurvey, main: MainSurvey
 ) -> None:
     """Pages and device state that no rendezvous covers."""
-    if main.eof is None and not context.lockstep.blocked:
-        return  # more records may follow
-    records = context.lockstep.records
+    records = len(paired_records(context))
+
+    def at(row: str, item: Item, message: str) -> None:
+        collect.row(row, message, channel=number, offset=item.offset, length=item.end - item.offset)
+
     for item in survey.items:
         if item.segment < records:
             continue
-        place = {"channel": number, "offset": item.offset, "length": item.end - item.offset}
         if item.kind is ItemKind.DATA and records and _has_pages(survey, item):
             row = "S-13" if main.postcopy else "S-08"
             what = "behind the last SYNC that main releases" if item.segment == records else "behind an unreleased SYNC"
-            collect.row(row, f"{item.packets} RAM packets with pages {what}", **place)  # type: ignore[arg-type]
+            at(row, item, f"{item.packets} RAM packets with pages {what}")
         elif item.kind is ItemKind.DEVICE_STATE and item.segment > records:
             device = item.buffer.device.idstr if item.buffer is not None else ""
-            message = f"device state of {device!r} behind a SYNC that no rendezvous record releases"
-            collect.row("S-09", message, **place)  # type: ignore[arg-type]
+            at("S-09", item, f"device state of {device!r} behind a SYNC that no rendezvous record releases")
         elif item.kind is ItemKind.SYNC and main.postcopy:
-            collect.row("S-13", "SYNC that belongs to no rendezvous in precopy", **place)  # type: ignore[arg-type]
+            at("S-13", item, "SYNC that belongs to no rendezvous in precopy")
 
 
 def _has_pages(survey: ChannelSurvey, item: Item) -> bool:
