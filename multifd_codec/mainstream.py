@@ -144,7 +144,8 @@ class MainDecoder:
             except NeedBytesError as error:
                 if reader.waits:
                     return
-                yield self._cut(error.offset)
+                if reader.limit is None or state.position < reader.limit:
+                    yield self._cut(error.offset)
 
     def fields(self, body: DeviceBody) -> Iterator[DeviceField]:
         """The fields of a device body as the vmdescription describes them.

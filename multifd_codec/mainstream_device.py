@@ -27,6 +27,8 @@ DATA = compile_struct(wire.VfioData)
 _END_OF_STATE = re.compile(re.escape(TAG.pack(VfioTagId.END_OF_STATE)), re.DOTALL)
 
 _EOF = bytes([SectionType.EOF])
+TAIL = 1 << 20
+"""Bytes at the end of a stream in which EOF is sought without a vmdescription behind it."""
 
 Describe = Callable[[], Description | None]
 
@@ -111,6 +113,8 @@ def device_body(state: MainState, describe: Describe) -> Iterator[MainEvent]:
     how, end = BodyLength.FOOTER_SEARCH, None
     if state.footers is not False:
         end = find_footer(state, state.position, current.section_id)
+    if end is None and state.footers is not False:
+        end = _closing_footer(state, current)
     if end is None and not state.footers:
         how, end = BodyLength.SECTION_SEARCH, find_section(state, state.position)
         if end is None:
@@ -172,6 +176,24 @@ def _closing_eof(state: MainState) -> int | None:
     last = reader.end - 1
     closed = reader.limit is None and reader.source.end is StreamEnd.CLOSED
     return last if closed and last >= state.position and bytes(reader.peek(last, 1)) == _EOF else None
+
+
+def _closing_footer(state: MainState, current: Current) -> int | None:
+    """Offset of the last footer of this section with EOF behind it, near the end of a stream without vmdescription.
+
+    What trails EOF there tells nothing, so the footer alone has to.
+    """
+    reader = state.reader
+    begin = max(state.position, reader.end - TAIL)
+    if (
+        reader.limit is not None
+        or reader.source.end is not StreamEnd.CLOSED
+        or reader.known(begin) < reader.end - begin
+    ):
+        return None
+    wanted = PART.pack(SectionType.FOOTER, current.section_id) + _EOF
+    found = bytes(reader.source.read(begin, reader.end - begin)).rfind(wanted)
+    return None if found < 0 else begin + found
 
 
 def _tag_problem(state: MainState) -> Problems:

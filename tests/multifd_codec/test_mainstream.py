@@ -65,7 +65,7 @@ def encoded(events: list[MainEvent], data: bytes) -> bytes:
 
 def covers(events: list[MainEvent], data: bytes) -> bool:
     """Every byte belongs to one event, in order, and the last event is the only MainEnd."""
-    joined = all(end_of(event) == behind.offset for event, behind in pairwise(events[:-1]))
+    joined = all(event.offset <= end_of(event) == behind.offset for event, behind in pairwise(events[:-1]))
     last = events[-1]
     cut = not isinstance(last, MainEnd) or last.offset + last.length != len(data)
     return joined and not cut and events[0].offset == 0 and sum(isinstance(e, MainEnd) for e in events) == 1
@@ -196,7 +196,8 @@ def test_truncation_loses_only_what_is_cut(name: str) -> None:
     """What lies in front of the cut is decoded as in the whole stream; only device bodies are found in another way."""
     data = recorded(name)
     whole = [_as_found_by_search(event) for event in decode(data)]
-    for size in range(len(data)):
+    repetitive = range(200, len(data) - 800) if name == LEGACY else range(0)  # zero pages
+    for size in sorted(set(range(len(data))) - set(repetitive) | set(repetitive[::37])):
         events = decode(data[:size])
         assert covers(events, data[:size])
         there = [_as_found_by_search(event) for event in events[:-1]]
