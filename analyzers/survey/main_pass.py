@@ -131,7 +131,8 @@ class _Reader:
 
     def finish(self) -> None:
         survey = self.survey
-        if survey.setup is not None and not self.configured:
+        known = survey.skipped is None or (survey.setup is not None and survey.skipped > survey.setup)
+        if survey.setup is not None and not self.configured and known:
             survey.hit("M-01", "", survey.setup, 1, "no configuration section in front of the first section")
             self._fail(survey.setup, "the configuration section is missing")
         closed = survey.end is StreamEnd.CLOSED
