@@ -59,7 +59,7 @@ class Collector:
 
     def __init__(self, sources: dict[ChannelName, StreamSource]) -> None:
         self._sources = sources
-        self._kept: defaultdict[tuple[str, ChannelName | None], list[Finding]] = defaultdict(list)
+        self._kept: defaultdict[tuple[str, ChannelName | None, Severity], list[Finding]] = defaultdict(list)
 
     def row(
         self,
@@ -100,7 +100,8 @@ class Collector:
         frame: int | None = None,
     ) -> None:
         """Add a finding for a rule code."""
-        kept = self._kept[code, channel]
+        severity = severity or RULES[code].severity
+        kept = self._kept[code, channel, severity]
         if len(kept) >= (1 if kept and kept[0].severity is Severity.INFO else MAX_A_RULE):
             kept[-1] = replace(kept[-1], repeats=kept[-1].repeats + 1 + repeats)
             return
@@ -110,7 +111,7 @@ class Collector:
         kept.append(
             Finding(
                 rule=code,
-                severity=severity or RULES[code].severity,
+                severity=severity,
                 message=message,
                 channel=channel,
                 offset=offset,

@@ -22,9 +22,22 @@ def _always(effect: Effect) -> EffectOf:
     return lambda _: effect
 
 
+METHODS: dict[str, tuple[int, int]] = {
+    "zlib or zstd payload": (int(PacketFlags.ZLIB | PacketFlags.ZSTD), int(PacketFlags.ZSTD)),
+    "qpl or uadk payload": (int(PacketFlags.QPL | PacketFlags.UADK), int(PacketFlags.UADK)),
+    "qatzip payload": (int(PacketFlags.QATZIP), int(PacketFlags.QATZIP)),
+}
+"""Compression methods that came in one release: all of them, and the bit its compression mask grew by. The mask of 5.0
+is one bit too wide, so that 5.0 to 9.0 see a qpl id, which is none of theirs."""
+
+
 def knows(destination: Destination, compression: int) -> bool:
-    """Whether a destination looks at the compression id; if not, it takes the packet for a plain one."""
-    return bool(destination.compression_mask & compression)
+    """Whether a destination has this compression method (none: always)."""
+    return all(destination.compression_mask & bit for ids, bit in METHODS.values() if ids & compression)
+
+
+def _taken_for_plain(key: str) -> EffectOf:
+    return lambda d: Effect.NONE if knows(d, METHODS[key][0]) else Effect.ERROR
 
 
 EFFECTS: dict[str, EffectOf] = {
@@ -40,8 +53,7 @@ EFFECTS: dict[str, EffectOf] = {
     "compressed zero pages with size": lambda d: Effect.CRASH if d.zero_pages else Effect.NONE,
     "payload beyond buffer": _always(Effect.CRASH),
     "qatzip beyond buffer": _always(Effect.ERROR),
-    "qpl or uadk payload": lambda d: Effect.NONE if knows(d, PacketFlags.QPL) else Effect.ERROR,
-    "qatzip payload": lambda d: Effect.NONE if knows(d, PacketFlags.QATZIP) else Effect.ERROR,
+    **{key: _taken_for_plain(key) for key in METHODS},
     "container": _always(Effect.CRASH),
     "payload": _always(Effect.ERROR),
 }
@@ -75,9 +87,10 @@ def faults(
         if effect in (Effect.ERROR, Effect.CRASH) and hits.kept:
             first = hits.first
             yield Fault(first.offset, effect, first.message, key, chance=key in ALSO_ERROR)
+    expected = compression if knows(destination, compression) else 0
     for number, hits in survey.compressions.items():
-        if (number & destination.compression_mask) != (compression & destination.compression_mask):
-            reason = f"compression id {number:#x}, the destination expects {compression:#x}"
+        if (number & destination.compression_mask) != (expected & destination.compression_mask):
+            reason = f"compression id {number:#x}, the destination expects {expected:#x}"
             yield Fault(hits.first.offset, Effect.ERROR, reason, "compression")
     for item in survey.items:
         fault = _item_fault(item, main, destination)

@@ -9,7 +9,7 @@ import numpy as np
 from analyzers.findings import Severity
 from analyzers.judge.content import locate, packet_offset
 from analyzers.judge.context import Collector, Context
-from analyzers.judge.effects import knows
+from analyzers.judge.effects import METHODS, knows
 from analyzers.judge.memory import Overlap
 from analyzers.rules.pairing import header_length, paired_records
 from analyzers.survey.channel import ChannelSurvey
@@ -46,10 +46,6 @@ def _zero_pages(context: Context) -> Severity | None:
 def _compressed_zero_pages(context: Context) -> Severity | None:
     """An assertion of releases that know zero pages in packets."""
     return Severity.ERROR if context.release.destination.zero_pages else Severity.WARNING
-
-
-def _taken_for_plain(flag: PacketFlags) -> SeverityOf:
-    return lambda context: None if knows(context.release.destination, flag) else Severity.ERROR
 
 
 def _pages_of_sync(context: Context) -> Severity | None:
@@ -103,8 +99,6 @@ ROW_OF_KEY: dict[str, tuple[str, SeverityOf]] = {
     "empty without SYNC": ("P-24", _merged_sync),
     "SYNC with pages": ("P-25", _pages_of_sync),
     "SYNC with other flags": ("P-26", _sync_flags),
-    "qpl or uadk payload": ("P-06", _taken_for_plain(PacketFlags.QPL)),
-    "qatzip payload": ("P-06", _taken_for_plain(PacketFlags.QATZIP)),
     "stale bytes": ("P-27", _info),
     "stale offsets": ("P-27", _stale_bytes),
     "stale name": ("P-27", _stale_bytes),
@@ -147,15 +141,22 @@ def _hits(
 
 
 def _compression(context: Context, collect: Collector, number: int, survey: ChannelSurvey) -> None:
-    mask = context.release.destination.compression_mask
+    destination = context.release.destination
     for found, hits in survey.compressions.items():
         place = {"channel": number, "offset": hits.first.offset, "length": hits.first.length, "name": "flags"}
         if found != context.compression:
             message = f"compression id {found:#x}, elsewhere {context.compression:#x}"
             collect.row("P-05", message, repeats=hits.count - 1, **place)  # type: ignore[arg-type]
-        if found & ~mask and not {"qpl or uadk payload", "qatzip payload"} & survey.hits.keys():
+        if not knows(destination, found):
+            payload = next(
+                (survey.hits[k] for k, (ids, _) in METHODS.items() if ids & found and k in survey.hits), None
+            )
+            harms = payload is not None or found & destination.compression_mask
+            if payload is not None and not found & destination.compression_mask:
+                place["offset"] = payload.first.offset
             message = f"compression id {found:#x} does not exist in {context.release.name}"
-            collect.row("P-06", message, repeats=hits.count - 1, **place)  # type: ignore[arg-type]
+            severity = Severity.ERROR if harms else None
+            collect.row("P-06", message, severity=severity, repeats=hits.count - 1, **place)  # type: ignore[arg-type]
 
 
 def _end(context: Context, collect: Collector, number: int, survey: ChannelSurvey) -> None:

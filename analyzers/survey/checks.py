@@ -126,6 +126,16 @@ def _unused_name(columns: Columns) -> Mask:
     return found
 
 
+def _payload(key: str, methods: PacketFlags) -> Condition:
+    """Pages that are compressed in one of these ways."""
+    return Condition(
+        key,
+        "flags",
+        lambda c: ((c.compression & int(methods)) != 0) & (c.normal > 0),
+        lambda c, i: f"{c.normal[i]} pages with compression id {c.compression[i]:#x}",
+    )
+
+
 CONDITIONS: tuple[Condition, ...] = (
     Condition(
         "magic",
@@ -253,18 +263,9 @@ CONDITIONS: tuple[Condition, ...] = (
         lambda c: c.sync & ~c.has_pages & (c.alloc == 0),
         lambda c, i: "pages_alloc 0 on a SYNC packet, as 9.2 and later send it",
     ),
-    Condition(
-        "qpl or uadk payload",
-        "flags",
-        lambda c: ((c.compression & int(PacketFlags.QPL | PacketFlags.UADK)) != 0) & (c.normal > 0),
-        lambda c, i: f"compression id {c.compression[i]:#x}, which releases before 9.1 take for plain pages",
-    ),
-    Condition(
-        "qatzip payload",
-        "flags",
-        lambda c: ((c.compression & int(PacketFlags.QATZIP)) != 0) & (c.normal > 0),
-        lambda c, i: f"compression id {c.compression[i]:#x}, which releases before 9.2 take for another",
-    ),
+    _payload("zlib or zstd payload", PacketFlags.ZLIB | PacketFlags.ZSTD),
+    _payload("qpl or uadk payload", PacketFlags.QPL | PacketFlags.UADK),
+    _payload("qatzip payload", PacketFlags.QATZIP),
     Condition("stale bytes", "unused64", _reserved, lambda c, i: "reserved words of the header are not zero"),
     Condition(
         "stale offsets",

@@ -1,0 +1,1 @@
+"""A test stream for every rule."""
