@@ -56,7 +56,7 @@ received. ``ending`` is RECV_BITMAP_ENDING."""
 ReceivedBitmapSize = Struct("size" / Int64ub)
 ReceivedBitmapEnding = Struct("ending" / Int64ub)
 
-PAYLOADS: dict[ReturnPathType, Struct] = {
+PAYLOADS: dict[int, Struct] = {
     ReturnPathType.SHUT: Shut,
     ReturnPathType.PONG: Pong,
     ReturnPathType.REQ_PAGES_ID: ReqPagesId,
