@@ -12,12 +12,15 @@ from captures.collect import MARK_SIZE, Collected, ControlColumns, DataColumns
 from captures.columns import distinct, take
 from captures.connection import Connection, Endpoint
 from captures.flows import FlowTable
+from captures.identify import MULTIFD_MARK, SEARCH_LENGTH
 from captures.links import ACK, FIN, RST, SYN
 from captures.mapped import MappedFile
 from captures.model import CaptureNote, NoteKind
 from captures.reassembly import Direction, Reassembled, distance, reassemble
 from captures.streams import SegmentSource
 
+SEARCH_SEGMENTS = 1 << 14
+"""How many segments of a connection whose start was not recorded are searched for packets, at most."""
 LARGEST_REORDERING = 1 << 20
 """A SYN may be recorded behind data that starts this close to it: recording threads race."""
 
@@ -70,7 +73,8 @@ class Conversations:
         self._done: set[tuple[int, int]] = set()
 
     def candidates(self) -> list[Connection]:
-        """Connections with a segment that starts like a channel, and those of which that cannot be said."""
+        """Connections with a segment that starts like a channel, and those of which that cannot be said. What joins a
+        migration only by its endpoints is not among them: ``to`` gives that."""
         collected, count = self._collected, len(self._flows)
         bounds = collected.data_bounds
         short = np.zeros(count, np.bool_)
@@ -81,8 +85,20 @@ class Conversations:
         openers = distinct(opener << 32 | collected.control.sequence[syn].astype(np.int64)) >> 32
         opened = np.bincount(openers, minlength=count)
         opened_back = np.where(self._reverse >= 0, opened[self._reverse], 0)
-        odd = (opened + opened_back == 0) | (opened > 1) | (opened_back > 1)
-        return self._connections(filled[(collected.marked | short | odd)[filled]])
+        likely = collected.marked | short | (opened > 1) | (opened_back > 1)
+        unopened = filled[(opened + opened_back == 0)[filled] & ~likely[filled]]
+        with_packets = [flow for flow in unopened.tolist() if self._may_hold_packets(flow)]
+        return self._connections(np.concatenate([filled[likely[filled]], np.array(with_packets, np.int64)]))
+
+    def _may_hold_packets(self, flow: int) -> bool:
+        """Whether the first data segments of a flow, in the order of their frames, hold the mark of a packet."""
+        start, stop = self._collected.data_bounds[flow : flow + 2].tolist()
+        data = take(self._collected.data, slice(start, min(stop, start + SEARCH_SEGMENTS)))
+        reached = data.captured.cumsum(dtype=np.int64) <= SEARCH_LENGTH
+        reached[:1] = True
+        spans = zip(data.position[reached].tolist(), data.captured[reached].tolist(), strict=True)
+        view = self._file.view
+        return MULTIFD_MARK in b"".join([view[position : position + length] for position, length in spans])
 
     def to(self, receivers: Iterable[Endpoint]) -> list[Connection]:
         """Further connections to these endpoints."""

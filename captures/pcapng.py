@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,13 +62,14 @@ NO_INTERFACE = Interface(-1, 0)
 """Stands for the interfaces that frames name, but the file does not describe."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Section:
-    """``position``: file offset of its header block. ``order`` as in struct."""
+    """``position``: file offset of its header block. ``order`` as in struct. ``first_interface``: where in the list of
+    the whole file its interfaces start."""
 
     position: int
     order: str
-    interfaces: list[Interface] = field(default_factory=list)
+    first_interface: int
 
     def unpack(self, form: str, view: memoryview, position: int) -> tuple[int, ...]:
         return struct.unpack_from(self.order + form, view, position)
@@ -85,6 +86,7 @@ class PcapngFile:
         self.position = 0
         self._file = file
         self._sections: list[Section] = []
+        self._interfaces: list[Interface] = []
 
     def batches(self) -> Iterator[FrameBatch]:
         damage = None
@@ -95,28 +97,37 @@ class PcapngFile:
             if len(sound) < len(blocks):
                 damage = int(blocks[len(sound)])
             if len(sound):
-                yield self._batch(self._sections[-1], sound)
+                yield self._batch(sound)
         if damage is not None:
             self._note_damage(damage)
         self.position = self._file.size
 
     def time(self, record: int) -> float | None:
-        section = self._sections[bisect_right(self._sections, record, key=lambda section: section.position) - 1]
-        view = self._file.view
+        index = self._section_at(record)
+        section, view = self._sections[index], self._file.view
         form = PACKET_BLOCKS[section.unpack("I", view, record)[0]]
         if form.interface is None or form.time is None:
             return None
         at, size = form.interface
         (number,) = section.unpack(UNSIGNED[size], view, record + at)
-        if number >= len(section.interfaces):
+        number += section.first_interface
+        if number >= self._last_interface(index):
             return None
-        interface = section.interfaces[number]
+        interface = self._interfaces[number]
         high, low = section.unpack("II", view, record + form.time)
         return float(interface.offset + (high << 32 | low) / interface.ticks)
 
+    def _section_at(self, position: int) -> int:
+        return bisect_right(self._sections, position, key=lambda section: section.position) - 1
+
+    def _last_interface(self, index: int) -> int:
+        """Where in the list of the whole file the interfaces of a section end."""
+        following = self._sections[index + 1 : index + 2]
+        return following[0].first_interface if following else len(self._interfaces)
+
     def _walk(self) -> tuple[list[int], int | None]:
-        """File offsets of the next packet blocks, by their lengths alone, not beyond the end of a section: behind it
-        the byte order may be another one, and interfaces start anew. And where the first damaged block is, if any."""
+        """File offsets of the next packet blocks, by their lengths alone, not beyond a section with another byte order.
+        And where the first damaged block is, if any."""
         view, position, blocks = self._file.view, self.position, list[int]()
         unpack = struct.Struct((self._sections[-1].order if self._sections else "<") + "II").unpack_from
         try:
@@ -127,18 +138,18 @@ class PcapngFile:
                     position += length
                     continue
                 if kind == SECTION_HEADER:
-                    if blocks:
-                        break
                     order = BYTE_ORDERS.get(bytes(view[position + 8 : position + 12]))
                     if order is None:
                         return blocks, position
-                    self._sections.append(Section(position, order))
-                    unpack = struct.Struct(self._sections[-1].order + "II").unpack_from
+                    if blocks and order != self._sections[-1].order:
+                        break
+                    self._sections.append(Section(position, order, len(self._interfaces)))
+                    unpack = struct.Struct(order + "II").unpack_from
                     length = unpack(view, position)[1]
                 if length < BLOCK_OVERHEAD or unpack(view, position + length - 8)[1] != length:
                     return blocks, position
                 if kind == INTERFACE:
-                    self._sections[-1].interfaces.append(self._interface(position, length))
+                    self._interfaces.append(self._interface(position, length))
                 position += length
         except struct.error:
             if position < self._file.size:
@@ -165,7 +176,9 @@ class PcapngFile:
 
     def _sound(self, blocks: I64) -> I64:
         """The blocks up to the first one that is damaged or cut short."""
-        order = self._sections[-1].order if self._sections else "<"
+        if not len(blocks):
+            return blocks
+        order = self._sections[-1].order
         form = np.dtype({"names": ["kind", "length"], "formats": [f"{order}u4"] * 2, "itemsize": 8})
         heads = self._file.gather(blocks, form)
         length = heads["length"].astype(np.int64)
@@ -174,32 +187,42 @@ class PcapngFile:
         good &= trailer == length
         return blocks if good.all() else blocks[: int(good.argmin())]
 
-    def _batch(self, section: Section, blocks: I64) -> FrameBatch:
+    def _batch(self, blocks: I64) -> FrameBatch:
+        order = self._sections[-1].order
+
         def number(rows: I64, at: int, size: int = 4) -> I64:
-            return self._file.gather(rows + at, f"{section.order}u{size}").astype(np.int64)
+            return self._file.gather(rows + at, f"{order}u{size}").astype(np.int64)
 
         kinds = number(blocks, 0)
-        interface, data, captured, original = (np.zeros(len(blocks), np.int64) for _ in range(4))
-        interfaces = [*section.interfaces, NO_INTERFACE]
+        named, data, captured, original = (np.zeros(len(blocks), np.int64) for _ in range(4))
         for kind, form in PACKET_BLOCKS.items():
             rows = np.flatnonzero(kinds == kind)
-            if not len(rows):
-                continue
             block = blocks[rows]
             data[rows] = form.data
-            original[rows] = number(block, form.original)
+            original[rows] = captured[rows] = number(block, form.original)
             if form.interface is not None:
-                interface[rows] = number(block, *form.interface)
+                named[rows] = number(block, *form.interface)
             if form.captured is not None:
                 captured[rows] = number(block, form.captured)
-            else:
-                captured[rows] = np.minimum(original[rows], interfaces[0].snaplen or HIGHEST_SNAPLEN)
+        links, snaplen = self._interfaces_of(blocks, named)
+        captured = np.where((kinds == SIMPLE_PACKET) & (snaplen > 0), np.minimum(captured, snaplen), captured)
         room = number(blocks, 4) - data - 4
-        captured = np.minimum(captured, room)
         first = self.frames + 1
         self.frames += len(blocks)
-        links = np.array([interface.link for interface in interfaces])[np.minimum(interface, len(interfaces) - 1)]
-        return FrameBatch(first, blocks, blocks + data, captured, original, links)
+        return FrameBatch(first, blocks, blocks + data, np.minimum(captured, room), original, links)
+
+    def _interfaces_of(self, blocks: I64, named: I64) -> tuple[I64, I64]:
+        """Link type and snaplen of the interface that each block names."""
+        first = self._section_at(int(blocks[0]))
+        sections = self._sections[first:]
+        starts = [section.first_interface for section in sections]
+        bounds = np.array([*starts, len(self._interfaces)]) - starts[0]
+        section = np.searchsorted([section.position for section in sections], blocks, "right") - 1
+        interface = bounds[section] + named
+        known = [*self._interfaces[starts[0] :], NO_INTERFACE]
+        interface = np.where(interface < bounds[section + 1], interface, len(known) - 1)
+        table = np.array([(interface.link, interface.snaplen) for interface in known])
+        return table[interface, 0], table[interface, 1]
 
     def _note_damage(self, position: int) -> None:
         order = self._sections[-1].order if self._sections else "<"
