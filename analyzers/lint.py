@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 from analyzers.findings import (
     ChannelName,
@@ -367,12 +368,13 @@ def _facts(
     if main is not None and main.machine is not None:
         facts["machine"] = main.machine
     if main is not None and main.blocks is not None:
-        facts["RAM"] = f"{sum(main.blocks.values())} bytes in {len(main.blocks)} blocks"
+        blocks = f"{len(main.blocks)} block{'' if len(main.blocks) == 1 else 's'}"
+        facts["RAM"] = f"{sum(main.blocks.values()):,} bytes in {blocks}"
     names = [flag.name.lower() for flag in PacketFlags if flag & context.compression and flag.name]
     facts["compression"] = ", ".join(names) or "none"
     uuid = next((survey.init.uuid for survey in surveys if survey.init is not None), None)
     if uuid is not None:
-        facts["uuid"] = uuid.hex()
+        facts["uuid"] = str(UUID(bytes=uuid))
     first, last = RELEASES[context.sender.first].name, RELEASES[context.sender.last].name
     facts["sender"] = first if first == last else f"{first} to {last}"
     times = [
