@@ -86,6 +86,8 @@ class Destination:
     flush_known: bool = False
     """Knows the FLUSH record; earlier releases fail on it."""
     flush_in_postcopy_fails: bool = False
+    postcopy_refused: bool = False
+    """Cannot have postcopy-ram on beside multifd (8.1 to 10.0): POSTCOPY_ADVISE with page sizes fails."""
     handshake_error: HandshakeError = HandshakeError.NEVER_STARTS
     channel_id_checked: bool = False
     """Refuses an id equal to the channel count; earlier releases index out of bounds."""
@@ -128,7 +130,7 @@ _CHANGES: dict[Version, tuple[dict[str, object], dict[str, object]]] = {
     (7, 1): ({}, {}),
     (7, 2): ({}, {}),
     (8, 0): ({"repeats_page": False}, {"handshake_error": HandshakeError.EXITS}),
-    (8, 1): ({"per_round": True, "flush_at_complete": True}, {"flush_known": True}),
+    (8, 1): ({"per_round": True, "flush_at_complete": True}, {"flush_known": True, "postcopy_refused": True}),
     (8, 2): ({"sync_size_stale": False}, {}),
     (9, 0): (
         {
@@ -158,7 +160,7 @@ _CHANGES: dict[Version, tuple[dict[str, object], dict[str, object]]] = {
             "normal_pages_unmarked": int(PacketFlags.UADK),
         },
     ),
-    (10, 1): ({}, {"second_main_asserts": True}),
+    (10, 1): ({}, {"second_main_asserts": True, "postcopy_refused": False}),
     (10, 2): ({}, {}),
     (11, 0): ({}, {}),
     (11, 1): ({}, {"channel_id_checked": True}),

@@ -85,7 +85,7 @@ def _step(item: Item, judge: Judge, spoiled: set[int]) -> ChannelStep:
                 item.end,
                 packets=item.packets,
                 spoils=item.segment in spoiled,
-                needs_setup=touches and marked,
+                needs_setup=touches and marked and item.touches,
             )
 
 
@@ -161,6 +161,8 @@ def main_steps(main: MainSurvey | None, judge: Judge, *, devices: bool) -> tuple
             repeated = devices and any(step.act is MainAct.START_LOADERS for step in steps)
             act = MainAct.CRASH if repeated else MainAct.START_LOADERS
             steps.append(MainStep(act, command.offset, "SWITCHOVER_START"))
+    if main.advised is not None and destination.postcopy_refused:
+        steps.append(MainStep(MainAct.FAIL, main.advised, "POSTCOPY_ADVISE beside multifd: postcopy-ram must be off"))
     if main.compress_page is not None and not destination.compress_page:
         steps.append(MainStep(MainAct.FAIL, main.compress_page, "COMPRESS_PAGE, which was removed in 9.1"))
     if main.skipped is not None:

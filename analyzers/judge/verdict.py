@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from analyzers.findings import Outcome
+from analyzers.judge.doubts import doubts, foreign_pages
 from analyzers.judge.effects import Fault
 from analyzers.judge.infer import Sender
 from analyzers.judge.memory import Channels, MemoryVerdict, judge_memory, mark_lost_data
 from analyzers.judge.scripts import Judge, build
-from analyzers.receiver.script import Act, ChannelStep, Script
+from analyzers.receiver.script import MAIN_TERMINAL, Act, ChannelStep, MainAct, MainStep, Script
 from analyzers.receiver.solve import solve
 from analyzers.survey.main import MainSurvey
 
@@ -36,12 +37,15 @@ def judge(
     """
     script, faults = build(channels, main, destination)
     memory = judge_memory(channels, main, destination.destination, sender, destination.mode, gaps=gaps)
+    memory.raced += foreign_pages(channels, main)
     script = mark_lost_data(script, channels, main, faults)
     script = replace(script, memory_wrong=bool(memory.wrong), crashes_at_cleanup=second_main)
     outcomes = solve(script)
     for position, fault in faults.items():
         if fault.chance:
             outcomes |= solve(_as_error(script, position))
+    for offset, reason in doubts(channels, main):
+        outcomes |= solve(_failing(script, offset, reason))
     if memory.raced and Outcome.COMPLETES in outcomes:
         outcomes |= {Outcome.LOSES_DATA}
     if outcomes & AT_END and _two_configs(script):
@@ -54,6 +58,14 @@ def _as_error(script: Script, position: int) -> Script:
     ending: ChannelStep = replace(steps[-1], act=Act.ERROR)
     changed = (*steps[:-1], ending)
     return replace(script, channels=(*script.channels[:position], changed, *script.channels[position + 1 :]))
+
+
+def _failing(script: Script, offset: int, reason: str) -> Script:
+    """The same with a load that fails at ``offset`` of main."""
+    before = tuple(step for step in script.main if step.offset < offset and step.act not in MAIN_TERMINAL)
+    if any(step.offset < offset for step in script.main if step.act in MAIN_TERMINAL):
+        return script
+    return replace(script, main=(*before, MainStep(MainAct.FAIL, offset, reason)))
 
 
 def _two_configs(script: Script) -> bool:

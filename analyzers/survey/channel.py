@@ -46,6 +46,8 @@ class Item:
     hole: bool = False
     """UNREADABLE: bytes are missing, rather than being no packet."""
     found: bytes = b""
+    touches: bool = True
+    """DATA: some packet names pages."""
 
 
 @dataclass(slots=True)
@@ -212,20 +214,25 @@ def _items(survey: ChannelSurvey, batch: PacketBatch, columns: Columns, syncs: N
     for number, index in enumerate(int(i) for i in syncs):
         stop = index + bool(columns.has_pages[index])
         if stop > start:
-            _add_data(survey, int(batch.offset[start]), int(ends[stop - 1]), stop - start, survey.sync + number)
+            touches = bool(columns.has_pages[start:stop].any())
+            first, behind = int(batch.offset[start]), int(ends[stop - 1])
+            _add_data(survey, first, behind, stop - start, survey.sync + number, touches=touches)
         survey.items.append(Item(ItemKind.SYNC, int(batch.offset[index]), int(ends[index]), 1, survey.sync + number))
         start = index + 1
     if start < len(batch):
-        _add_data(survey, int(batch.offset[start]), int(ends[-1]), len(batch) - start, survey.sync + len(syncs))
+        touches = bool(columns.has_pages[start:].any())
+        first, count = int(batch.offset[start]), len(batch) - start
+        _add_data(survey, first, int(ends[-1]), count, survey.sync + len(syncs), touches=touches)
 
 
-def _add_data(survey: ChannelSurvey, start: int, end: int, packets: int, segment: int) -> None:
+def _add_data(survey: ChannelSurvey, start: int, end: int, packets: int, segment: int, *, touches: bool) -> None:
     last = survey.items[-1] if survey.items else None
     if last is not None and last.kind is ItemKind.DATA and last.segment == segment and last.end == start:
         last.end = end
         last.packets += packets
+        last.touches = last.touches or touches
     else:
-        survey.items.append(Item(ItemKind.DATA, start, end, packets, segment))
+        survey.items.append(Item(ItemKind.DATA, start, end, packets, segment, touches=touches))
 
 
 def _device_state(survey: ChannelSurvey, packet: DeviceStatePacket) -> None:

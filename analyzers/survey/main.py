@@ -101,6 +101,10 @@ class MainSurvey:
     """Offset of the EOF byte; None when it was not reached."""
     failure: tuple[int, str] | None = None
     """Where and why a destination's load fails, as far as the stream alone decides it."""
+    doubts: list[tuple[int, str]] = field(default_factory=list)
+    """Where and why a destination's load may fail: the stream alone does not decide it."""
+    advised: int | None = None
+    """First POSTCOPY_ADVISE with page sizes: the source has postcopy-ram on."""
     understood: int = 0
     """Offset up to which the stream was understood."""
     skipped: int | None = None

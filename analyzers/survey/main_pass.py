@@ -26,14 +26,23 @@ HARMLESS = frozenset(
         ProblemKind.SWITCHOVER_START_ORDER,
         ProblemKind.DESCRIPTION_MISSING,
         ProblemKind.DESCRIPTION_FORM,
-        ProblemKind.DEVICE_SIZE,
-        ProblemKind.DEVICE_NOT_DESCRIBED,
         ProblemKind.DEVICE_NOT_SENT,
-        ProblemKind.PACKAGE_WITHOUT_RUN,
         ProblemKind.LIMIT,
     }
 )
-"""Problems a destination does not notice or only warns of; at every other its load fails."""
+"""Problems a destination does not notice or only warns of."""
+
+DOUBTFUL = frozenset({ProblemKind.DEVICE_SIZE, ProblemKind.DEVICE_NOT_DESCRIBED})
+"""Body and vmdescription contradict each other: the load fails if the body is wrong, not if the description is. At
+every problem that is neither here nor in ``HARMLESS`` the load fails."""
+
+HARMLESS_COMMANDS = {
+    (CommandId.POSTCOPY_RESUME, ProblemKind.RETURN_PATH_CLOSED),
+    (CommandId.POSTCOPY_RESUME, ProblemKind.COMMAND_ORDER),
+    (CommandId.RECV_BITMAP, ProblemKind.RETURN_PATH_CLOSED),
+}
+"""Commands that are answered with a message only (loadvm_postcopy_handle_resume, loadvm_handle_recv_bitmap,
+migration/savevm.c; measured with 7.2 and 10.0)."""
 
 KINDS = {
     ev.SectionStart: SectionKind.START,
@@ -42,6 +51,7 @@ KINDS = {
     ev.SectionFull: SectionKind.OTHER,
 }
 UINT32 = struct.Struct(">I")
+RAM = "ram"
 
 
 def survey_main(
@@ -69,6 +79,7 @@ class _Reader:
         self.incomplete = False
         """Records were lost in a hole: what follows may only seem to break rules."""
         self.configured = False
+        self.first_start: int | None = None
         self.flushes = 0
         self.ends = 0
 
@@ -90,7 +101,7 @@ class _Reader:
             case ev.SectionStart() | ev.SectionPart() | ev.SectionEnd() | ev.SectionFull():
                 self._section(item)
             case ev.BlockList():
-                if survey.blocks is None:
+                if survey.blocks is None and item.blocks:
                     survey.blocks = {block.block: block.used_length for block in item.blocks}
             case ev.ZeroPageRun():
                 survey.zero_records += len(item.pages)
@@ -116,13 +127,17 @@ class _Reader:
             case ev.VmDescription():
                 survey.vmdescription = True
                 if item.page_size is not None:
+                    if survey.page_size_stated and survey.page_size != item.page_size and survey.setup is not None:
+                        message = f"target page size {survey.page_size} in the configuration, then {item.page_size}"
+                        survey.doubts.append((survey.setup, message))
                     survey.page_size, survey.page_size_stated = item.page_size, True
             case ev.Trailing():
                 if survey.eof is not None:
                     message = f"{item.length} bytes behind the end of the stream"
                     survey.hit("M-20", "", item.offset, item.length, message)
             case ev.Skipped():
-                if survey.eof is None and survey.stopped is None and survey.skipped is None:
+                failed = survey.failure is not None and survey.failure[0] <= item.offset
+                if survey.eof is None and survey.stopped is None and survey.skipped is None and not failed:
                     survey.skipped = item.offset
                 self.incomplete = self.incomplete or item.hole
             case ev.StreamStopped():
@@ -135,6 +150,9 @@ class _Reader:
         if survey.setup is not None and not self.configured and known:
             survey.hit("M-01", "", survey.setup, 1, "no configuration section in front of the first section")
             self._fail(survey.setup, "the configuration section is missing")
+        ram = any(device.idstr == RAM for device in survey.sections)
+        if self.first_start is not None and survey.eof is not None and not ram and not self.incomplete:
+            self._fail(self.first_start, "no section is that of 'ram': this one has a name no destination knows")
         closed = survey.end is StreamEnd.CLOSED
         if survey.eof is None and survey.stopped is None and survey.source.holes():
             survey.stopped = "bytes are missing in the recording"
@@ -154,12 +172,21 @@ class _Reader:
         if row is not None:
             length = max(1, item.offset + item.length - problem.offset)
             self.survey.hit(row, problem.field, item.offset, max(item.length, length), problem.message)
-        if problem.kind not in HARMLESS:
+        if problem.kind in DOUBTFUL:
+            self.survey.doubts.append((item.offset, problem.message))
+        elif problem.kind not in HARMLESS and not self._ignored(item, problem):
             self._fail(item.offset, problem.message)
+
+    def _ignored(self, item: ev.MainItem, problem: Problem) -> bool:
+        if isinstance(item, ev.Command):
+            return (item.command, problem.kind) in HARMLESS_COMMANDS
+        ended = self.survey.eof is not None and self.survey.eof + 1 == item.offset
+        return problem.kind is ProblemKind.PACKAGE_WITHOUT_RUN and ended
 
     def _fail(self, offset: int, reason: str) -> None:
         failure = self.survey.failure
-        if self.survey.eof is None and (failure is None or offset < failure[0]):
+        in_front = self.survey.eof is None or offset < self.survey.eof
+        if in_front and (failure is None or offset < failure[0]):
             self.survey.failure = offset, reason
 
     def _section(self, item: ev.SectionStart | ev.SectionPart | ev.SectionEnd | ev.SectionFull) -> None:
@@ -168,10 +195,14 @@ class _Reader:
         if survey.setup is None:
             survey.setup = item.offset
         self.kind = KINDS[type(item)]
+        if self.kind is SectionKind.START and self.first_start is None:
+            self.first_start = item.offset
         self.device = None
         if item.device is not None and item.instance_id is not None:
             self.device = Device(item.device, item.instance_id)
             survey.sections.add(self.device)
+            if item.device == RAM and item.instance_id != 0:
+                self._fail(item.offset, f"instance {item.instance_id} of 'ram', which no destination has")
         if self.kind is SectionKind.END:
             survey.full_offset = None
         elif isinstance(item, ev.SectionFull) and survey.full_offset is None:
@@ -201,5 +232,19 @@ class _Reader:
     def _command(self, item: ev.Command) -> None:
         value = UINT32.unpack(item.payload)[0] if len(item.payload) == UINT32.size else None
         self.survey.commands.append(CommandSeen(item.offset, item.command, item.name, value))
+        if item.command == CommandId.PACKAGED and value is not None:
+            self._package(item, value)
+        if item.command == CommandId.POSTCOPY_ADVISE and item.payload:
+            self.survey.advised = item.offset
+        if item.command == CommandId.ENABLE_COLO:
+            self.survey.doubts.append((item.offset, "ENABLE_COLO, which needs x-colo on the destination"))
         if item.command == CommandId.POSTCOPY_LISTEN:
             self.survey.postcopy = True
+
+    def _package(self, item: ev.Command, length: int) -> None:
+        """A package is read as a whole before anything in it is looked at (loadvm_handle_cmd_packaged)."""
+        left = self.survey.source.size - ev.end_of(item)
+        if length == 0:
+            self._fail(item.offset, "an empty package")
+        elif length > left and self.survey.end is StreamEnd.CLOSED:
+            self._fail(item.offset, f"a package of {length} bytes, {left} are left")

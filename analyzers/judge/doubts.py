@@ -1,0 +1,80 @@
+"""What main carries that a destination may refuse or that may spoil memory: the stream alone does not decide it.
+
+Measured with 7.2 and 10.0 (docs/fidelity.md): which RAM blocks a destination has, and how large they are, is not on the
+wire; the packets of the channels tell when the block list contradicts them.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+import numpy as np
+
+from analyzers.judge.memory import Channels
+from analyzers.survey.channel import ChannelSurvey
+from analyzers.survey.main import MainSurvey
+from analyzers.survey.pages import EMPTY, Runs, merge, overlap
+from multifd_codec.source import StreamEnd
+
+SEVERAL = 2
+"""Packets that contradict the block list from which on the list may be what is wrong."""
+
+
+def doubts(channels: Channels, main: MainSurvey | None) -> Iterator[tuple[int, str]]:
+    """Offset on main, and why the load may fail there."""
+    if main is None:
+        return
+    yield from main.doubts
+    if main.setup is None or not main.blocks:
+        return
+    surveys = [survey for _, survey in channels]
+    unknown = sum(s.hits["unknown block"].count for s in surveys if "unknown block" in s.hits)
+    known = any(block in main.blocks for s in surveys for _, block, _ in s.pages)
+    if unknown >= SEVERAL and not known:
+        yield main.setup, "every packet names a RAM block that is not in the block list: the list may be wrong"
+    if sum(s.hits["offset range"].count for s in surveys if "offset range" in s.hits) >= SEVERAL:
+        yield main.setup, "packets name pages beyond the block list's lengths: the list may be wrong"
+    if main.eof is None or main.source.holes() or any(_partly_recorded(survey) for survey in surveys):
+        return
+    page_size = surveys[0].page_size if surveys else 4096
+    behind = _behind_last(channels, main)
+    for block, length in main.blocks.items():
+        if block in behind and behind[block] * page_size * 2 <= length:
+            yield main.setup, f"no page of the second half of {block!r} is sent: the block list may be wrong"
+
+
+def _partly_recorded(survey: ChannelSurvey) -> bool:
+    return survey.unreadable or bool(survey.source.holes()) or survey.source.end is not StreamEnd.CLOSED
+
+
+def _behind_last(channels: Channels, main: MainSurvey) -> dict[str, int]:
+    """Number behind the last page that is sent of each block, by whatever channel."""
+    found: dict[str, int] = {}
+    sets = [(block, pages) for _, survey in channels for (_, block, _), pages in survey.pages.items()]
+    sets += [(block, pages) for (_, _, block, _), pages in main.pages.items()]
+    for block, pages in sets:
+        runs = pages.runs()
+        if len(runs):
+            found[block] = max(found.get(block, 0), int(runs[:, 1].max()))
+    return found
+
+
+def foreign_pages(channels: Channels, main: MainSurvey | None) -> list[str]:
+    """Pages on main that no multifd sender puts there: what they hold need not be what the source had."""
+    if main is None or main.postcopy:
+        return []
+    normal: dict[str, list[Runs]] = defaultdict(list)
+    packets_carry_zero = False
+    for _, survey in channels:
+        for (_, block, zero), pages in survey.pages.items():
+            packets_carry_zero = packets_carry_zero or zero
+            if not zero:
+                normal[block].append(pages.runs())
+    sentences = []
+    for (_, _, block, zero), pages in main.pages.items():
+        page = overlap((pages.runs(), merge(np.concatenate([EMPTY, *normal.get(block, [])]))))
+        if page is not None and (packets_carry_zero or not zero):
+            kind = "a zero page" if zero else "content"
+            sentences.append(f"page {page[0]:#x} of {block!r} is {kind} on main, where its sender puts no pages")
+    return sentences
