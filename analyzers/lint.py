@@ -22,14 +22,14 @@ from analyzers.judge.handshake import Connection, SetProblem, judge_handshake
 from analyzers.judge.infer import Facts, choose, infer_mode
 from analyzers.judge.scripts import Judge
 from analyzers.judge.verdict import Verdict, judge
-from analyzers.receiver.script import Device
+from analyzers.receiver.script import Device, MainAct
 from analyzers.receiver.solve import buffers_complete, lockstep
 from analyzers.rules import channel_set as set_rules
 from analyzers.rules import device_state, packets, sync
 from analyzers.rules.pairing import paired_records
 from analyzers.survey.channel import ChannelSurvey, survey_channel
 from analyzers.survey.device_state import Buffer
-from analyzers.survey.main import MainSurvey
+from analyzers.survey.main import MainSurvey, RecordKind
 from analyzers.survey.main_pass import survey_main
 from captures.model import CapturedChannel, ChannelKind, Migration, NoteKind, ProgressCallback, Recording, StreamSource
 from multifd_codec import framing
@@ -308,10 +308,17 @@ def _misses_packets(surveys: Sequence[ChannelSurvey]) -> bool:
 
 
 def _needs_channels(main: MainSurvey, verdict: Verdict) -> bool:
-    """Whether the migration must have had multifd channels: FLUSH records, or guest pages nobody sends."""
-    return bool(main.records and any(r.kind == "FLUSH" for r in main.records)) or (
-        verdict.memory.never_sent > 0 and not main.page_records
-    )
+    """Whether the migration had multifd channels and its outcome depends on them.
+
+    FLUSH records or guest pages nobody sends speak for channels; all pages on main (8.1 wrote FLUSH then, too), or a
+    load that fails in front of the first rendezvous, against it.
+    """
+    acts = [step.act for step in verdict.script.main]
+    if "mapped-ram" in main.capabilities or (acts[-1] is MainAct.FAIL and MainAct.RENDEZVOUS not in acts):
+        return False
+    if verdict.memory.never_sent:
+        return True
+    return main.count(RecordKind.FLUSH) > 0 and (main.postcopy or not main.page_records)
 
 
 def _locator(context: Context) -> Callable[[int | None, int], str]:

@@ -82,6 +82,7 @@ V72 = Dialect(
     switchover=False,
     dense=False,
 )
+V82 = replace(V72, machine=b"pc-q35-8.2", per_round=True, stale_size=False)
 V90 = Dialect(machine=b"pc-q35-9.0", sync_alloc=CAPACITY, stale_names=True, switchover=False)
 V92 = Dialect(machine=b"pc-q35-9.2", unpaired_tail=True, switchover=False)
 

@@ -169,7 +169,7 @@ class _Reader:
         row = problem.row
         if self.incomplete:
             return
-        if row is not None:
+        if row is not None and not isinstance(item, ev.Flush):  # FLUSH in a mapped-ram file is S-14
             length = max(1, item.offset + item.length - problem.offset)
             self.survey.hit(row, problem.field, item.offset, max(item.length, length), problem.message)
         if problem.kind in DOUBTFUL:

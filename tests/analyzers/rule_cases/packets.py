@@ -215,6 +215,17 @@ CASES = (
         options={"profile": "qemu-9.0"},
     ),
     Case(
+        "MFD206",
+        "uadk taken for plain pages",
+        lambda s: s.data(0),
+        HANGS,
+        Near(options={"profile": "qemu-9.2"}),
+        make=like(V90, compression=int(PacketFlags.UADK)),
+        name="flags",
+        severity=Severity.ERROR,
+        options={"profile": "qemu-9.0"},
+    ),
+    Case(
         "MFD207",
         "one page more than a packet has",
         lambda s: s.data(0).set(pages_alloc=CAPACITY + 1),

@@ -1,0 +1,177 @@
+"""Page payloads: MFD217 to MFD223."""
+
+from __future__ import annotations
+
+import struct
+
+from analyzers.findings import Severity
+from multifd_codec.wire.packet import PacketFlags
+from tests.analyzers.rule_cases.case import COMPLETES, CRASHES, HANGS, LOSES, Case, Near
+from tests.analyzers.rule_cases.packets import set_pages
+from tests.migrations import PAGE, V72, V90, contained, like, page
+from tests.streams import Record, Stream
+
+ZLIB = like(compression=int(PacketFlags.ZLIB))
+ZSTD = like(compression=int(PacketFlags.ZSTD))
+QPL = like(compression=int(PacketFlags.QPL))
+QATZIP = like(compression=int(PacketFlags.QATZIP))
+BUFFER = 1 << 20
+EMPTY_BLOCK = b"\0\0\0\xff\xff"
+"""A stored deflate block without content."""
+
+
+def sized(record: Record, payload: bytes) -> Record:
+    record.payload = payload
+    return record.set(next_packet_size=len(payload))
+
+
+def oversized(record: Record) -> Record:
+    return sized(record, record.payload.ljust(BUFFER + 1, b"\0"))
+
+
+def stored_block(content: bytes) -> bytes:
+    """A deflate block that is not compressed, as at level 0."""
+    return b"\0" + struct.pack("<HH", len(content), len(content) ^ 0xFFFF) + content
+
+
+def just_one_buffer(stream: Stream) -> None:
+    """A payload of exactly 1 MiB, by empty blocks in front of what it holds."""
+    block = stored_block(page(2, 1))
+    padding, rest = divmod(BUFFER - len(block), len(EMPTY_BLOCK))
+    assert rest == 0
+    sized(last_payload(stream), EMPTY_BLOCK * padding + block)
+
+
+def last_payload(stream: Stream) -> Record:
+    """Nothing on its channel depends on the context behind it."""
+    return stream.data(0, -1)
+
+
+def first_length(stream: Stream, change: int) -> Record:
+    record = stream.data(0)
+    length = struct.unpack_from(">I", record.payload)[0]
+    record.payload = struct.pack(">I", length + change) + record.payload[4:]
+    return record
+
+
+def stored(stream: Stream) -> None:
+    """The last payload of channel 0 is not compressed at all."""
+    sized(last_payload(stream), stored_block(page(2, 1)) + EMPTY_BLOCK)
+
+
+def turns_zero(stream: Stream) -> Record:
+    """Page 0 has content in the first round and is zero in the second."""
+    return sized(set_pages(stream.data(0, 2), (1,), (0,)), contained(page(1, 1)))
+
+
+CASES = (
+    Case(
+        "MFD217",
+        "a size of one page too many",
+        lambda s: s.data(0).set(next_packet_size=5 * PAGE),
+        COMPLETES,
+        Near(make=ZSTD),
+        name="next_packet_size",
+    ),
+    Case(
+        "MFD218",
+        "a size on compressed zero pages",
+        lambda s: s.zeros(0).set(next_packet_size=100),
+        CRASHES,
+        Near(),
+        make=ZLIB,
+        name="next_packet_size",
+    ),
+    Case(
+        "MFD218",
+        "a size on plain zero pages",
+        lambda s: s.zeros(0).set(next_packet_size=100),
+        COMPLETES,
+        Near(make=like(V72)),
+        name="next_packet_size",
+        severity=Severity.WARNING,
+    ),
+    Case(
+        "MFD218",
+        "a size on a SYNC of 9.0",
+        lambda s: s.sync(0).set(next_packet_size=4096),
+        COMPLETES,
+        Near(make=like(V72)),
+        make=like(V90),
+        name="next_packet_size",
+        severity=Severity.WARNING,
+    ),
+    Case(
+        "MFD219",
+        "a payload beyond the receive buffer",
+        lambda s: oversized(s.data(0)),
+        CRASHES | HANGS,
+        Near(just_one_buffer),
+        make=ZLIB,
+        name="next_packet_size",
+    ),
+    Case(
+        "MFD220",
+        "a page longer than a page",
+        lambda s: sized(first_length(s, 1), s.data(0).payload + b"\0"),
+        CRASHES,
+        Near(),
+        make=QPL,
+        name="payload",
+    ),
+    Case(
+        "MFD220",
+        "lengths that do not add up",
+        lambda s: first_length(s, -1),
+        CRASHES,
+        Near(make=like(compression=int(PacketFlags.UADK))),
+        make=QPL,
+        name="payload",
+    ),
+    Case(
+        "MFD221",
+        "a payload beyond the receive buffer",
+        lambda s: oversized(s.data(0)),
+        HANGS,
+        Near(lambda s: sized(s.data(0), s.data(0).payload.ljust(BUFFER, b"\0"))),
+        make=QATZIP,
+        name="next_packet_size",
+    ),
+    Case(
+        "MFD222",
+        "a payload that is damaged",
+        lambda s: sized(s.data(0, 2), s.data(0, 2).payload[:-50] + b"\xff" * 50),
+        HANGS,
+        Near(stored),
+        make=ZLIB,
+        name="payload",
+    ),
+    Case(
+        "MFD222",
+        "a payload with a page less",
+        lambda s: s.data(1).set(normal_pages=4, zero_pages=108),
+        HANGS,
+        Near(),
+        make=ZSTD,
+        name="payload",
+    ),
+    Case(
+        "MFD223",
+        "bytes behind the last page",
+        lambda s: sized(last_payload(s), last_payload(s).payload + b"rest"),
+        COMPLETES,
+        Near(stored),
+        make=ZLIB,
+        name="payload",
+    ),
+    Case(
+        "MFD211",
+        "uadk keeps a page that turns zero",
+        turns_zero,
+        LOSES,
+        Near(turns_zero, make=QPL),
+        make=like(compression=int(PacketFlags.UADK)),
+        name="zero_pages",
+        severity=Severity.ERROR,
+    ),
+)
