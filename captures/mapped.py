@@ -49,10 +49,10 @@ class MappedFile:
         every = np.ndarray((self.size - form.itemsize + 1,), void, buffer=self._buffer, strides=(1,))
         return np.asarray(every[positions].view(form))
 
-    def strided(self, position: int, stride: int, count: int, dtype: DTypeLike) -> np.ndarray:
-        """``count`` items of ``dtype``, ``stride`` bytes apart, in place; all must lie inside the file. Not to be kept
-        beyond the file's closing."""
-        return np.ndarray((count,), np.dtype(dtype), buffer=self._buffer, offset=position, strides=(stride,))
+    def windows(self, position: int, stride: int, count: int, width: int, dtype: DTypeLike) -> np.ndarray:
+        """``count`` rows, ``stride`` bytes apart, of ``width`` items of ``dtype``, one at each byte; in place. All must
+        lie inside the file. Not to be kept beyond the file's closing."""
+        return np.ndarray((count, width), np.dtype(dtype), self._buffer, position, (stride, 1))
 
     def close(self) -> None:
         self.view.release()
