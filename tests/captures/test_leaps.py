@@ -53,12 +53,10 @@ def test_leap_gives_the_chain(seed: int, sizes: list[int], deceit: float, count:
     with tempfile.TemporaryFile() as storage:
         storage.write(content)
         file = MappedFile(storage)
-    fields = {
-        "names": ["seconds", "fraction", "captured", "original"],
-        "formats": ["<u4"] * 4,
-        "offsets": [0, 4, 8, 12],
-    }
-    form = RecordForm(np.dtype(fields), 10**6, 262144)
+    header = np.dtype(
+        {"names": ["seconds", "fraction", "captured", "original"], "formats": ["<u4"] * 4, "offsets": [0, 4, 8, 12]}
+    )
+    form = RecordForm(header, 10**6, 262144)
     found = leap(file, form, len(FILE_HEADER), Typical(average, max(sizes) + HEADER.size, SECONDS)).tolist()
     assert found == whole[: len(found)]
     # Fewer only when the stretch was over, or something only looked like a record.
