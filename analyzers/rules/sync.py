@@ -126,6 +126,8 @@ def _behind_last_sync(
         elif item.kind is ItemKind.DEVICE_STATE and item.segment > records:
             device = item.buffer.device.idstr if item.buffer is not None else ""
             at("S-09", item, f"device state of {device!r} behind a SYNC that no rendezvous record releases")
+        elif item.kind is ItemKind.DEVICE_STATE and context.profile.name == RFC_V3 and item.segment == survey.sync:
+            at("S-09", item, f"device state behind the last SYNC of the channel, {RFC_V3} sends that SYNC last")
         elif item.kind is ItemKind.SYNC and main.postcopy:
             at("S-13", item, "SYNC that belongs to no rendezvous in precopy")
 
