@@ -183,7 +183,7 @@ class _Linter:
             channels=self.options.channels,
             page_size=self.options.page_size or page_size,
         )
-        destination = Judge(release.destination, Mode(profile.mode), _compression(surveys))
+        destination = Judge(release.destination, Mode(profile.mode), _compression(surveys), release.version)
         connections = [Connection(position, survey) for position, survey in enumerate(surveys)]
         handshake = judge_handshake(connections, main, release.destination, profile.channels, partial=partial)
         gaps = not partial and sender.surely(lambda s: s.packet_num_dense) and _misses_packets(surveys)

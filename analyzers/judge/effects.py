@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from analyzers.survey.channel import ChannelSurvey, Item
+from analyzers.survey.device_state import HUGE_INDEX, INVALID_INDEX
 from analyzers.survey.hits import Effect
 from analyzers.survey.main import MainSurvey
 from multifd_codec.dialect import Destination
@@ -13,9 +14,8 @@ from multifd_codec.wire.packet import PacketFlags
 
 EffectOf = Callable[[Destination], Effect]
 
-INVALID_INDEX = 0xFFFFFFFF
-HUGE_INDEX = 1 << 28
-"""An index makes a loader allocate about 24 bytes for each smaller one: from here on more than 6 GiB."""
+CONFIG_LOAD_READY_SINCE = (10, 1)
+"""Release that knows the VFIO tag DEV_CONFIG_LOAD_READY."""
 
 
 def _always(effect: Effect) -> EffectOf:
@@ -93,12 +93,12 @@ def faults(
             reason = f"compression id {number:#x}, the destination expects {expected:#x}"
             yield Fault(hits.first.offset, Effect.ERROR, reason, "compression")
     for item in survey.items:
-        fault = _item_fault(item, main, destination)
+        fault = _item_fault(item, main, destination, expected)
         if fault is not None:
             yield fault
 
 
-def device_fault(item: Item, main: MainSurvey | None, destination: Destination) -> Fault | None:
+def device_fault(item: Item, main: MainSurvey | None, destination: Destination, compression: int = 0) -> Fault | None:
     """What ends the channel at a device-state packet, checked in a receiver's order; None when it is queued."""
     buffer = item.buffer
     assert buffer is not None
@@ -117,6 +117,8 @@ def device_fault(item: Item, main: MainSurvey | None, destination: Destination) 
         known = buffer.device in main.sections
         what = "has no operation to load buffers" if known else "is not on the destination"
         return fault("V-04", f"device {buffer.device.idstr!r} instance {buffer.device.instance_id} {what}")
+    if compression:
+        return fault("V-05", "device state, which a destination configured with compression refuses")
     if not buffer.recorded:
         return None
     if buffer.index is None:
@@ -132,9 +134,9 @@ def device_fault(item: Item, main: MainSurvey | None, destination: Destination) 
     return None
 
 
-def _item_fault(item: Item, main: MainSurvey | None, destination: Destination) -> Fault | None:
+def _item_fault(item: Item, main: MainSurvey | None, destination: Destination, compression: int) -> Fault | None:
     if item.buffer is not None:
-        return device_fault(item, main, destination)
+        return device_fault(item, main, destination, compression)
     if item.found and not item.hole:
         return Fault(item.offset, Effect.ERROR, f"no packet here: {item.found[:8].hex(' ')} ...", "magic")
     return None

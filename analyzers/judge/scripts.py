@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from analyzers.judge.effects import Fault, faults
+from analyzers.judge.effects import CONFIG_LOAD_READY_SINCE, Fault, faults
 from analyzers.receiver.script import (
     MAIN_TERMINAL,
     Act,
@@ -21,7 +21,7 @@ from analyzers.survey.channel import ChannelSurvey, Item, ItemKind
 from analyzers.survey.device_state import Buffer
 from analyzers.survey.hits import Effect
 from analyzers.survey.main import MainSurvey, RecordKind
-from multifd_codec.dialect import Destination, Mode
+from multifd_codec.dialect import Destination, Mode, Version
 from multifd_codec.events import EndPosition
 from multifd_codec.layout import layout
 from multifd_codec.source import StreamEnd
@@ -38,6 +38,7 @@ class Judge:
     mode: Mode
     compression: int
     """Compression id it is configured with."""
+    version: Version
 
 
 def channel_steps(
@@ -112,8 +113,8 @@ def _up_to_fault(item: Item, fault: Fault, judge: Judge, spoiled: set[int]) -> l
     act = Act.CRASH if fault.effect is Effect.CRASH else Act.ERROR
     if fault.queued and item.buffer is not None:
         steps.append(_state(item, item.buffer, act, fault.reason))
-    else:
-        steps.append(ChannelStep(act, fault.offset, item.end, reason=fault.reason))
+    else:  # device state that is refused for want of a loader is lost when main completes all the same
+        steps.append(ChannelStep(act, fault.offset, item.end, matters=fault.key == "V-05", reason=fault.reason))
     return steps
 
 
@@ -137,8 +138,8 @@ def _end(survey: ChannelSurvey) -> ChannelStep:
     return ChannelStep(Act.ERROR, end.record, size, reason=f"the channel ends {end.position}")
 
 
-def main_steps(main: MainSurvey | None, judge: Judge, *, devices: bool) -> tuple[MainStep, ...]:
-    """Steps of the main channel. With ``devices`` a second SWITCHOVER_START trips an assertion."""
+def main_steps(main: MainSurvey | None, judge: Judge, transferred: Collection[Device]) -> tuple[MainStep, ...]:
+    """Steps of the main channel. ``transferred``: devices whose state travels on channels."""
     if main is None:
         return (MainStep(MainAct.OPEN, 0, "the main channel is not in the recording"),)
     steps: list[MainStep] = []
@@ -158,11 +159,12 @@ def main_steps(main: MainSurvey | None, judge: Judge, *, devices: bool) -> tuple
         if command.number > destination.last_command:
             steps.append(MainStep(MainAct.FAIL, command.offset, f"command {command.number} is not known"))
         elif command.number == CommandId.SWITCHOVER_START:
-            repeated = devices and any(step.act is MainAct.START_LOADERS for step in steps)
+            repeated = transferred and any(step.act is MainAct.START_LOADERS for step in steps)
             act = MainAct.CRASH if repeated else MainAct.START_LOADERS
             steps.append(MainStep(act, command.offset, "SWITCHOVER_START"))
     if main.advised is not None and destination.postcopy_refused:
         steps.append(MainStep(MainAct.FAIL, main.advised, "POSTCOPY_ADVISE beside multifd: postcopy-ram must be off"))
+    steps += _tag_failures(main, judge, transferred)
     if main.compress_page is not None and not destination.compress_page:
         steps.append(MainStep(MainAct.FAIL, main.compress_page, "COMPRESS_PAGE, which was removed in 9.1"))
     if main.skipped is not None:
@@ -171,6 +173,18 @@ def main_steps(main: MainSurvey | None, judge: Judge, *, devices: bool) -> tuple
     steps.sort(key=lambda step: step.offset)
     last = next(i for i, step in enumerate(steps) if step.act in MAIN_TERMINAL)
     return tuple(steps[: last + 1])
+
+
+def _tag_failures(main: MainSurvey, judge: Judge, transferred: Collection[Device]) -> Iterator[MainStep]:
+    """VFIO tags on main that a destination does not accept (vfio_load_state, hw/vfio/migration.c)."""
+    for device, seen in main.vfio.items():
+        config = seen.first(VfioTagId.DEV_CONFIG_STATE)
+        if config is not None and device in transferred:
+            yield MainStep(MainAct.FAIL, config, "DEV_CONFIG_STATE of a device in multifd transfer")
+        if seen.ready is not None and judge.version < CONFIG_LOAD_READY_SINCE:
+            yield MainStep(MainAct.FAIL, seen.ready, "DEV_CONFIG_LOAD_READY, which is not known before 10.1")
+        if seen.ready_again is not None:
+            yield MainStep(MainAct.FAIL, seen.ready_again, "DEV_CONFIG_LOAD_READY twice")
 
 
 def _main_end(main: MainSurvey) -> MainStep:
@@ -186,10 +200,13 @@ def _main_end(main: MainSurvey) -> MainStep:
 
 
 def device_scripts(
-    channels: Sequence[ChannelSurvey], main: MainSurvey | None, destination: Destination
+    channels: Sequence[ChannelSurvey], main: MainSurvey | None, destination: Destination, compression: int
 ) -> tuple[DeviceScript, ...]:
-    """The devices whose loaders the destination waits for. Left out: devices whose buffers were not all recorded."""
-    if not destination.device_state:
+    """The devices whose loaders the destination waits for: none with compression, which rules out multifd transfer.
+
+    Left out: devices whose buffers were not all recorded.
+    """
+    if not destination.device_state or compression:
         return ()
     buffers: dict[Device, list[Buffer]] = defaultdict(list)
     for survey in channels:
@@ -203,22 +220,28 @@ def device_scripts(
         known = set(main.vfio) if main.eof is not None else set(buffers)
     else:
         known = set(buffers)
+    on_main = (
+        {device for device, seen in main.vfio.items() if VfioTagId.DEV_DATA_STATE in seen.end_tags} if main else ()
+    )
     return tuple(
-        _device_script(device, mine)
+        _device_script(device, mine, twice=device in on_main)
         for device, mine in buffers.items()
         if device in known and all(buffer.recorded for buffer in mine)
     )
 
 
-def _device_script(device: Device, buffers: Sequence[Buffer]) -> DeviceScript:
-    configs = [b for b in buffers if b.config and b.index is not None]
-    last = max((b.index for b in configs if b.index is not None), default=None)
-    beyond = last is not None and any(b.index is not None and b.index > last for b in buffers)
+def _device_script(device: Device, buffers: Sequence[Buffer], *, twice: bool) -> DeviceScript:
+    """``twice``: main carries device data in its END section as well."""
+    placed = [(buffer.index, buffer) for buffer in buffers if buffer.placed and buffer.index is not None]
+    configs = [buffer for _, buffer in placed if buffer.config]
+    last = max((index for index, buffer in placed if buffer.config), default=None)
+    beyond = last is not None and any(index > last for index, _ in placed)
     wrong_config = any(
         (b.first_tag not in (None, VfioTagId.DEV_CONFIG_STATE) or b.last_tag not in (None, VfioTagId.END_OF_STATE))
         for b in configs
     )
-    return DeviceScript(device, load_fails=wrong_config, loads_wrong=beyond)
+    ends = {b.index for b in configs}
+    return DeviceScript(device, load_fails=wrong_config, loads_wrong=beyond or twice or len(ends) > 1)
 
 
 def build(
@@ -232,11 +255,12 @@ def build(
         steps.append(mine)
         if fault is not None:
             found[position] = fault
-    devices = device_scripts([survey for _, survey in channels], main, judge.destination)
+    devices = device_scripts([survey for _, survey in channels], main, judge.destination, judge.compression)
+    carried = {item.buffer.device for _, survey in channels for item in survey.items if item.buffer is not None}
     script = Script(
         channels=tuple(steps),
         channel_ids=tuple(number for number, _ in channels),
-        main=main_steps(main, judge, devices=bool(devices)),
+        main=main_steps(main, judge, carried & {device.device for device in devices}),
         devices=devices,
         error_fails=judge.destination.error_fails_migration,
     )

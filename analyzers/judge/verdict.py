@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from analyzers.findings import Outcome
 from analyzers.judge.doubts import doubts, foreign_pages
@@ -10,11 +13,9 @@ from analyzers.judge.effects import Fault
 from analyzers.judge.infer import Sender
 from analyzers.judge.memory import Channels, MemoryVerdict, judge_memory, mark_lost_data
 from analyzers.judge.scripts import Judge, build
-from analyzers.receiver.script import MAIN_TERMINAL, Act, ChannelStep, MainAct, MainStep, Script
-from analyzers.receiver.solve import solve
+from analyzers.receiver.script import MAIN_TERMINAL, Act, ChannelStep, Device, MainAct, MainStep, Script
+from analyzers.receiver.solve import lockstep, segments, solve
 from analyzers.survey.main import MainSurvey
-
-AT_END = frozenset({Outcome.COMPLETES, Outcome.LOSES_DATA})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +49,9 @@ def judge(
         outcomes |= solve(_failing(script, offset, reason))
     if memory.raced and Outcome.COMPLETES in outcomes:
         outcomes |= {Outcome.LOSES_DATA}
-    if outcomes & AT_END and _two_configs(script):
-        outcomes |= {Outcome.CRASHES, Outcome.LOSES_DATA}
+    configs = _configs(script)
+    if configs and not lockstep(script).blocked and outcomes & {Outcome.LOSES_DATA, Outcome.HANGS}:
+        outcomes |= {Outcome.LOSES_DATA} | ({Outcome.CRASHES} if any(map(_end_moves_down, configs)) else set())
     return Verdict(script, outcomes, memory, faults)
 
 
@@ -68,11 +70,30 @@ def _failing(script: Script, offset: int, reason: str) -> Script:
     return replace(script, main=(*before, MainStep(MainAct.FAIL, offset, reason)))
 
 
-def _two_configs(script: Script) -> bool:
-    """A second config moves the end of a device's state, up or down (protocol reference, V-10)."""
-    configs: dict[object, set[int | None]] = {}
-    for steps in script.channels:
-        for step in steps:
-            if step.act is Act.STATE and step.config:
-                configs.setdefault(step.device, set()).add(step.index)
-    return any(len(indices) > 1 for indices in configs.values())
+class _Config(NamedTuple):
+    """A config packet: where it stands, and its index as ``end``."""
+
+    segment: int
+    position: int
+    step: int
+    end: int
+
+
+def _configs(script: Script) -> list[list[_Config]]:
+    """The configs of each device that has several: each moves the end of its state (protocol reference, V-10)."""
+    found: defaultdict[Device | None, list[_Config]] = defaultdict(list)
+    for position, steps in enumerate(script.channels):
+        for segment, number, step in segments(steps):
+            if step.act is Act.STATE and step.config and step.index is not None:
+                found[step.device].append(_Config(segment, position, number, step.index))
+    return [configs for configs in found.values() if len({config.end for config in configs}) > 1]
+
+
+def _end_moves_down(configs: Sequence[_Config]) -> bool:
+    """Whether a config can arrive behind one with a higher index: the loader may be beyond it and asserts."""
+    return any(
+        later.end < earlier.end
+        and (later.step > earlier.step if later.position == earlier.position else later.segment >= earlier.segment)
+        for earlier in configs
+        for later in configs
+    )

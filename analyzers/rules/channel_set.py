@@ -9,6 +9,7 @@ from analyzers.judge.context import Collector, Context
 from analyzers.judge.handshake import SetProblem
 from analyzers.survey.channel import ItemKind
 from captures.model import CaptureNote, NoteKind
+from multifd_codec.wire.qemufile import CommandId
 
 CODE_OF_NOTE = {
     NoteKind.LOST_SEGMENTS: "MFD901",
@@ -48,6 +49,10 @@ def main_channel(context: Context, collect: Collector) -> None:
                 name=main.fields[row],
                 repeats=repeats,
             )
+    for command in main.commands:
+        if context.release.destination.last_command < command.number <= max(CommandId):
+            message = f"{command.name}, which {context.release.name} does not know"
+            collect.row("M-15", message, channel="main", offset=command.offset, length=5, name="command")
     if main.page_records and context.channels and not main.postcopy:
         message = f"{main.page_records} page records on main beside multifd channels"
         collect.row("M-21", message, channel="main")

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 
 from analyzers.findings import Severity
 from analyzers.judge.context import Collector, Context
-from analyzers.judge.effects import HUGE_INDEX, INVALID_INDEX
+from analyzers.judge.effects import CONFIG_LOAD_READY_SINCE
 from analyzers.receiver.script import Device
-from analyzers.survey.device_state import HEADER, Buffer
-from analyzers.survey.main import MainSurvey
+from analyzers.survey.device_state import HEADER, HUGE_INDEX, INVALID_INDEX, TAG, Buffer
+from analyzers.survey.main import MULTIFD_FULL, MainSurvey
 from multifd_codec.wire.packet import COMPRESSION_MASK, MULTIFD_PACKET_SIZE, PacketFlags
 from multifd_codec.wire.qemufile import CommandId
 from multifd_codec.wire.vfio import CONFIG_STATE, VfioTagId
 
+LONGEST_NAME = 64
+"""Characters of a device's name that a message shows."""
 MAX_PAYLOAD = 2 * MULTIFD_PACKET_SIZE + HEADER.size
 """Largest payload upstream sends: 1 MiB of device data and the VFIO header."""
 
@@ -27,18 +29,33 @@ class BufferRule:
     row: str
     field: str
     check: Callable[[Buffer], str]
+    header: bool = True
+    """It is about the payload's VFIO header, which is only looked at for a device that is known."""
 
 
 BUFFER_RULES: tuple[BufferRule, ...] = (
-    BufferRule("V-01", "flags", lambda b: "SYNC flag is set" if b.packet.flags & PacketFlags.SYNC else ""),
-    BufferRule("V-02", "next_packet_size", lambda b: "next_packet_size is 0" if not b.packet.next_packet_size else ""),
-    BufferRule("V-03", "idstr", lambda b: "" if b.terminated else "the device's name has no NUL in its 256 bytes"),
+    BufferRule(
+        "V-01", "flags", lambda b: "SYNC flag is set" if b.packet.flags & PacketFlags.SYNC else "", header=False
+    ),
+    BufferRule(
+        "V-02",
+        "next_packet_size",
+        lambda b: "next_packet_size is 0" if not b.packet.next_packet_size else "",
+        header=False,
+    ),
+    BufferRule(
+        "V-03",
+        "idstr",
+        lambda b: "" if b.terminated else "the device's name has no NUL in its 256 bytes",
+        header=False,
+    ),
     BufferRule(
         "V-05",
         "flags",
         lambda b: (
             f"compression bits {b.packet.flags & COMPRESSION_MASK:#x}" if b.packet.flags & COMPRESSION_MASK else ""
         ),
+        header=False,
     ),
     BufferRule(
         "V-06",
@@ -48,6 +65,7 @@ BUFFER_RULES: tuple[BufferRule, ...] = (
             if b.packet.next_packet_size > MAX_PAYLOAD
             else ""
         ),
+        header=False,
     ),
     BufferRule(
         "V-07",
@@ -104,13 +122,13 @@ def check(context: Context, collect: Collector) -> None:
     for number, survey in context.channels:
         for item in survey.items:
             if item.buffer is not None:
-                _one(collect, number, item.buffer)
+                _one(context, collect, number, item.buffer)
                 if item.buffer.terminated:
                     by_device[item.buffer.device].append((number, item.buffer))
     main = context.main
     for device, buffers in by_device.items():
-        _known(context, collect, device, buffers)
-        if not context.reduced:
+        known = _known(context, collect, device, buffers)
+        if known and not context.reduced:
             _indices(collect, device, buffers)
     if by_device:
         _surroundings(context, collect, by_device)
@@ -126,20 +144,31 @@ def _at(
     collect.row(row, message, channel=number, offset=packet.offset, length=packet.length, name=name, severity=severity)
 
 
-def _one(collect: Collector, number: int, buffer: Buffer) -> None:
+def _one(context: Context, collect: Collector, number: int, buffer: Buffer) -> None:
+    name = buffer.device.idstr
+    name = f"{name[:LONGEST_NAME]}..." if len(name) > LONGEST_NAME else name
+    looked_at = buffer.terminated and _takes_buffers(context, buffer.device)
     for rule in BUFFER_RULES:
-        message = rule.check(buffer)
+        message = rule.check(buffer) if looked_at or not rule.header else ""
         if message:
-            _at(collect, rule.row, (number, buffer), f"{buffer.device.idstr}: {message}", rule.field)
+            _at(collect, rule.row, (number, buffer), f"{name}: {message}", rule.field)
 
 
-def _known(context: Context, collect: Collector, device: Device, buffers: Sequence[Placed]) -> None:
+def _takes_buffers(context: Context, device: Device) -> bool:
+    """As far as the sections on main show."""
     main = context.main
-    if main is None or main.eof is None or device in main.vfio:
-        return
-    what = "takes no state buffers" if device in main.sections else "has no section on main"
+    return main is None or main.eof is None or device in main.vfio
+
+
+def _known(context: Context, collect: Collector, device: Device, buffers: Sequence[Placed]) -> bool:
+    """Whether the device takes buffers; V-04 if it does not."""
+    if _takes_buffers(context, device):
+        return True
+    assert context.main is not None
+    what = "takes no state buffers" if device in context.main.sections else "has no section on main"
     for placed in buffers:
         _at(collect, "V-04", placed, f"device {device.idstr!r} instance {device.instance_id} {what}", "idstr")
+    return False
 
 
 def _indices(collect: Collector, device: Device, buffers: Sequence[Placed]) -> None:
@@ -150,7 +179,8 @@ def _indices(collect: Collector, device: Device, buffers: Sequence[Placed]) -> N
         if index in seen:
             _at(collect, "V-09", placed, f"{device.idstr}: idx {index} is there already", "idx")
         seen.add(index)
-    configs = [(index, placed) for index, placed in known if placed[1].config]
+    accepted = [(index, placed) for index, placed in known if placed[1].placed]
+    configs = [(index, placed) for index, placed in accepted if placed[1].config]
     last_placed = max(known, key=lambda pair: pair[0] or 0, default=None)
     if last_placed is None or not all(buffer.recorded for _, buffer in buffers):
         return
@@ -163,8 +193,10 @@ def _indices(collect: Collector, device: Device, buffers: Sequence[Placed]) -> N
     if not configs:
         _at(collect, "V-10", last_placed[1], f"{device.idstr}: no packet carries the config (CONFIG_STATE)", "flags")
     elif len({index for index, _ in configs}) > 1:
-        _at(collect, "V-10", configs[-1][1], f"{device.idstr}: {len(configs)} packets carry CONFIG_STATE", "flags")
-    elif configs[0][0] != last:
+        ends = ", ".join(str(index) for index, _ in configs[:5])
+        for _, placed in configs:
+            _at(collect, "V-10", placed, f"{device.idstr}: {len(configs)} packets carry CONFIG_STATE: {ends}", "flags")
+    elif configs[0][0] != max(index or 0 for index, _ in accepted):
         message = f"{device.idstr}: the config has idx {configs[0][0]}, buffers go on to {last}"
         _at(collect, "V-10", configs[0][1], message, "idx")
 
@@ -173,8 +205,8 @@ def _surroundings(context: Context, collect: Collector, by_device: dict[Device, 
     first = next(iter(by_device.values()))[0]
     main = context.main
     if context.compression:
-        message = f"device state on a migration with compression id {context.compression:#x}"
-        _at(collect, "V-05", first, message, "flags")
+        message = f"device state on a migration with compression id {context.compression:#x}: it is refused"
+        _at(collect, "V-05", first, message, "flags", severity=Severity.ERROR)
     if not context.release.destination.device_state:
         message = f"{context.release.name} reads device-state packets as RAM packets"
         _at(collect, "V-17", first, message, "flags", severity=Severity.ERROR)
@@ -193,17 +225,18 @@ def _main_sections(
     context: Context, collect: Collector, main: MainSurvey, by_device: dict[Device, list[Placed]]
 ) -> None:
     for device, seen in main.vfio.items():
-        ready = VfioTagId.DEV_CONFIG_LOAD_READY in (*seen.end_tags, *seen.full_tags)
-        if ready and context.release.version < (10, 1):
+        if seen.ready is not None and context.release.version < CONFIG_LOAD_READY_SINCE:
             message = f"{device.idstr}: DEV_CONFIG_LOAD_READY, which {context.release.name} does not know"
-            collect.row("V-14", message, channel="main", offset=seen.offset)
+            collect.row("V-14", message, channel="main", offset=seen.ready, length=TAG.size, name="tag")
+        elif seen.ready_again is not None:
+            message = f"{device.idstr}: DEV_CONFIG_LOAD_READY twice"
+            collect.row("V-14", message, channel="main", offset=seen.ready_again, length=TAG.size, name="tag")
         if device in by_device:
-            wrong = [tag for tag in seen.end_tags if tag != VfioTagId.END_OF_STATE]
-            wrong += [tag for tag in seen.full_tags if tag == VfioTagId.DEV_CONFIG_STATE]
-            if wrong:
-                tag = next((t.name for t in VfioTagId if t == wrong[0]), f"tag {wrong[0]:#x}")
-                message = f"{device.idstr}: {tag} on main beside device state on channels"
-                collect.row("V-13", message, channel="main", offset=seen.offset, name="tag")
+            wrong = {tag: offset for tag, offset in seen.end_tags.items() if tag != VfioTagId.END_OF_STATE}
+            wrong |= {tag: offset for tag, offset in seen.full_tags.items() if tag not in MULTIFD_FULL}
+            for tag, offset in wrong.items():
+                message = f"{device.idstr}: {VfioTagId(tag).name} on main beside device state on channels"
+                collect.row("V-13", message, channel="main", offset=offset, length=TAG.size, name="tag")
         elif seen.multifd_transfer and main.eof is not None and context.channels and not context.reduced:
             message = f"{device.idstr}: its config is not on main, and no channel carries device state of it"
             collect.row("V-10", message, channel="main", offset=seen.offset)

@@ -13,6 +13,9 @@ from multifd_codec.wire.vfio import CONFIG_STATE, VFIODeviceStatePacket, VfioTag
 
 HEADER = layout(VFIODeviceStatePacket)
 TAG = compile_struct(VfioTag)
+INVALID_INDEX = 0xFFFFFFFF
+HUGE_INDEX = 1 << 28
+"""An index makes a loader allocate about 24 bytes for each smaller one: from here on more than 6 GiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,11 @@ class Buffer:
     last_tag: int | None = None
     recorded: bool = True
     """The payload header is in the recording."""
+
+    @property
+    def placed(self) -> bool:
+        """The receiver finds a place for it: its VFIO header is one, and its index is possible."""
+        return self.version == 0 and self.index is not None and self.index < HUGE_INDEX
 
     @property
     def config(self) -> bool:

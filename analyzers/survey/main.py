@@ -59,15 +59,32 @@ class VfioDevice:
 
     device: Device
     offset: int
-    end_tags: list[int] = field(default_factory=list)
-    """Tags of its END section."""
-    full_tags: list[int] = field(default_factory=list)
-    """Tags of its FULL section."""
+    end_tags: dict[int, int] = field(default_factory=dict)
+    """Tags of its END section, with the offset of the first of each."""
+    full_tags: dict[int, int] = field(default_factory=dict)
+    """The same for its FULL section."""
+    ready_again: int | None = None
+    """Offset of a second DEV_CONFIG_LOAD_READY."""
+
+    def note(self, tags: dict[int, int], tag: int, offset: int) -> None:
+        """Add a tag to one of the above."""
+        if tag == VfioTagId.DEV_CONFIG_LOAD_READY and self.ready is not None and self.ready_again is None:
+            self.ready_again = offset
+        tags.setdefault(tag, offset)
+
+    @property
+    def ready(self) -> int | None:
+        """Offset of the first DEV_CONFIG_LOAD_READY."""
+        return self.first(VfioTagId.DEV_CONFIG_LOAD_READY)
+
+    def first(self, tag: VfioTagId) -> int | None:
+        """Offset of the first such tag in END and FULL."""
+        return min((tags[tag] for tags in (self.end_tags, self.full_tags) if tag in tags), default=None)
 
     @property
     def multifd_transfer(self) -> bool:
         """Its config does not travel on main, so it must come as device-state packets."""
-        return bool(self.full_tags) and set(self.full_tags) <= MULTIFD_FULL
+        return bool(self.full_tags) and self.full_tags.keys() <= MULTIFD_FULL
 
 
 MainPages = defaultdict[tuple[int, int, str, bool], PageSet]

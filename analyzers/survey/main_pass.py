@@ -225,9 +225,9 @@ class _Reader:
             return
         device = self.survey.vfio.setdefault(self.device, VfioDevice(self.device, item.offset))
         if self.is_full:
-            device.full_tags.append(item.tag)
+            device.note(device.full_tags, item.tag, item.offset)
         elif self.kind is SectionKind.END:
-            device.end_tags.append(item.tag)
+            device.note(device.end_tags, item.tag, item.offset)
 
     def _command(self, item: ev.Command) -> None:
         value = UINT32.unpack(item.payload)[0] if len(item.payload) == UINT32.size else None
