@@ -96,7 +96,11 @@ class Destination:
     last_command: int = 10
     """Highest command id on the main channel that is known (11, SWITCHOVER_START, from 10.0)."""
     compress_page: bool = True
-    """Knows COMPRESS_PAGE records (removed in 9.1)."""
+    """Knows COMPRESS_PAGE records (removed in 9.1); it still fails at them, as compression of pages on main is off."""
+    zero_fill_checked: bool = False
+    """Fails at a ZERO record with another fill byte (8.2 and later); earlier releases fill the page with it."""
+    hook_fails: bool = True
+    """Fails at a HOOK record without RDMA (up to 8.1); later releases ignore it."""
     normal_pages_unmarked: int = int(PacketFlags.QPL | PacketFlags.UADK | PacketFlags.QATZIP)
     """Compression ids whose normal pages are not marked received, so that a later zero page keeps old content."""
 
@@ -131,7 +135,7 @@ _CHANGES: dict[Version, tuple[dict[str, object], dict[str, object]]] = {
     (7, 2): ({}, {}),
     (8, 0): ({"repeats_page": False}, {"handshake_error": HandshakeError.EXITS}),
     (8, 1): ({"per_round": True, "flush_at_complete": True}, {"flush_known": True, "postcopy_refused": True}),
-    (8, 2): ({"sync_size_stale": False}, {}),
+    (8, 2): ({"sync_size_stale": False}, {"zero_fill_checked": True, "hook_fails": False}),
     (9, 0): (
         {
             "sync_carries_pages": False,

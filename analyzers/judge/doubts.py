@@ -11,10 +11,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from analyzers.judge.infer import Sender
 from analyzers.judge.memory import Channels
 from analyzers.survey.channel import ChannelSurvey
+from analyzers.survey.checks import STREAMED
 from analyzers.survey.main import MainSurvey
 from analyzers.survey.pages import EMPTY, Runs, merge, overlap
+from multifd_codec.dialect import Destination
 from multifd_codec.source import StreamEnd
 
 SEVERAL = 2
@@ -60,8 +63,8 @@ def _behind_last(channels: Channels, main: MainSurvey) -> dict[str, int]:
     return found
 
 
-def foreign_pages(channels: Channels, main: MainSurvey | None) -> list[str]:
-    """Pages on main that no multifd sender puts there: what they hold need not be what the source had."""
+def foreign_pages(channels: Channels, main: MainSurvey | None, sender: Sender, destination: Destination) -> list[str]:
+    """Pages that their sender does not put there: what they hold need not be what the source had."""
     if main is None or main.postcopy:
         return []
     normal: dict[str, list[Runs]] = defaultdict(list)
@@ -72,9 +75,24 @@ def foreign_pages(channels: Channels, main: MainSurvey | None) -> list[str]:
             if not zero:
                 normal[block].append(pages.runs())
     sentences = []
+    if packets_carry_zero and destination.zero_pages and not sender.maybe(lambda habits: habits.zero_pages):
+        sentences.append("zero pages in packets of a sender that has none: the destination clears them")
+    if main.zero_fill is not None and not destination.zero_fill_checked:
+        sentences.append(f"a ZERO record at {main.zero_fill} fills its page with another byte")
+    sentences += _out_of_order(channels, sender)
     for (_, _, block, zero), pages in main.pages.items():
         page = overlap((pages.runs(), merge(np.concatenate([EMPTY, *normal.get(block, [])]))))
         if page is not None and (packets_carry_zero or not zero):
             kind = "a zero page" if zero else "content"
             sentences.append(f"page {page[0]:#x} of {block!r} is {kind} on main, where its sender puts no pages")
     return sentences
+
+
+def _out_of_order(channels: Channels, sender: Sender) -> Iterator[str]:
+    """zlib and zstd pages refer back to earlier ones: in another order they may still unpack, to something else."""
+    dense = sender.surely(lambda habits: habits.packet_num_dense)
+    for number, survey in channels:
+        if any(compression & STREAMED for compression in survey.compressions):
+            steps = np.diff(survey.packet_numbers())
+            if (steps < 0).any() or (dense and not steps.all()):
+                yield f"compressed packets of channel {number} are not in the order in which they were sent"

@@ -119,7 +119,7 @@ def _bad_inits(
             yield SetProblem("C-03", position, "uuid", message), exits
         elif init.id >= channels > 0:
             unchecked = init.id == channels and not destination.channel_id_checked
-            outcomes = frozenset({Outcome.CRASHES, Outcome.FAILS}) if unchecked else exits
+            outcomes = exits | {Outcome.CRASHES} if unchecked else exits
             message = f"id {init.id}, the destination has {channels} channels (0 to {channels - 1})"
             yield SetProblem("C-04", position, "id", message), outcomes
         elif init.id in taken:

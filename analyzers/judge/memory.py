@@ -71,6 +71,7 @@ class Loaded:
     def __init__(self, channels: Channels, main: MainSurvey | None, reached: int) -> None:
         self.channels = channels
         self.reached = reached
+        self.blocks = main.blocks if main is not None else None
         normal: dict[str, list[Runs]] = defaultdict(list)
         for _, survey in channels:
             for (segment, block, zero), pages in survey.pages.items():
@@ -146,6 +147,8 @@ def _differs(survey: ChannelSurvey, loaded: Loaded, start: int, end: int, segmen
         return any(not loaded.same(survey, named) for named in group)
 
     for named in named_pages(survey, start, end, segment):
+        if loaded.blocks and named.block not in loaded.blocks:
+            continue  # no receiver has such a page
         if not loaded.has_content(named.block, named.page):
             if not loaded.same(survey, named):
                 return True
@@ -306,6 +309,6 @@ def _coverage(
     compressed = any(number for _, survey in channels for number in survey.compressions)
     if compressed and sender.maybe(lambda habits: habits.drops_zero_only_compressed):
         return  # packets of zero pages only were not sent: memory is zero there anyway
-    repeated = any("repeated offset" in survey.hits for _, survey in channels) or bool(verdict.overlaps)
+    repeated = any("repeated normal page" in survey.hits for _, survey in channels) or bool(verdict.overlaps)
     sentence = f"never sent: {example}"
     (verdict.wrong if gaps or repeated else verdict.raced).append(sentence)

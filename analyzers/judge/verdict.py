@@ -38,13 +38,15 @@ def judge(
     """
     script, faults = build(channels, main, destination)
     memory = judge_memory(channels, main, destination.destination, sender, destination.mode, gaps=gaps)
-    memory.raced += foreign_pages(channels, main)
+    memory.raced += foreign_pages(channels, main, sender, destination.destination)
     script = mark_lost_data(script, channels, main, faults)
     script = replace(script, memory_wrong=bool(memory.wrong), crashes_at_cleanup=second_main)
     outcomes = solve(script)
     for position, fault in faults.items():
         if fault.chance:
             outcomes |= solve(_as_error(script, position))
+    if any(number for _, survey in channels for number in survey.compressions):
+        outcomes |= solve(_same_behind_errors(script))
     for offset, reason in doubts(channels, main):
         outcomes |= solve(_failing(script, offset, reason))
     if memory.raced and Outcome.COMPLETES in outcomes:
@@ -60,6 +62,15 @@ def _as_error(script: Script, position: int) -> Script:
     ending: ChannelStep = replace(steps[-1], act=Act.ERROR)
     changed = (*steps[:-1], ending)
     return replace(script, channels=(*script.channels[:position], changed, *script.channels[position + 1 :]))
+
+
+def _same_behind_errors(script: Script) -> Script:
+    """The same if what stands behind errors changes nothing: compressed pages are not read to compare them."""
+    channels = (
+        tuple(replace(step, matters=False) if step.act is Act.ERROR else step for step in steps)
+        for steps in script.channels
+    )
+    return replace(script, channels=tuple(channels))
 
 
 def _failing(script: Script, offset: int, reason: str) -> Script:

@@ -120,6 +120,10 @@ class MainSurvey:
     """Where and why a destination's load fails, as far as the stream alone decides it."""
     doubts: list[tuple[int, str]] = field(default_factory=list)
     """Where and why a destination's load may fail: the stream alone does not decide it."""
+    zero_fill: int | None = None
+    """First ZERO record with another fill byte, which 8.2 and later refuse."""
+    hook: int | None = None
+    """First HOOK record, at which releases up to 8.1 fail without RDMA."""
     advised: int | None = None
     """First POSTCOPY_ADVISE with page sizes: the source has postcopy-ram on."""
     understood: int = 0
@@ -127,7 +131,7 @@ class MainSurvey:
     skipped: int | None = None
     """First place in front of EOF that was skipped: what it held is not known."""
     compress_page: int | None = None
-    """First COMPRESS_PAGE record, which 9.1 and later refuse."""
+    """First COMPRESS_PAGE record."""
     stopped: str | None = None
     """Why decoding ended in front of EOF, when neither the stream's end nor a failure explains it."""
     vmdescription: bool = False

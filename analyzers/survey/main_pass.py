@@ -114,6 +114,9 @@ class _Reader:
                 self._pages(item.block, np.array([item.addr], np.uint64), zero=False)
                 if isinstance(item, ev.CompressedPage) and survey.compress_page is None:
                     survey.compress_page = item.offset
+            case ev.Hook():
+                if survey.hook is None:
+                    survey.hook = item.offset
             case ev.Flush():
                 self._record(RecordKind.FLUSH, item.offset)
             case ev.EndOfRam():
@@ -172,7 +175,9 @@ class _Reader:
         if row is not None and not isinstance(item, ev.Flush):  # FLUSH in a mapped-ram file is S-14
             length = max(1, item.offset + item.length - problem.offset)
             self.survey.hit(row, problem.field, item.offset, max(item.length, length), problem.message)
-        if problem.kind in DOUBTFUL:
+        if problem.kind is ProblemKind.ZERO_FILL:
+            self.survey.zero_fill = self.survey.zero_fill or item.offset
+        elif problem.kind in DOUBTFUL:
             self.survey.doubts.append((item.offset, problem.message))
         elif problem.kind not in HARMLESS and not self._ignored(item, problem):
             self._fail(item.offset, problem.message)
@@ -180,6 +185,8 @@ class _Reader:
     def _ignored(self, item: ev.MainItem, problem: Problem) -> bool:
         if isinstance(item, ev.Command):
             return (item.command, problem.kind) in HARMLESS_COMMANDS
+        if problem.kind is ProblemKind.BLOCK_UNKNOWN and self.survey.blocks is None:
+            return True  # the destination has blocks, whatever the list says
         ended = self.survey.eof is not None and self.survey.eof + 1 == item.offset
         return problem.kind is ProblemKind.PACKAGE_WITHOUT_RUN and ended
 
@@ -236,6 +243,7 @@ class _Reader:
             self._package(item, value)
         if item.command == CommandId.POSTCOPY_ADVISE and item.payload:
             self.survey.advised = item.offset
+            self.survey.doubts.append((item.offset, "POSTCOPY_ADVISE with page sizes, which needs postcopy-ram"))
         if item.command == CommandId.ENABLE_COLO:
             self.survey.doubts.append((item.offset, "ENABLE_COLO, which needs x-colo on the destination"))
         if item.command == CommandId.POSTCOPY_LISTEN:

@@ -159,6 +159,9 @@ class _Group:
             for row in np.flatnonzero(same.any(axis=1)):
                 value = int(values[row, 1:][same[row]][0])
                 yield "repeated offset", int(several[row]), f"offset {value:#x} stands twice in one packet"
+                normal = self.offsets[several[row]][: self.normal[several[row]]]
+                if (normal == value).sum() > 1:
+                    yield "repeated normal page", int(several[row]), f"offset {value:#x} stands twice, with content"
 
     def runs(self, segments: NDArray[np.int64]) -> Iterator[tuple[int, bool, Runs]]:
         """(segment, zero pages, runs) of the pages named, each set of runs merged."""
