@@ -165,8 +165,13 @@ def main_steps(main: MainSurvey | None, judge: Judge, transferred: Collection[De
     if main.advised is not None and destination.postcopy_refused:
         steps.append(MainStep(MainAct.FAIL, main.advised, "POSTCOPY_ADVISE beside multifd: postcopy-ram must be off"))
     steps += _tag_failures(main, judge, transferred)
-    if main.compress_page is not None and not destination.compress_page:
-        steps.append(MainStep(MainAct.FAIL, main.compress_page, "COMPRESS_PAGE, which was removed in 9.1"))
+    if main.compress_page is not None:
+        reason = "compression of pages on main is off" if destination.compress_page else "it was removed in 9.1"
+        steps.append(MainStep(MainAct.FAIL, main.compress_page, f"COMPRESS_PAGE: {reason}"))
+    if main.zero_fill is not None and destination.zero_fill_checked:
+        steps.append(MainStep(MainAct.FAIL, main.zero_fill, "a ZERO record with another fill byte"))
+    if main.hook is not None and destination.hook_fails:
+        steps.append(MainStep(MainAct.FAIL, main.hook, "HOOK, which releases up to 8.1 only take with RDMA"))
     if main.skipped is not None:
         steps.append(MainStep(MainAct.OPEN, main.skipped, "bytes that could not be read"))
     steps.append(_main_end(main))
