@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar, cast
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+LEAST_ROWS = 1 << 12
 Columns = TypeVar("Columns")
 Values = TypeVar("Values", bound=np.ndarray)
 Rows = NDArray[np.int64] | NDArray[np.bool_] | slice
@@ -55,23 +56,43 @@ class Collector(Generic[Columns]):
     def __init__(self, nothing: Columns) -> None:
         """``nothing`` has no rows, but the right types."""
         self._form = type(nothing)
-        self._lists = {name: [getattr(nothing, name)] for name in column_names(nothing)}
-        self._keys = [np.empty(0, np.uint32)]
+        self._columns = {name: _Growing(getattr(nothing, name)) for name in column_names(nothing)}
+        self._keys = _Growing(np.empty(0, np.uint32))
 
     def add(self, keys: np.ndarray, columns: Columns) -> None:
         if len(keys):
-            self._keys.append(keys.astype(np.uint32))
-            for name, parts in self._lists.items():
-                parts.append(getattr(columns, name).astype(parts[0].dtype, copy=False))
+            self._keys.add(keys)
+            for name, column in self._columns.items():
+                column.add(getattr(columns, name))
 
     def grouped(self, count: int) -> tuple[Columns, NDArray[np.int64]]:
         """All rows sorted by key (0 to ``count`` - 1), those of one key in the order they came; and where each key's
-        rows start, with the number of all rows at the end. To be called once: columns are joined one after the other
-        and their parts let go, so that memory never holds everything twice."""
-        keys = np.concatenate(self._keys)
-        self._keys.clear()
-        # numpy sorts 16-bit integers in linear time.
-        order = keys.astype(np.uint16 if count <= 1 << 16 else np.uint32).argsort(kind="stable")
+        rows start, with the number of all rows at the end. To be called once: columns are sorted one after the other
+        and the unsorted ones let go, so that memory never holds everything twice."""
+        keys = self._keys.rows()
         bounds = np.concatenate([[0], np.bincount(keys, minlength=count).cumsum()]).astype(np.int64)
-        del keys
-        return self._form(*(np.concatenate(self._lists.pop(name))[order] for name in list(self._lists))), bounds
+        # numpy sorts 16-bit integers in linear time.
+        order = keys.astype(np.uint16 if count <= 1 << 16 else np.uint32).argsort(kind="stable").astype(np.uint32)
+        del keys, self._keys
+        return self._form(*(self._columns.pop(name).rows()[order] for name in list(self._columns))), bounds
+
+
+class _Growing:
+    """A column that gets longer, in one piece: thousands of small arrays would leave the heap in shreds."""
+
+    def __init__(self, nothing: np.ndarray) -> None:
+        self._array = nothing
+        self._length = 0
+
+    def add(self, more: np.ndarray) -> None:
+        length = self._length + len(more)
+        if length > len(self._array):
+            # What is not written to yet takes no memory.
+            longer = np.empty(max(2 * length, LEAST_ROWS), self._array.dtype)
+            longer[: self._length] = self.rows()
+            self._array = longer
+        self._array[self._length : length] = more
+        self._length = length
+
+    def rows(self) -> np.ndarray:
+        return self._array[: self._length]
