@@ -34,7 +34,7 @@ def resumption(state: MainState) -> Iterator[MainEvent]:
     target = None
     if damage.hole and begin == state.position + PART.size and section_fit(state, begin) is Fit.YES:
         target = begin
-    elif damage.in_ram and state.current is not None:
+    elif damage.in_ram:
         records = find_ram_record(state, begin)
         if records is not None:
             target = find_resumption(state, begin, records)
@@ -53,7 +53,9 @@ def resumption(state: MainState) -> Iterator[MainEvent]:
     if phase is Phase.RAM:
         state.block, state.block_lost = None, True
     elif bytes(reader.peek(target, 1)) == bytes([SectionType.FOOTER]):
-        phase, state.current = Phase.FOOTER, None
+        phase = Phase.FOOTER
+    if damage.hole or phase is not Phase.RAM:
+        state.current = None  # it may be another section by now
     skipped = Skipped(state.position, target - state.position, damage.hole, damage.problems)
     state.position, state.phase = target, phase
     yield skipped

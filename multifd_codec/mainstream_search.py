@@ -27,9 +27,15 @@ LARGEST_PLAUSIBLE = 0xFFFF
 _STARTING = frozenset((SectionType.START, SectionType.FULL))
 _CONTINUING = frozenset((SectionType.PART, SectionType.END))
 _FOOTER_BYTE = bytes([SectionType.FOOTER])
-_ANY_FOOTER = re.compile(rb"\x7e\x00\x00", re.DOTALL)
+_BEHIND = rb"(?:[\x00-\x04\x08]|\Z)"
+"""The first byte of what section_fit accepts, or the end of what is there."""
+_ANY_FOOTER = re.compile(rb"\x7e\x00\x00.." + _BEHIND, re.DOTALL)
 _ANY_START = re.compile(rb"[\x01\x04]\x00\x00|\x00\x06", re.DOTALL)
-_ANY_RESUMPTION = re.compile(rb"\x7e\x00\x00|\x00\x06", re.DOTALL)
+_ANY_RESUMPTION = re.compile(_ANY_FOOTER.pattern + rb"|\x00\x06", re.DOTALL)
+OVERLAP = 8
+"""Bytes looked at again in the next piece: no pattern is longer."""
+MAX_FRUITLESS = 8
+"""Searches of one kind that may run to the end in vain: a crafted stream must not make every section do so."""
 
 
 def section_fit(state: MainState, offset: int, *, strong: bool = False) -> Fit:
@@ -87,7 +93,7 @@ def find_footer(state: MainState, begin: int, section_id: int | None) -> int | N
     """
     pattern = _ANY_FOOTER
     if section_id is not None and section_id > LARGEST_PLAUSIBLE:
-        own = re.escape(PART.pack(SectionType.FOOTER, section_id))
+        own = re.escape(PART.pack(SectionType.FOOTER, section_id)) + _BEHIND
         pattern = re.compile(b"|".join((own, _ANY_FOOTER.pattern)), re.DOTALL)
     return find_match(state, "footer", begin, pattern, lambda offset: footer_fit(state, offset, section_id))
 
@@ -122,6 +128,8 @@ def find_match(
 ) -> int | None:
     """The first match of ``pattern`` that fits, over all that is recorded from ``begin`` on."""
     reader = state.reader
+    if state.fruitless.get(name, 0) >= MAX_FRUITLESS and not reader.waits:
+        return None
     position, reached = state.searched.get(name, (-1, 0))
     offset = max(begin, reached) if position == state.position else begin
     while offset < reader.end and (stop is None or offset < stop):
@@ -143,10 +151,12 @@ def find_match(
                 raise NeedBytesError(reader.end + 1)
             if found is not Fit.NO:
                 return candidate
-        offset += max(1, len(chunk) - (PART.size if len(chunk) == SEARCH_CHUNK else 0))
+        offset += max(1, len(chunk) - (OVERLAP if len(chunk) == SEARCH_CHUNK else 0))
     if reader.waits and stop is None:
-        state.searched[name] = (state.position, max(begin, reader.end - PART.size))
+        state.searched[name] = (state.position, max(begin, reader.end - OVERLAP))
         raise NeedBytesError(reader.end + 1)
+    if stop is None:
+        state.fruitless[name] = state.fruitless.get(name, 0) + 1
     return None
 
 

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from multifd_codec.errors import TruncatedError
 from multifd_codec.framing import Fit
-from multifd_codec.layout import layout, parse_declared
+from multifd_codec.layout import layout
 from multifd_codec.main_events import (
     EndOfStream,
     MainEvent,
@@ -29,7 +28,6 @@ from multifd_codec.mainstream_search import (
     LARGEST_PLAUSIBLE,
     MAX_NAME,
     PART,
-    SECTION_START_MAX,
     VERSION,
     section_fit,
 )
@@ -78,46 +76,42 @@ def section(state: MainState) -> Iterator[MainEvent]:
 
 
 def _introduced(state: MainState) -> Iterator[MainEvent]:
-    offset = state.position
-    head = bytes(state.reader.peek(offset, SECTION_START_MAX))
-    try:
-        values = parse_declared(wire.SectionStart, head)
-    except TruncatedError:
-        state.reader.take(offset, len(head) + 1)
-        raise
-    full = values.type == SectionType.FULL
-    idstr = bytes(values.idstr)
+    reader, offset = state.reader, state.position
+    kind, section_id = PART.unpack(reader.take(offset, PART.size))
+    size = reader.take(offset + PART.size, 1)[0]
+    length = PART.size + 1 + size + VERSION.size
+    head = bytes(reader.take(offset, length))
+    idstr = head[PART.size + 1 : PART.size + 1 + size]
+    instance_id, version_id = VERSION.unpack_from(head, length - VERSION.size)
+    full = kind == SectionType.FULL
     found: list[Problem] = []
     if not idstr:
         found += problem(ProblemKind.SECTION_IDSTR, offset + PART.size, "idstr", "the name is empty")
-    before = state.sections.get(values.section_id)
-    again = before is not None and (before.idstr, before.instance_id) == (idstr, values.instance_id)
+    before = state.sections.get(section_id)
+    again = before is not None and (before.idstr, before.instance_id) == (idstr, instance_id)
     if before is not None and (not again or (before.full if full else before.iterable)):
-        message = f"section {values.section_id} was introduced before, for {text(before.idstr)}"
+        message = f"section {section_id} was introduced before, for {text(before.idstr)}"
         found += problem(ProblemKind.SECTION_ID_REUSED, offset + _ID, "section_id", message)
-    length = len(wire.SectionStart.build(values))
-    if idstr == RAM_IDSTR and values.version_id != RAM_VERSION:
-        message = f"version {values.version_id}, must be {RAM_VERSION}"
+    if idstr == RAM_IDSTR and version_id != RAM_VERSION:
+        message = f"version {version_id}, must be {RAM_VERSION}"
         found += problem(ProblemKind.RAM_VERSION, offset + length - _VERSION_FROM_END, "version_id", message)
     if len(state.sections) >= MAX_SECTIONS or len(state.fulls) >= MAX_SECTIONS:
         found += problem(ProblemKind.LIMIT, offset, "section_id", f"more than {MAX_SECTIONS} sections")
         state.damaged(Damage(state.reader.end, f"more than {MAX_SECTIONS} sections", problems=tuple(found)))
         return
-    if before is not None and again:  # a device with both (VFIO): START, PART, END, later FULL
-        bound = before
-    else:
-        bound = Section(values.section_id, idstr, values.instance_id, values.version_id)
+    # A VFIO device has both under one id: START, PART, END, later FULL.
+    bound = before if before is not None and again else Section(section_id, idstr, instance_id, version_id)
     bound.full |= full
     bound.iterable |= not full
-    state.sections[values.section_id] = bound
-    state.current = Current(SectionType(values.type), values.section_id, bound)
+    state.sections[section_id] = bound
+    state.current = Current(SectionType(kind), section_id, bound)
     if full:
         key = section_key(state.current)
         state.fulls.append(key)
         state.full_counts[key] = state.full_counts.get(key, 0) + 1
     state.position, state.phase = offset + length, Phase.BODY
     event = SectionFull if full else SectionStart
-    yield event(offset, length, values.section_id, idstr, values.instance_id, values.version_id, tuple(found))
+    yield event(offset, length, section_id, idstr, instance_id, version_id, tuple(found))
 
 
 def _continued(state: MainState) -> MainEvent:

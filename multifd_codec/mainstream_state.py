@@ -204,6 +204,8 @@ class MainState:
     packages: list[Package] = field(default_factory=list)
     searched: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Name of a search to (position, offset): from ``position``, it has found nothing up to ``offset``."""
+    fruitless: dict[str, int] = field(default_factory=dict)
+    """Name of a search to how often it ran to the end in vain."""
 
     def bound(self, section_id: int) -> bool:
         return section_id in self.sections

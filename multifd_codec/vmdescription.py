@@ -25,6 +25,7 @@ HEAD = compile_struct(wire.VmDescription)
 SUBSECTION_EMPTY = len(wire.Subsection.build({"type": 0, "name": b"", "version_id": 0}))
 MAX_TEXT = 64 << 20
 """A longer text is not read: a guest of 1000 CPUs has about 30 MiB."""
+MAX_TRIES = 4096
 MAX_DEPTH = 64
 SEARCH_CHUNK = 1 << 20
 _MARK = re.compile(rb"\x06[\x00-\x04](?s:...)\{\s*\"")
@@ -76,7 +77,8 @@ def find_description(source: ByteSource) -> Located | None:
     """The last vmdescription in ``source``, at most MAX_TEXT and some slack in front of its end; None without one."""
     end = source.size
     stop = max(0, end - MAX_TEXT - SEARCH_CHUNK)
-    budget = 2 * MAX_TEXT  # bytes of text tried in all, or a crafted stream could make this take for ever
+    # Bytes of text and places tried in all, or a crafted stream could make this take for ever.
+    budget, tries = 2 * MAX_TEXT, MAX_TRIES
     while end > stop:
         begin = max(stop, end - SEARCH_CHUNK)
         for offset in reversed(_marks(source, begin, min(end + HEAD.size + 8, source.size), end)):
@@ -84,8 +86,8 @@ def find_description(source: ByteSource) -> Located | None:
                 length = HEAD.unpack(source.read(offset, HEAD.size))[1]
                 if bytes(source.read(offset + HEAD.size + length - 1, 1)) != b"}":
                     continue
-                budget -= length
-                if budget < 0:
+                budget, tries = budget - length, tries - 1
+                if budget < 0 or tries < 0:
                     return None
                 return Located(offset, read_description(source, offset))
             except (FormatError, HoleError):
