@@ -2,41 +2,31 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from uuid import UUID
 
-from analyzers.findings import (
-    ChannelName,
-    ChannelSummary,
-    DeviceSummary,
-    InputInfo,
-    MainSummary,
-    Outcome,
-    Report,
-)
+import numpy as np
+
+from analyzers.findings import ChannelName, InputInfo, Outcome, Report
 from analyzers.judge.context import Collector, Context
 from analyzers.judge.explain import Carrier, explain, witness
 from analyzers.judge.handshake import Connection, SetProblem, judge_handshake
 from analyzers.judge.infer import Facts, choose, infer_mode
 from analyzers.judge.scripts import Judge
+from analyzers.judge.summary import channel_summary, device_summaries, facts_for_people, main_summary
 from analyzers.judge.verdict import Verdict, judge
 from analyzers.receiver.script import Device, MainAct
-from analyzers.receiver.solve import buffers_complete, lockstep
+from analyzers.receiver.solve import lockstep
 from analyzers.rules import channel_set as set_rules
 from analyzers.rules import device_state, packets, sync
-from analyzers.rules.pairing import paired_records
 from analyzers.survey.channel import ChannelSurvey, survey_channel
-from analyzers.survey.device_state import Buffer
 from analyzers.survey.main import MainSurvey, RecordKind
 from analyzers.survey.main_pass import survey_main
 from captures.model import CapturedChannel, ChannelKind, Migration, NoteKind, ProgressCallback, Recording, StreamSource
 from multifd_codec import framing
-from multifd_codec.dialect import RELEASES, Mode
-from multifd_codec.events import EndPosition
+from multifd_codec.dialect import Mode
 from multifd_codec.source import StreamEnd
-from multifd_codec.wire.packet import PacketFlags
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,17 +217,16 @@ class _Linter:
             input=_info(self.recording, self.migration.channels),
             profile=profile,
             possible_outcomes=tuple(sorted(outcomes, key=lambda outcome: outcome.rank)),
-            main=_main_summary(main, context) if main is not None else None,
+            main=main_summary(main, context) if main is not None else None,
             channels=tuple(
-                _channel_summary(number, survey, c.label)
-                for (number, survey), c in zip(channels, captured, strict=True)
+                channel_summary(number, survey, c.label) for (number, survey), c in zip(channels, captured, strict=True)
             ),
-            devices=_devices(surveys),
+            devices=device_summaries(surveys),
             findings=collect.findings(),
             explanation=tuple(lines),
             witness=tuple(witness(verdict.script, worst, where)) if self.options.witness else (),
             monitor_alive=(handshake.outcomes is not None) if worst is Outcome.HANGS else None,
-            facts=_facts(main, surveys, context, self.migration),
+            facts=facts_for_people(main, surveys, context, self.migration),
         )
 
     def _outcomes(
@@ -295,16 +284,12 @@ def _partial(main: MainSurvey | None, surveys: Sequence[ChannelSurvey]) -> bool:
         return True
     if main.eof is None and main.source.holes():
         return True
-    return any(s.unreadable or (s.source.end is StreamEnd.OPEN and not _at_boundary(s)) for s in surveys)
-
-
-def _at_boundary(survey: ChannelSurvey) -> bool:
-    return survey.end is not None and survey.end.position is EndPosition.BOUNDARY
+    return any(s.unreadable or (s.source.end is StreamEnd.OPEN and not s.ends_at_boundary) for s in surveys)
 
 
 def _misses_packets(surveys: Sequence[ChannelSurvey]) -> bool:
-    numbers = {int(n) for survey in surveys for n in survey.packet_numbers()}
-    return bool(numbers) and len(numbers) <= max(numbers)
+    numbers = np.unique(np.concatenate([np.empty(0, np.int64), *(survey.packet_numbers() for survey in surveys)]))
+    return bool(len(numbers)) and len(numbers) <= int(numbers[-1])
 
 
 def _needs_channels(main: MainSurvey, verdict: Verdict) -> bool:
@@ -328,69 +313,3 @@ def _locator(context: Context) -> Callable[[int | None, int], str]:
         return f"offset {offset}" + (f" (frame {frame})" if frame is not None else "")
 
     return where
-
-
-def _main_summary(main: MainSurvey, context: Context) -> MainSummary:
-    records = len(paired_records(context))
-    return MainSummary(main.source.size, records, main.eof is not None and main.stopped is None, main.understood)
-
-
-def _channel_summary(number: int, survey: ChannelSurvey, label: str) -> ChannelSummary:
-    return ChannelSummary(
-        id=number if survey.init is not None else None,
-        bytes=survey.source.size,
-        packets=survey.packets,
-        sync=survey.sync,
-        ram=survey.ram,
-        device_state=survey.device_state,
-        normal_pages=survey.normal_pages,
-        zero_pages=survey.zero_pages,
-        complete=not survey.unreadable and not survey.stops_being_packets and _at_boundary(survey),
-        label=label,
-    )
-
-
-def _devices(surveys: Sequence[ChannelSurvey]) -> tuple[DeviceSummary, ...]:
-    buffers: defaultdict[Device, list[Buffer]] = defaultdict(list)
-    for survey in surveys:
-        for item in survey.items:
-            if item.buffer is not None:
-                buffers[item.buffer.device].append(item.buffer)
-    return tuple(
-        DeviceSummary(
-            idstr=device.idstr,
-            instance_id=device.instance_id,
-            packets=len(mine),
-            bytes=sum(buffer.packet.payload_length for buffer in mine),
-            complete=buffers_complete([(b.index, b.config) for b in mine if b.index is not None]),
-        )
-        for device, mine in sorted(buffers.items())
-    )
-
-
-def _facts(
-    main: MainSurvey | None, surveys: Sequence[ChannelSurvey], context: Context, migration: Migration
-) -> dict[str, str]:
-    facts: dict[str, str] = {}
-    if main is not None and main.machine is not None:
-        facts["machine"] = main.machine
-    if main is not None and main.blocks is not None:
-        blocks = f"{len(main.blocks)} block{'' if len(main.blocks) == 1 else 's'}"
-        facts["RAM"] = f"{sum(main.blocks.values()):,} bytes in {blocks}"
-    names = [flag.name.lower() for flag in PacketFlags if flag & context.compression and flag.name]
-    facts["compression"] = ", ".join(names) or "none"
-    uuid = next((survey.init.uuid for survey in surveys if survey.init is not None), None)
-    if uuid is not None:
-        facts["uuid"] = str(UUID(bytes=uuid))
-    first, last = RELEASES[context.sender.first].name, RELEASES[context.sender.last].name
-    facts["sender"] = first if first == last else f"{first} to {last}"
-    times = [
-        t
-        for c in migration.channels
-        if c.source.size
-        for t in (c.source.time_at(0), c.source.time_at(c.source.size - 1))
-        if t
-    ]
-    if times:
-        facts["duration"] = f"{max(times) - min(times):.3f} s"
-    return facts

@@ -19,7 +19,7 @@ from analyzers.survey.payloads import PayloadChecker
 from multifd_codec.batch import PacketBatch
 from multifd_codec.channel import ChannelDecoder
 from multifd_codec.dialect import looks_like_3_0
-from multifd_codec.events import ChannelEnd, ChannelInit, DeviceStatePacket, Unreadable
+from multifd_codec.events import ChannelEnd, ChannelInit, DeviceStatePacket, EndPosition, Unreadable
 from multifd_codec.framing import read_known
 from multifd_codec.source import ByteSource
 
@@ -90,6 +90,11 @@ class ChannelSurvey:
     @property
     def stops_being_packets(self) -> bool:
         return any(item.kind is ItemKind.UNREADABLE and not item.hole for item in self.items)
+
+    @property
+    def ends_at_boundary(self) -> bool:
+        """The bytes there end behind a whole packet."""
+        return self.end is not None and self.end.position is EndPosition.BOUNDARY
 
     def packet_numbers(self) -> NDArray[np.int64]:
         return np.concatenate([*self.numbers, np.empty(0, np.int64)])
