@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from analyzers.findings import ChannelName, Severity
 from analyzers.judge.context import Collector, Context
 from analyzers.judge.handshake import SetProblem
+from analyzers.receiver.script import MainAct
 from analyzers.survey.channel import ItemKind
 from captures.model import CaptureNote, NoteKind
 from multifd_codec.wire.qemufile import CommandId
@@ -37,6 +38,7 @@ def main_channel(context: Context, collect: Collector) -> None:
     main = context.main
     if main is None:
         return
+    crash = next((step.offset for step in context.script.main if step.act is MainAct.CRASH), None)
     for row, hits in main.hits.items():
         for position, hit in enumerate(hits.kept):
             repeats = hits.count - len(hits.kept) if position == len(hits.kept) - 1 else 0
@@ -47,8 +49,12 @@ def main_channel(context: Context, collect: Collector) -> None:
                 offset=hit.offset,
                 length=hit.length,
                 name=main.fields[row],
+                severity=Severity.ERROR if hit.offset == crash else None,
                 repeats=repeats,
             )
+    if main.advised is not None and context.release.destination.postcopy_refused and context.channels:
+        message = f"POSTCOPY_ADVISE beside multifd, which {context.release.name} does not combine"
+        collect.row("M-15", message, channel="main", offset=main.advised, length=5, name="command")
     for command in main.commands:
         if context.release.destination.last_command < command.number <= max(CommandId):
             message = f"{command.name}, which {context.release.name} does not know"

@@ -162,6 +162,8 @@ class _Reader:
         certain = survey.stopped is None and survey.skipped is None and survey.failure is None
         if survey.eof is None and closed and certain:
             survey.hit("M-17", "", survey.source.size, 0, "the main channel ends in front of its EOF byte")
+        if survey.advised is not None and not survey.postcopy:
+            survey.doubts.append((survey.advised, "POSTCOPY_ADVISE with page sizes, which needs postcopy-ram"))
         described = survey.vmdescription or survey.postcopy or "M-18" in survey.hits
         if survey.eof is not None and closed and not described:
             survey.hit("M-18", "", survey.eof, 1, "no vmdescription behind the EOF byte")
@@ -243,10 +245,10 @@ class _Reader:
             self._package(item, value)
         if item.command == CommandId.POSTCOPY_ADVISE and item.payload:
             self.survey.advised = item.offset
-            self.survey.doubts.append((item.offset, "POSTCOPY_ADVISE with page sizes, which needs postcopy-ram"))
         if item.command == CommandId.ENABLE_COLO:
             self.survey.doubts.append((item.offset, "ENABLE_COLO, which needs x-colo on the destination"))
-        if item.command == CommandId.POSTCOPY_LISTEN:
+        refused = any(problem.kind is ProblemKind.COMMAND_ORDER for problem in item.problems)
+        if item.command == CommandId.POSTCOPY_LISTEN and not refused:
             self.survey.postcopy = True
 
     def _package(self, item: ev.Command, length: int) -> None:

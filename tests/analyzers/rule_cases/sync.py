@@ -234,7 +234,7 @@ CASES = (
         "the tail of rfc-v3",
         lambda s: (more_syncs(s, 1), s.sync(0))[1],
         COMPLETES,
-        Near(options={"profile": "rfc-v3"}),
+        Near(options={}),
         make=DEVICES,
         name="flags",
         options={"profile": "rfc-v3"},
