@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import gzip
 import mmap
 import stat
-import tempfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, BinaryIO
@@ -87,6 +84,8 @@ def open_mapped(path: Path, progress: ProgressCallback | None = None) -> tuple[M
 def _unpack(
     path: Path, file: BinaryIO, zstd: bool, progress: ProgressCallback | None
 ) -> tuple[MappedFile, list[CaptureNote]]:
+    import tempfile  # noqa: PLC0415 -- slow to import
+
     notes = []
     total = file.seek(0, 2)
     file.seek(0)
@@ -98,7 +97,7 @@ def _unpack(
                     progress("decompressing", file.tell(), total)
         except EOFError:
             notes.append(CaptureNote(NoteKind.TRUNCATED_FILE, "the compressed file is cut short"))
-        except (zlib.error, gzip.BadGzipFile, _DamagedError):
+        except _DamagedError:
             notes.append(CaptureNote(NoteKind.DAMAGED_FILE, "the compressed file is damaged"))
         mapped = MappedFile(plain)
     if not mapped.size and notes:
@@ -111,9 +110,15 @@ class _DamagedError(Exception):
 
 
 def _gzip_pieces(file: BinaryIO) -> Iterator[bytes]:
-    with gzip.GzipFile(fileobj=file) as unpacked:
-        while piece := unpacked.read1(GZIP_CHUNK):
-            yield piece
+    import gzip  # noqa: PLC0415 -- slow to import
+    import zlib  # noqa: PLC0415
+
+    try:
+        with gzip.GzipFile(fileobj=file) as unpacked:
+            while piece := unpacked.read1(GZIP_CHUNK):
+                yield piece
+    except (zlib.error, gzip.BadGzipFile):
+        raise _DamagedError from None
 
 
 def _zstd_pieces(file: BinaryIO) -> Iterator[bytes]:

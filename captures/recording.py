@@ -31,17 +31,21 @@ def open_recording(
     compressed with gzip or zstd.
 
     Captures are read by tshark when ``reader`` says so or a TLS key log is given, and with ``"auto"`` also when the
-    native reader finds nothing but frames that it does not speak. Raises InputError with one line, and nothing else,
-    when there is nothing to read. What could be read of a damaged file is there, with a note.
+    native reader finds no migration, but frames that it does not speak. tshark knows more file formats, too. Raises
+    InputError with one line, and nothing else, when there is nothing to read. What could be read of a damaged file is
+    there, with a note.
     """
     path = Path(path)
     if reader == "native" and keylog is not None:
         raise InputError("the native reader does not decrypt: leave the reader or the key log out")
     try:
-        if path.is_dir():
-            return read_folder(path)
+        is_folder = path.is_dir()
     except (OSError, ValueError):
-        pass  # open_mapped says what is wrong.
+        is_folder = False  # open_mapped says what is wrong.
+    if is_folder:
+        return read_folder(path)
+    if reader == "wireshark":
+        return _wireshark(path, keylog, progress)
     file, notes = open_mapped(path, progress)
     try:
         recording = _read(path, file, notes, reader, keylog, progress)
@@ -64,11 +68,13 @@ def _read(
     magic = bytes(file.view[:4])
     if magic not in VARIANTS and magic != PCAPNG_MAGIC:
         recording = read_channel_file(path, file, notes)
+        if recording is None and keylog is not None:
+            return _wireshark(path, keylog, progress)
         if recording is None:
             what = "empty" if not file.size else "neither a capture (pcap, pcapng) nor a migration stream"
             raise InputError(f"{path}: {what}")
         return recording
-    if reader == "wireshark" or keylog is not None:
+    if keylog is not None:
         return _wireshark(path, keylog, progress)
     recording, skipped = _read_capture(path, file, notes, progress)
     if recording.migrations or not (skipped[Skip.LINK] or skipped[Skip.CARRIER]):
