@@ -8,7 +8,7 @@ from typing import NamedTuple
 from analyzers.findings import Outcome
 from analyzers.receiver import machine
 from analyzers.receiver.script import Act, ChannelStep, Device, MainAct, MainStep, Script
-from analyzers.receiver.solve import lockstep, segments
+from analyzers.receiver.solve import crashes_before_setup, lockstep, segments
 
 Frame = Callable[[int | None, int], str]
 """(position of a channel, None for main; offset) to ``offset 4096 (frame 17)``."""
@@ -43,12 +43,27 @@ def explain(script: Script, outcomes: frozenset[Outcome], carried: Carried, wher
     if outcomes & {Outcome.HANGS, Outcome.UNDECIDED} and script.main[-1].act is MainAct.FINISH and not state.blocked:
         lines += _loaders(script, carried, where, dead=Outcome.HANGS in outcomes)
     lines += _faults(script, where, skip=state.blockers if state.blocked else ())
+    for step in script.may_fail if Outcome.FAILS in outcomes else ():
+        lines.append(f"main may fail at {where(None, step.offset)}: {step.reason}")
+    if Outcome.CRASHES in outcomes:
+        lines += _early(script, where)
     if not state.blocked:
         for position in (i for i, count in enumerate(state.syncs) if count > state.reached):
             lines += _parked(script, position, state.reached, where)
     if Outcome.LOSES_DATA in outcomes:
         lines += _lost(script, where)
     return lines
+
+
+def _early(script: Script, where: Frame) -> Iterator[str]:
+    """Pages that stand in front of the first SYNC."""
+    for position, steps in enumerate(script.channels):
+        if crashes_before_setup(steps):
+            step = next(step for step in steps if step.act is Act.DATA and step.needs_setup)
+            yield (
+                f"{_name(script, position)} has pages in front of its first SYNC, at {where(position, step.offset)}: "
+                "the process crashes if they are read before main has set up RAM"
+            )
 
 
 def _lost(script: Script, where: Frame) -> Iterator[str]:

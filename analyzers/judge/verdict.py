@@ -39,16 +39,17 @@ def judge(
     script, faults = build(channels, main, destination)
     memory = judge_memory(channels, main, destination.destination, sender, destination.mode, gaps=gaps)
     memory.raced += foreign_pages(channels, main, sender, destination.destination)
+    may_fail = tuple(MainStep(MainAct.FAIL, offset, reason) for offset, reason in doubts(channels, main))
     script = mark_lost_data(script, channels, main, faults)
-    script = replace(script, memory_wrong=bool(memory.wrong), crashes_at_cleanup=second_main)
+    script = replace(script, may_fail=may_fail, memory_wrong=bool(memory.wrong), crashes_at_cleanup=second_main)
     outcomes = solve(script)
     for position, fault in faults.items():
         if fault.chance:
             outcomes |= solve(_as_error(script, position))
     if any(number for _, survey in channels for number in survey.compressions):
         outcomes |= solve(_same_behind_errors(script))
-    for offset, reason in doubts(channels, main):
-        outcomes |= solve(_failing(script, offset, reason))
+    for step in script.may_fail:
+        outcomes |= solve(_failing(script, step))
     if memory.raced and Outcome.COMPLETES in outcomes:
         outcomes |= {Outcome.LOSES_DATA}
     configs = _configs(script)
@@ -73,12 +74,10 @@ def _same_behind_errors(script: Script) -> Script:
     return replace(script, channels=tuple(channels))
 
 
-def _failing(script: Script, offset: int, reason: str) -> Script:
-    """The same with a load that fails at ``offset`` of main."""
-    before = tuple(step for step in script.main if step.offset < offset and step.act not in MAIN_TERMINAL)
-    if any(step.offset < offset for step in script.main if step.act in MAIN_TERMINAL):
-        return script
-    return replace(script, main=(*before, MainStep(MainAct.FAIL, offset, reason)))
+def _failing(script: Script, failure: MainStep) -> Script:
+    """The same with a load that fails there."""
+    before = tuple(step for step in script.main if step.offset < failure.offset)
+    return script if any(step.act in MAIN_TERMINAL for step in before) else replace(script, main=(*before, failure))
 
 
 class _Config(NamedTuple):

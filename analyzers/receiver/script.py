@@ -120,4 +120,6 @@ class Script:
     """Guest memory ends up wrong whatever the order (pages that were never sent)."""
     crashes_at_cleanup: bool = False
     """The process aborts when it cleans up after the migration."""
+    may_fail: tuple[MainStep, ...] = ()
+    """Where on main the load fails if the destination is not quite like the stream. The solver does not look at it."""
     notes: dict[str, str] = field(default_factory=dict)

@@ -89,7 +89,7 @@ class _Solver:
 
     def outcomes(self) -> set[Outcome]:
         found = self._blocked() if self.lockstep.blocked else self._at_main_end()
-        if any(_crashes_before_setup(steps) for steps in self.script.channels):
+        if any(crashes_before_setup(steps) for steps in self.script.channels):
             found.add(Outcome.CRASHES)
         return found
 
@@ -195,7 +195,7 @@ def _arrival_orders(script: Script) -> Iterator[Script]:
         for segment, index, step in segments(steps):
             if step.act is Act.STATE and step.device is not None and step.index is not None:
                 where[step.device, step.index].append((segment, position, index))
-                if step.needs_setup and segment == 0 and not _crashes_before_setup(steps[:index]):
+                if step.needs_setup and segment == 0 and not crashes_before_setup(steps[:index]):
                     early.setdefault(position, index)
     repeated = [at for at in where.values() if len(at) > 1]
     choices: list[list[list[tuple[int, int]]]] = [[_others(at, first) for first in _firsts(at)] for at in repeated]
@@ -207,7 +207,7 @@ def _arrival_orders(script: Script) -> Iterator[Script]:
         yield replace(script, channels=tuple(channels))
 
 
-def _crashes_before_setup(steps: Sequence[ChannelStep]) -> bool:
+def crashes_before_setup(steps: Sequence[ChannelStep]) -> bool:
     """Whether pages can be touched before main has set up RAM. A buffer that was accepted shows that it has."""
     for step in steps:
         if step.act is Act.SYNC or (step.act is Act.STATE and step.needs_setup):

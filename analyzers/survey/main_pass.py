@@ -8,11 +8,13 @@ from collections.abc import Callable
 import numpy as np
 
 from analyzers.receiver.script import Device
+from analyzers.survey.globalstate import GLOBAL_STATE, unknown_run_state
 from analyzers.survey.main import CommandSeen, MainSurvey, Record, RecordKind, SectionKind, VfioDevice
 from analyzers.survey.pages import runs_of
 from multifd_codec import main_events as ev
 from multifd_codec.main_problems import Problem, ProblemKind
 from multifd_codec.mainstream import MainDecoder
+from multifd_codec.framing import bytes_known
 from multifd_codec.source import ByteSource, StreamEnd
 from multifd_codec.wire.qemufile import CommandId
 
@@ -52,6 +54,7 @@ KINDS = {
 }
 UINT32 = struct.Struct(">I")
 RAM = "ram"
+LONGEST_GLOBAL_STATE = 256
 
 
 def survey_main(
@@ -125,6 +128,8 @@ class _Reader:
                 self._vfio(item)
             case ev.Command():
                 self._command(item)
+            case ev.DeviceBody():
+                self._body(item)
             case ev.EndOfStream():
                 survey.eof = item.offset
             case ev.VmDescription():
@@ -250,6 +255,14 @@ class _Reader:
         refused = any(problem.kind is ProblemKind.COMMAND_ORDER for problem in item.problems)
         if item.command == CommandId.POSTCOPY_LISTEN and not refused:
             self.survey.postcopy = True
+
+    def _body(self, item: ev.DeviceBody) -> None:
+        source = self.survey.source
+        if item.device != GLOBAL_STATE or bytes_known(source, item.offset) < min(item.length, LONGEST_GLOBAL_STATE):
+            return
+        name = unknown_run_state(bytes(source.read(item.offset, min(item.length, LONGEST_GLOBAL_STATE))))
+        if name is not None:
+            self._fail(item.offset, f"run state {name!r}, which there is none of")
 
     def _package(self, item: ev.Command, length: int) -> None:
         """A package is read as a whole before anything in it is looked at (loadvm_handle_cmd_packaged)."""
