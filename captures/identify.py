@@ -57,7 +57,7 @@ def identify(source: ByteSource, *, start_captured: bool = True) -> Identity:
         return Identity(ChannelKind.MAIN, at_start=True)
     if head.startswith(MULTIFD_MARK[:MAGIC_LENGTH]) and (start_captured or _is_channel_init(head)):
         span = CHANNEL_INIT.span("id")
-        channel_id = head[span.offset] if len(head) == CHANNEL_INIT.size else None
+        channel_id = head[span.offset] if len(head) > span.offset else None
         return Identity(ChannelKind.MULTIFD, channel_id, at_start=True)
     if tls.is_tls(head):
         return Identity(ChannelKind.TLS, at_start=tls.is_client_hello(head))

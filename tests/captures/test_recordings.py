@@ -10,10 +10,11 @@ from pathlib import Path
 import packets
 import pytest
 from packets import ACK, FIN, Conversation
+from recorded_frames import cut, read_frames, write_frames
 
 from captures.model import ChannelKind, NoteKind
 from captures.recording import open_recording
-from multifd_codec.source import StreamEnd
+from multifd_codec.source import Hole, HoleReason, StreamEnd
 
 SAMPLES = Path(__file__).parents[2] / "captures" / "samples"
 MANIFEST: dict[str, list[dict[str, int | str]]] = json.loads((SAMPLES / "manifest.json").read_text())
@@ -54,6 +55,20 @@ def test_altered_streams_are_one_migration_each(name: str) -> None:
             name.rsplit("/", maxsplit=1)[-1].split(".", maxsplit=1)[0], [None, 0, 1]
         )
         assert (recording.notes, migration.notes) == ((), ())
+
+
+def test_recording_cut_to_headers(tmp_path: Path) -> None:
+    """As tcpdump -s 100 leaves it: channels and lengths are known, 34 bytes of each segment are there."""
+    name = "q10.0-none-known-ram-zlib.pcap"
+    frames = [cut(frame, 100) for frame in read_frames(SAMPLES / name)]
+    with open_recording(write_frames(tmp_path / "cut.pcap", frames)) as recording:
+        (migration,) = recording.migrations
+        found = [(channel.channel_id, channel.source.size) for channel in migration.channels]
+        assert found == [(None, 1144), (0, 79299), (1, 46409)]
+        assert {note.kind for note in migration.notes} == {NoteKind.CUT_BY_SNAPLEN}
+        for channel in migration.channels:
+            assert {hole.reason for hole in channel.source.holes()} == {HoleReason.SNAPLEN}
+            assert channel.source.next_hole(0) == Hole(34, channel.source.holes()[0].end, HoleReason.SNAPLEN)
 
 
 def test_tls_is_named() -> None:
