@@ -25,6 +25,7 @@ from analyzers.survey.main import MainSurvey, RecordKind
 from analyzers.survey.main_pass import survey_main
 from captures.model import CapturedChannel, ChannelKind, Migration, NoteKind, ProgressCallback, Recording, StreamSource
 from multifd_codec import framing
+from multifd_codec.arrays import distinct
 from multifd_codec.dialect import Mode
 from multifd_codec.source import StreamEnd
 
@@ -288,7 +289,7 @@ def _partial(main: MainSurvey | None, surveys: Sequence[ChannelSurvey]) -> bool:
 
 
 def _misses_packets(surveys: Sequence[ChannelSurvey]) -> bool:
-    numbers = np.unique(np.concatenate([np.empty(0, np.int64), *(survey.packet_numbers() for survey in surveys)]))
+    numbers = distinct(np.concatenate([np.empty(0, np.int64), *(survey.packet_numbers() for survey in surveys)]))
     return bool(len(numbers)) and len(numbers) <= int(numbers[-1])
 
 

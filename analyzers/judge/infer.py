@@ -14,6 +14,7 @@ from analyzers.findings import ProfileChoice
 from analyzers.survey.channel import ChannelSurvey, ItemKind
 from analyzers.survey.main import MainSurvey, RecordKind, SectionKind
 from multifd_codec import dialect
+from multifd_codec.arrays import distinct
 from multifd_codec.dialect import MEASURED, NEWEST, OLDEST, RELEASES, Mode, Version
 from multifd_codec.wire.packet import PacketFlags
 
@@ -183,7 +184,7 @@ def _misses_numbers(channels: Sequence[ChannelSurvey]) -> bool:
     """Whether numbers are missing between any two SYNCs: each rendezvous takes one number for every channel."""
     if any(number for channel in channels for number in channel.compressions):
         return False
-    seen = np.unique(np.concatenate([channel.packet_numbers() for channel in channels]))
+    seen = distinct(np.concatenate([channel.packet_numbers() for channel in channels]))
     seen = seen[seen < 4 * len(seen)]  # a wild number says nothing about the others
     if len(seen) < 2 or len(seen) == int(seen[-1]) + 1:
         return False

@@ -14,6 +14,7 @@ from analyzers.judge.memory import Overlap
 from analyzers.rules.pairing import header_length, paired_records
 from analyzers.survey.channel import ChannelSurvey
 from analyzers.survey.hits import Hits
+from multifd_codec.arrays import distinct
 from multifd_codec.events import EndPosition
 from multifd_codec.source import StreamEnd
 from multifd_codec.wire.packet import PacketFlags
@@ -232,13 +233,13 @@ def _numbers(context: Context, collect: Collector) -> None:
             _number(collect, (number, survey), int(wrong[0]) + 1, message, len(wrong) - 1)
     if not dense:
         return
-    everything = np.concatenate([survey.packet_numbers() for _, survey in context.channels])
-    seen, counts = np.unique(everything, return_counts=True)
+    everything = np.sort(np.concatenate([survey.packet_numbers() for _, survey in context.channels]))
+    seen = distinct(everything)
     if not len(seen):
         return
-    repeated = seen[counts > 1]
+    repeated = distinct(everything[1:][everything[1:] == everything[:-1]])
     if len(repeated):
-        message = f"packet_num {int(repeated[0])} is used {int(counts[counts > 1][0])} times"
+        message = f"packet_num {int(repeated[0])} is used {int((everything == repeated[0]).sum())} times"
         channel = next(c for c in reversed(context.channels) if int(repeated[0]) in c[1].packet_numbers())
         index = int(np.flatnonzero(channel[1].packet_numbers() == repeated[0])[-1])
         _number(collect, channel, index, message, len(repeated) - 1)

@@ -16,6 +16,7 @@ from analyzers.survey.hits import KEPT, Hit, Hits
 from analyzers.survey.memory import Blocks, check_pages
 from analyzers.survey.pages import PageKey, PageSet, page_sets
 from analyzers.survey.payloads import PayloadChecker
+from multifd_codec.arrays import distinct
 from multifd_codec.batch import PacketBatch
 from multifd_codec.channel import ChannelDecoder
 from multifd_codec.dialect import looks_like_3_0
@@ -157,7 +158,7 @@ def _batch(survey: ChannelSurvey, batch: PacketBatch, blocks: Blocks | None, pay
             hits.add(_hit(batch, segments, int(index), condition.message(columns, int(index))))
         rest = found[len(kept) :]
         if len(rest):
-            hits.more(len(rest), {int(s) for s in np.unique(segments[rest])})
+            hits.more(len(rest), {int(s) for s in distinct(segments[rest])})
     for problem in check_pages(columns, segments, blocks, survey.pages):
         survey.fields.setdefault(problem.key, problem.field)
         survey.hits[problem.key].add(_hit(batch, segments, problem.index, problem.message))
@@ -205,7 +206,7 @@ def _compression(survey: ChannelSurvey, columns: Columns, segments: NDArray[np.i
     if len(ids) and ids[0] >= 0 and (ids == ids[0]).all():
         wanted = [(int(ids[0]), np.array([0]), len(ids))]
     else:
-        wanted = [(int(i), np.flatnonzero(ids == i), int((ids == i).sum())) for i in np.unique(ids) if i >= 0]
+        wanted = [(int(i), np.flatnonzero(ids == i), int((ids == i).sum())) for i in distinct(ids) if i >= 0]
     for number, where, count in wanted:
         hits = survey.compressions[number]
         first = int(where[0])

@@ -12,11 +12,14 @@ from analyzers.survey.globalstate import GLOBAL_STATE, unknown_run_state
 from analyzers.survey.main import CommandSeen, MainSurvey, Record, RecordKind, SectionKind, VfioDevice
 from analyzers.survey.pages import runs_of
 from multifd_codec import main_events as ev
+from multifd_codec.arrays import distinct
 from multifd_codec.main_problems import Problem, ProblemKind
+from multifd_codec.layout import layout
 from multifd_codec.mainstream import MainDecoder
 from multifd_codec.framing import bytes_known
 from multifd_codec.source import ByteSource, StreamEnd
 from multifd_codec.wire.qemufile import CommandId
+from multifd_codec.wire.ram import MappedRamHeader
 
 HARMLESS = frozenset(
     {
@@ -52,6 +55,7 @@ KINDS = {
     ev.SectionEnd: SectionKind.END,
     ev.SectionFull: SectionKind.OTHER,
 }
+MAPPED_RAM = layout(MappedRamHeader)
 UINT32 = struct.Struct(">I")
 RAM = "ram"
 LONGEST_GLOBAL_STATE = 256
@@ -115,8 +119,12 @@ class _Reader:
             case ev.Page() | ev.XbzrlePage() | ev.CompressedPage():
                 survey.page_records += 1
                 self._pages(item.block, np.array([item.addr], np.uint64), zero=False)
-                if isinstance(item, ev.CompressedPage) and survey.compress_page is None:
-                    survey.compress_page = item.offset
+                if isinstance(item, ev.CompressedPage):
+                    survey.compress_page = item.offset if survey.compress_page is None else survey.compress_page
+                elif not survey.postcopy:
+                    kind = "PAGE" if isinstance(item, ev.Page) else "XBZRLE"
+                    message = f"{kind} record in precopy, where pages with content travel on channels"
+                    survey.hit("M-21", "flags", item.offset, item.length, message)
             case ev.Hook():
                 if survey.hook is None:
                     survey.hook = item.offset
@@ -160,7 +168,9 @@ class _Reader:
             self._fail(survey.setup, "the configuration section is missing")
         ram = any(device.idstr == RAM for device in survey.sections)
         if self.first_start is not None and survey.eof is not None and not ram and not self.incomplete:
-            self._fail(self.first_start, "no section is that of 'ram': this one has a name no destination knows")
+            message = "no section is that of 'ram': this one has a name no destination knows"
+            survey.hit("M-02", "idstr", self.first_start, 1, message)
+            self._fail(self.first_start, message)
         closed = survey.end is StreamEnd.CLOSED
         if survey.eof is None and survey.stopped is None and survey.source.holes():
             survey.stopped = "bytes are missing in the recording"
@@ -184,10 +194,25 @@ class _Reader:
             self.survey.hit(row, problem.field, item.offset, max(item.length, length), problem.message)
         if problem.kind is ProblemKind.ZERO_FILL:
             self.survey.zero_fill = self.survey.zero_fill or item.offset
+        elif isinstance(item, ev.BlockList) and self._overlaps(item, problem):
+            self.survey.overlapping = problem.message
         elif problem.kind in DOUBTFUL:
             self.survey.doubts.append((item.offset, problem.message))
         elif problem.kind not in HARMLESS and not self._ignored(item, problem):
             self._fail(item.offset, problem.message)
+
+    def _overlaps(self, item: ev.BlockList, problem: Problem) -> bool:
+        """Regions of a mapped-ram file that overlap: a destination only checks alignment (parse_ramblock_mapped_ram)."""
+        if problem.kind is not ProblemKind.MAPPED_RAM_HEADER or problem.field == "bitmap_offset":
+            return problem.kind is ProblemKind.MAPPED_RAM_HEADER
+        behind = problem.offset - MAPPED_RAM.span("pages_offset").offset + MAPPED_RAM.size
+        return problem.field == "pages_offset" and any(
+            behind <= header.pages_offset < header.bitmap_offset
+            and header.pages_offset % self.decoder.page_size == 0
+            and header.pages_offset + block.used_length <= self.survey.source.size
+            for block in item.blocks
+            if (header := block.mapped_ram) is not None
+        )
 
     def _ignored(self, item: ev.MainItem, problem: Problem) -> bool:
         if isinstance(item, ev.Command):
@@ -216,7 +241,9 @@ class _Reader:
             self.device = Device(item.device, item.instance_id)
             survey.sections.add(self.device)
             if item.device == RAM and item.instance_id != 0:
-                self._fail(item.offset, f"instance {item.instance_id} of 'ram', which no destination has")
+                message = f"instance {item.instance_id} of 'ram', which no destination has"
+                survey.hit("M-02", "instance_id", item.offset, item.length, message)
+                self._fail(item.offset, message)
         if self.kind is SectionKind.END:
             survey.full_offset = None
         elif isinstance(item, ev.SectionFull) and survey.full_offset is None:
@@ -226,7 +253,7 @@ class _Reader:
     def _pages(self, block: str | None, addresses: np.ndarray, *, zero: bool) -> None:
         if block is None:
             return
-        pages = np.unique(addresses // np.uint64(self.decoder.page_size or 4096)).astype(np.int64)
+        pages = distinct(addresses // np.uint64(self.decoder.page_size or 4096)).astype(np.int64)
         self.survey.pages[self.flushes, self.ends, block, zero].add(runs_of(pages))
 
     def _record(self, kind: RecordKind, offset: int) -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from analyzers.survey.checks import Columns, Mask
 from analyzers.survey.pages import PageSet, Runs, runs_of
+from multifd_codec.arrays import distinct
 from multifd_codec.batch import PacketBatch
 from multifd_codec.layout import layout
 from multifd_codec.wire.packet import ram_packet
@@ -165,7 +166,7 @@ class _Group:
 
     def runs(self, segments: NDArray[np.int64]) -> Iterator[tuple[int, bool, Runs]]:
         """(segment, zero pages, runs) of the pages named, each set of runs merged."""
-        for segment in np.unique(segments):
+        for segment in distinct(segments):
             rows = segments == segment
             uniform_zero = rows & self.one_run & (self.normal == 0)
             uniform_normal = rows & self.one_run & (self.normal == self.used)
@@ -179,7 +180,7 @@ class _Group:
                 is_normal = entries < self.normal[mixed, None]
                 is_used = entries < self.used[mixed, None]
                 for zero, mask in ((False, is_normal), (True, is_used & ~is_normal)):
-                    chosen = np.unique(self.offsets[mixed][mask] // self.page_size)
+                    chosen = distinct(self.offsets[mixed][mask] // self.page_size)
                     if len(chosen):
                         yield int(segment), zero, runs_of(chosen)
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from multifd_codec.arrays import distinct
+
 Runs = NDArray[np.int64]
 """(n, 2) first page and page behind the last one, in rising order, not touching each other."""
 
@@ -59,7 +61,7 @@ def without(runs: Runs, removed: Runs) -> Runs:
     """Pages of ``runs`` that are not in ``removed``; both merged."""
     if not len(runs) or not len(removed):
         return runs
-    edges = np.unique(np.concatenate((runs.reshape(-1), removed.reshape(-1))))
+    edges = distinct(np.concatenate((runs.reshape(-1), removed.reshape(-1))))
     pieces = np.stack((edges[:-1], edges[1:]), axis=1)
     kept = contains(runs, pieces[:, 0]) & ~contains(removed, pieces[:, 0])
     return merge(pieces[kept])
