@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,4 +16,4 @@ def distinct(values: NDArray[Any]) -> NDArray[Any]:
     ordered = np.sort(values)
     first = np.ones(len(ordered), np.bool_)
     first[1:] = ordered[1:] != ordered[:-1]
-    return cast(NDArray[Any], ordered[first])
+    return ordered[first]
