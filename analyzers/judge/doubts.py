@@ -68,10 +68,12 @@ def foreign_pages(channels: Channels, main: MainSurvey | None, sender: Sender, d
     if main is None or main.postcopy:
         return []
     normal: dict[str, list[Runs]] = defaultdict(list)
+    every: dict[str, list[Runs]] = defaultdict(list)
     packets_carry_zero = False
     for _, survey in channels:
         for (_, block, zero), pages in survey.pages.items():
             packets_carry_zero = packets_carry_zero or zero
+            every[block].append(pages.runs())
             if not zero:
                 normal[block].append(pages.runs())
     sentences = []
@@ -81,7 +83,8 @@ def foreign_pages(channels: Channels, main: MainSurvey | None, sender: Sender, d
         sentences.append(f"a ZERO record at {main.zero_fill} fills its page with another byte")
     sentences += _out_of_order(channels, sender)
     for (_, _, block, zero), pages in main.pages.items():
-        page = overlap((pages.runs(), merge(np.concatenate([EMPTY, *normal.get(block, [])]))))
+        on_channels = (normal if zero else every).get(block, [])
+        page = overlap((pages.runs(), merge(np.concatenate([EMPTY, *on_channels]))))
         if page is not None and (packets_carry_zero or not zero):
             kind = "a zero page" if zero else "content"
             sentences.append(f"page {page[0]:#x} of {block!r} is {kind} on main, where its sender puts no pages")

@@ -173,6 +173,8 @@ def judge_memory(
     verdict = MemoryVerdict()
     _overlaps(verdict, channels, main, mode, unread_same=sender.maybe(lambda habits: habits.repeats_page))
     _stale_zero_pages(verdict, channels, destination)
+    if main is not None and main.overlapping is not None:
+        verdict.wrong.append(main.overlapping)
     _coverage(verdict, channels, main, sender, gaps=gaps)
     return verdict
 

@@ -34,12 +34,14 @@ def channel_set(collect: Collector, problems: Iterable[SetProblem], numbers: lis
 
 
 def main_channel(context: Context, collect: Collector) -> None:
-    """M-01 to M-25 and V-13, as the main channel's decoder found them, and pages that multifd should carry."""
+    """M-01 to M-25 and V-13, as the main channel's decoder found them, and what this destination does not know."""
     main = context.main
     if main is None:
         return
     crash = next((step.offset for step in context.script.main if step.act is MainAct.CRASH), None)
     for row, hits in main.hits.items():
+        if row == "M-21" and not context.channels:
+            continue  # a migration without multifd
         for position, hit in enumerate(hits.kept):
             repeats = hits.count - len(hits.kept) if position == len(hits.kept) - 1 else 0
             collect.row(
@@ -59,14 +61,13 @@ def main_channel(context: Context, collect: Collector) -> None:
         if context.release.destination.last_command < command.number <= max(CommandId):
             message = f"{command.name}, which {context.release.name} does not know"
             collect.row("M-15", message, channel="main", offset=command.offset, length=5, name="command")
-    if main.page_records and context.channels and not main.postcopy:
-        message = f"{main.page_records} page records on main beside multifd channels"
-        collect.row("M-21", message, channel="main")
     if main.compress_page is not None:
         known = context.release.destination.compress_page
-        severity = Severity.WARNING if known else Severity.ERROR
-        message = f"COMPRESS_PAGE, {'obsolete' if known else 'removed in 9.1'}"
-        collect.row("M-22", message, channel="main", offset=main.compress_page, length=8, severity=severity)
+        message = f"COMPRESS_PAGE, {'which does not go with multifd' if known else 'removed in 9.1'}"
+        collect.row("M-22", message, channel="main", offset=main.compress_page, length=8, name="flags")
+    if main.hook is not None and context.release.destination.hook_fails:
+        message = f"HOOK, which {context.release.name} takes with RDMA only"
+        collect.row("M-08", message, channel="main", offset=main.hook, length=8, name="flags")
 
 
 def recording(

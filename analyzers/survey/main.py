@@ -130,6 +130,8 @@ class MainSurvey:
     """Offset up to which the stream was understood."""
     skipped: int | None = None
     """First place in front of EOF that was skipped: what it held is not known."""
+    overlapping: str | None = None
+    """Regions of a mapped-ram file that overlap, in one line."""
     compress_page: int | None = None
     """First COMPRESS_PAGE record."""
     stopped: str | None = None

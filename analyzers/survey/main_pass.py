@@ -13,10 +13,10 @@ from analyzers.survey.main import CommandSeen, MainSurvey, Record, RecordKind, S
 from analyzers.survey.pages import runs_of
 from multifd_codec import main_events as ev
 from multifd_codec.arrays import distinct
-from multifd_codec.main_problems import Problem, ProblemKind
-from multifd_codec.layout import layout
-from multifd_codec.mainstream import MainDecoder
 from multifd_codec.framing import bytes_known
+from multifd_codec.layout import layout
+from multifd_codec.main_problems import Problem, ProblemKind
+from multifd_codec.mainstream import MainDecoder
 from multifd_codec.source import ByteSource, StreamEnd
 from multifd_codec.wire.qemufile import CommandId
 from multifd_codec.wire.ram import MappedRamHeader
@@ -202,7 +202,7 @@ class _Reader:
             self._fail(item.offset, problem.message)
 
     def _overlaps(self, item: ev.BlockList, problem: Problem) -> bool:
-        """Regions of a mapped-ram file that overlap: a destination only checks alignment (parse_ramblock_mapped_ram)."""
+        """Regions of a mapped-ram file that overlap: only alignment is checked (parse_ramblock_mapped_ram)."""
         if problem.kind is not ProblemKind.MAPPED_RAM_HEADER or problem.field == "bitmap_offset":
             return problem.kind is ProblemKind.MAPPED_RAM_HEADER
         behind = problem.offset - MAPPED_RAM.span("pages_offset").offset + MAPPED_RAM.size
