@@ -51,6 +51,9 @@ SHORTEST_RUN, LONGEST_PAUSE = 4, 16
 CHAIN = 4
 """Records that must follow each other for a place found by searching to count as RAM records."""
 
+LARGEST_BLOCK = 1 << 52
+"""Bytes; a larger RAM block is not believed where records are searched."""
+
 _PLAIN: dict[int, Callable[..., Flush | EndOfRam | Hook]] = {
     int(RamFlags.EOS): EndOfRam,
     int(RamFlags.MULTIFD_FLUSH): Flush,
@@ -115,7 +118,8 @@ def find_ram_record(state: MainState, begin: int) -> int | None:
     data = np.frombuffer(reader.source.read(begin, known), np.uint8)
     words = np.lib.stride_tricks.sliding_window_view(data, WORD.size).copy().view(">u8").astype(np.uint64)[:, 0]
     kinds = words & np.uint64((state.page_size - 1) & ~CONTINUE)
-    low = words < np.uint64(max((block.used_length for block in state.blocks.values()), default=1 << 48) + 4096)
+    largest = max((block.used_length for block in state.blocks.values()), default=LARGEST_BLOCK)
+    low = words < np.uint64(min(largest, LARGEST_BLOCK) + state.page_size)
     for index in np.flatnonzero(np.isin(kinds, [*_KINDS]) & low).tolist():
         fit = ram_fit(state, begin + index)
         if fit is Fit.UNKNOWN and reader.waits:

@@ -251,6 +251,7 @@ def test_nothing_is_allocated_or_repeated_by_a_length_alone() -> None:
         "machine name": start + b"\x07" + huge,
         "capabilities": start + b"\x07\0\0\0\4none" + capabilities + huge + bytes(64),
         "block list": ram + b"\xff" * 6 + b"\xf0\4" + b"\1a" + bytes(8),
+        "block length": ram + b"\xff" * 6 + b"\xf0\4" + b"\1a" + huge * 2 + b"\0" * 7 + b"\x0b" + bytes(5000),
         "package": start + b"\x08\0\7\0\4" + huge + b"\x08\0\x0b\0\0",
         "vmdescription": start + b"\0\6" + huge + b'{"devices": []}',
         "vfio data": start + b"\1\0\0\0\3\4vfio" + bytes(8) + b"\xff\xff\xff\xff\xef\x10\0\4" + huge * 2,
