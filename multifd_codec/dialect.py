@@ -91,6 +91,9 @@ class Destination:
     handshake_error: HandshakeError = HandshakeError.NEVER_STARTS
     channel_id_checked: bool = False
     """Refuses an id equal to the channel count; earlier releases index out of bounds."""
+    payload_sizes_checked: bool = False
+    """next_packet_size of compressed packets is checked: an error (11.1, measured) instead of an assertion for zero
+    pages only, of a write beyond the receive buffer for more than 1 MiB."""
     second_main_asserts: bool = False
     """A second main channel aborts at once (10.1 and later); before it is dropped and aborts at cleanup."""
     last_command: int = 10
@@ -167,7 +170,7 @@ _CHANGES: dict[Version, tuple[dict[str, object], dict[str, object]]] = {
     (10, 1): ({}, {"second_main_asserts": True, "postcopy_refused": False}),
     (10, 2): ({}, {}),
     (11, 0): ({}, {}),
-    (11, 1): ({}, {"channel_id_checked": True}),
+    (11, 1): ({}, {"channel_id_checked": True, "payload_sizes_checked": True}),
 }
 
 RFC_V3 = "rfc-v3"

@@ -40,6 +40,10 @@ def _taken_for_plain(key: str) -> EffectOf:
     return lambda d: Effect.NONE if knows(d, METHODS[key][0]) else Effect.ERROR
 
 
+def _sizes(destination: Destination) -> Effect:
+    return Effect.ERROR if destination.payload_sizes_checked else Effect.CRASH
+
+
 EFFECTS: dict[str, EffectOf] = {
     "magic": _always(Effect.ERROR),
     "version": _always(Effect.ERROR),
@@ -50,8 +54,8 @@ EFFECTS: dict[str, EffectOf] = {
     "unknown block": _always(Effect.ERROR),
     "offset range": _always(Effect.ERROR),
     "misaligned normal": _always(Effect.SPOILS),
-    "compressed zero pages with size": lambda d: Effect.CRASH if d.zero_pages else Effect.NONE,
-    "payload beyond buffer": _always(Effect.CRASH),
+    "compressed zero pages with size": lambda d: _sizes(d) if d.zero_pages else Effect.NONE,
+    "payload beyond buffer": _sizes,
     "qatzip beyond buffer": _always(Effect.ERROR),
     **{key: _taken_for_plain(key) for key in METHODS},
     "container": _always(Effect.CRASH),
@@ -86,7 +90,7 @@ def faults(
         effect = EFFECTS.get(key, _always(Effect.NONE))(destination)
         if effect in (Effect.ERROR, Effect.CRASH) and hits.kept:
             first = hits.first
-            yield Fault(first.offset, effect, first.message, key, chance=key in ALSO_ERROR)
+            yield Fault(first.offset, effect, first.message, key, chance=effect is Effect.CRASH and key in ALSO_ERROR)
     expected = compression if knows(destination, compression) else 0
     for number, hits in survey.compressions.items():
         if (number & destination.compression_mask) != (expected & destination.compression_mask):
