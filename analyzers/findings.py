@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 ChannelName = Literal["main"] | int
 """``"main"`` or the id of a multifd channel."""
@@ -40,8 +40,7 @@ class Outcome(enum.StrEnum):
         return list(Outcome).index(self)
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """One violation or remark, located on the wire."""
 
     rule: str
@@ -62,8 +61,7 @@ class Finding:
     """How many further findings of this rule on this channel were folded into this one."""
 
 
-@dataclass(frozen=True, slots=True)
-class InputInfo:
+class InputInfo(NamedTuple):
     """What was read."""
 
     path: str
@@ -73,8 +71,7 @@ class InputInfo:
     gaps: int
 
 
-@dataclass(frozen=True, slots=True)
-class ProfileChoice:
+class ProfileChoice(NamedTuple):
     """The destination that judged, and whether it was inferred from the stream."""
 
     name: str
@@ -88,8 +85,7 @@ class ProfileChoice:
     """Why this profile: one line a clue."""
 
 
-@dataclass(frozen=True, slots=True)
-class MainSummary:
+class MainSummary(NamedTuple):
     """Counts of the main channel."""
 
     bytes: int
@@ -101,8 +97,7 @@ class MainSummary:
     """Offset up to which the main channel was understood."""
 
 
-@dataclass(frozen=True, slots=True)
-class ChannelSummary:
+class ChannelSummary(NamedTuple):
     """Counts of one multifd channel."""
 
     id: int | None
@@ -120,8 +115,7 @@ class ChannelSummary:
     label: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceSummary:
+class DeviceSummary(NamedTuple):
     """Device state of one device, over all channels."""
 
     idstr: str

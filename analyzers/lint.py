@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import numpy as np
 
@@ -27,7 +28,9 @@ from captures.model import CapturedChannel, ChannelKind, Migration, NoteKind, Pr
 from multifd_codec import framing
 from multifd_codec.arrays import distinct
 from multifd_codec.dialect import Mode
+from multifd_codec.events import ChannelInit
 from multifd_codec.source import StreamEnd
+from multifd_codec.wire.handshake import MULTIFD_MAGIC, MULTIFD_VERSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +106,7 @@ class _Linter:
         surveyed = [(c, s) for c, s in surveyed if c.kind is ChannelKind.MULTIFD or s.packets]
         numbered = sorted(
             (
-                (survey.init.id if survey.init is not None else len(surveyed) + position, position)
+                (survey.init.id if _is_init(survey.init) else len(surveyed) + position, position)
                 for position, (_, survey) in enumerate(surveyed)
             ),
         )
@@ -176,9 +179,12 @@ class _Linter:
         )
         destination = Judge(release.destination, Mode(profile.mode), _compression(surveys), release.version)
         connections = [Connection(position, survey) for position, survey in enumerate(surveys)]
-        handshake = judge_handshake(connections, main, release.destination, profile.channels, partial=partial)
+        handshake = judge_handshake(
+            connections, main, release.destination, profile.channels, partial=partial, mains=len(self.mains)
+        )
         gaps = not partial and sender.surely(lambda s: s.packet_num_dense) and _misses_packets(surveys)
-        verdict = judge(channels, main, destination, sender, gaps=gaps, second_main=len(self.mains) > 1)
+        read = [] if main is not None and "mapped-ram" in main.capabilities else channels
+        verdict = judge(read, main, destination, sender, gaps=gaps, second_main=len(self.mains) > 1)
         outcomes, lines = self._outcomes(
             verdict, handshake.outcomes, handshake.reason, release.destination.second_main_asserts
         )
@@ -193,7 +199,7 @@ class _Linter:
         given = self.options.mode is not None or self.options.profile is not None
         context = Context(
             main=main,
-            channels=channels,
+            channels=read,
             profile=profile,
             release=release,
             sender=sender,
@@ -203,11 +209,12 @@ class _Linter:
             script=verdict.script,
             lockstep=lockstep(verdict.script),
             memory=verdict.memory,
-            reduced=partial or len(channels) < profile.channels,
+            reduced=partial or len(channels) < profile.channels or any(survey.init is None for survey in surveys),
             sources=sources,
         )
         collect = Collector(sources)
-        self._rules(context, collect, handshake.problems, captured)
+        numbered = [(number, c) for (number, _), c in zip(channels, captured, strict=True)]
+        self._rules(context, collect, handshake.problems, numbered)
         where = _locator(context)
         if not lines:
             lines = explain(verdict.script, outcomes, _carried(surveys), where)
@@ -244,17 +251,16 @@ class _Linter:
         context: Context,
         collect: Collector,
         problems: Sequence[SetProblem],
-        captured: list[CapturedChannel],
+        captured: list[tuple[int, CapturedChannel]],
     ) -> None:
-        numbers = [number for number, _ in context.channels]
         for extra in self.mains[1:]:
             collect.row("C-08", f"a second main channel ({extra.label})", channel="main", offset=0)
-        set_rules.channel_set(collect, problems, numbers)
+        set_rules.channel_set(collect, problems, [number for number, _ in captured])
         packets.check(context, collect)
         sync.check(context, collect)
         device_state.check(context, collect)
         set_rules.main_channel(context, collect)
-        labels: dict[str, ChannelName] = {c.label: number for number, c in zip(numbers, captured, strict=True)}
+        labels: dict[str, ChannelName] = {c.label: number for number, c in captured}
         if self.mains:
             labels[self.mains[0].label] = "main"
         set_rules.recording(context, collect, self.notes, labels)
@@ -268,6 +274,11 @@ def _carried(surveys: Sequence[ChannelSurvey]) -> dict[tuple[Device, int], Carri
         for item in survey.items
         if item.buffer is not None and item.buffer.index is not None
     }
+
+
+def _is_init(init: ChannelInit | None) -> TypeGuard[ChannelInit]:
+    """Whether its id can be believed: at most one of magic and version is wrong."""
+    return init is not None and (init.magic == MULTIFD_MAGIC or init.version == MULTIFD_VERSION)
 
 
 def _compression(surveys: Sequence[ChannelSurvey]) -> int:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 import struct
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache
+from typing import Any, NamedTuple
 
 from multifd_codec.errors import InputError
 from multifd_codec.wire.handshake import MULTIFD_MAGIC, MULTIFD_VERSION
@@ -35,8 +35,7 @@ class HandshakeError(StrEnum):
     """It prints the error and stays, monitor alive, in no migration state (observed with 7.2.22)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sender:
+class Sender(NamedTuple):
     """Habits of a source, as far as they show on the wire."""
 
     sync_carries_pages: bool = True
@@ -66,8 +65,7 @@ class Sender:
     """Device state on multifd channels, SWITCHOVER_START on main (10.0 and later)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Destination:
+class Destination(NamedTuple):
     """What a destination checks and how it ends."""
 
     compression_mask: int = 0
@@ -108,8 +106,7 @@ class Destination:
     """Compression ids whose normal pages are not marked received, so that a later zero page keeps old content."""
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(NamedTuple):
     """One QEMU release."""
 
     version: Version
@@ -123,7 +120,7 @@ class Release:
 
 _THREE_BITS, _FOUR_BITS, _FIVE_BITS = 0x0E, 0x1E, 0x3E
 
-_CHANGES: dict[Version, tuple[dict[str, object], dict[str, object]]] = {
+_CHANGES: dict[Version, tuple[dict[str, Any], dict[str, Any]]] = {
     (4, 0): ({}, {}),
     (4, 1): ({}, {}),
     (4, 2): ({}, {}),
@@ -182,8 +179,8 @@ def _releases() -> dict[Version, Release]:
     table: dict[Version, Release] = {}
     sender, destination = Sender(), Destination()
     for version, (sends, does) in _CHANGES.items():
-        sender = replace(sender, **sends)  # type: ignore[arg-type]
-        destination = replace(destination, **does)  # type: ignore[arg-type]
+        sender = sender._replace(**sends)
+        destination = destination._replace(**does)
         table[version] = Release(version, sender, destination)
     return table
 
@@ -199,8 +196,8 @@ def release(name: str) -> Release:
     """The release of a profile name: ``qemu-10.0``, ``10.0``, ``qemu-10.0.2`` or ``rfc-v3``. Raises InputError."""
     if name == RFC_V3:
         base, ten = RELEASES[9, 2], RELEASES[10, 0]
-        sender = replace(base.sender, device_state=True)
-        return Release(base.version, sender, replace(ten.destination, error_fails_migration=True))
+        sender = base.sender._replace(device_state=True)
+        return Release(base.version, sender, ten.destination._replace(error_fails_migration=True))
     found = re.fullmatch(r"(?:qemu-)?(\d+)\.(\d+)(?:\.\d+)?", name)
     if found is None:
         raise InputError(f"unknown profile {name!r}: give qemu-4.0 to qemu-{NEWEST[0]}.{NEWEST[1]}, or {RFC_V3}")

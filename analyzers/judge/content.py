@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -32,8 +31,7 @@ class Place(NamedTuple):
     """Offset of the packet that names it."""
 
 
-@dataclass(frozen=True, slots=True)
-class NamedPage:
+class NamedPage(NamedTuple):
     """One page of one packet."""
 
     block: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from analyzers.findings import ChannelName, Finding, ProfileChoice, Severity
 from analyzers.judge.infer import Facts, Sender
@@ -103,7 +103,7 @@ class Collector:
         severity = severity or RULES[code].severity
         kept = self._kept[code, channel, severity]
         if len(kept) >= (1 if kept and kept[0].severity is Severity.INFO else MAX_A_RULE):
-            kept[-1] = replace(kept[-1], repeats=kept[-1].repeats + 1 + repeats)
+            kept[-1] = kept[-1]._replace(repeats=kept[-1].repeats + 1 + repeats)
             return
         source = self._sources.get(channel) if channel is not None else None
         if frame is None and source is not None and offset is not None:

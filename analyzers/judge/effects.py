@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from analyzers.survey.channel import ChannelSurvey, Item
 from analyzers.survey.device_state import HUGE_INDEX, INVALID_INDEX
@@ -67,8 +67,7 @@ ALSO_ERROR = frozenset({"payload beyond buffer"})
 """Conditions that crash or end in an error, by chance: an out-of-bounds write that may hit nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(NamedTuple):
     """The first thing on a channel a destination does not survive."""
 
     offset: int

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from analyzers.findings import Outcome
 from analyzers.survey.channel import ChannelSurvey
-from analyzers.survey.main import MainSurvey
+from analyzers.survey.main import MainSurvey, RecordKind
 from multifd_codec.dialect import Destination, HandshakeError
 from multifd_codec.events import EndPosition
 from multifd_codec.source import StreamEnd
 from multifd_codec.wire.handshake import MULTIFD_MAGIC, MULTIFD_VERSION
 
 
-@dataclass(frozen=True, slots=True)
-class Connection:
+class Connection(NamedTuple):
     """One multifd connection: its survey and its place in the recording."""
 
     position: int
@@ -27,8 +26,7 @@ class Connection:
         return self.survey.init.id if self.survey.init is not None else None
 
 
-@dataclass(frozen=True, slots=True)
-class SetProblem:
+class SetProblem(NamedTuple):
     """A violation of the channel set: rule row, position of the channel (None: the whole), field, message."""
 
     row: str
@@ -37,8 +35,7 @@ class SetProblem:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Handshake:
+class Handshake(NamedTuple):
     """The verdict on the channel set."""
 
     problems: tuple[SetProblem, ...]
@@ -55,32 +52,35 @@ def judge_handshake(
     *,
     uuid: bytes | None = None,
     partial: bool = False,
+    mains: int = 1,
 ) -> Handshake:
     """Check every ChannelInit and the number of channels against what the destination expects.
 
     ``uuid`` is the destination's; by default the one most channels carry. ``partial``: connections may be missing in
-    the recording rather than in the migration.
+    the recording rather than in the migration. ``mains``: main channels.
     """
+    if main is not None and "mapped-ram" in main.capabilities:
+        message = f"{len(connections)} multifd connections beside a mapped-ram main channel: nothing reads them"
+        return Handshake((SetProblem("C-10", None, "", message),) if connections else (), None)
     bad = list(_bad_inits(connections, destination, channels, uuid))
     problems = [problem for problem, _ in bad]
-    problems += [
-        SetProblem("C-07", connection.position, "unused1", "reserved bytes of the ChannelInit are not zero")
-        for connection in connections
-        if connection.survey.init is not None
-        and (any(connection.survey.init.unused1) or any(connection.survey.init.unused2))
-    ]
+    problems += _unused(connections)
     refused = frozenset().union(*(outcomes for _, outcomes in bad)) if bad else frozenset()
-    if main is not None and "mapped-ram" in main.capabilities and connections:
-        problems.append(SetProblem("C-10", None, "", "multifd connections beside a mapped-ram main channel"))
+    if mains > 1 and destination.handshake_error is HandshakeError.NEVER_STARTS:
+        message = "a second main channel is taken for a multifd channel and refused: the migration never starts"
+        return Handshake(tuple(problems), frozenset({Outcome.HANGS}), message)
     if refused:
         return Handshake(tuple(problems), refused, problems[0].message)
     if channels == 0 and connections:
         problems.append(SetProblem("C-09", None, "", f"{len(connections)} multifd connections, multifd is off"))
-        return Handshake(tuple(problems), frozenset({Outcome.FAILS}), problems[-1].message)
+        return Handshake(tuple(problems), _without_multifd(main, destination), problems[-1].message)
     if len(connections) > channels:
         message = f"{len(connections)} multifd channels, the destination takes {channels}: the rest is refused"
         problems.append(SetProblem("C-06", None, "id", message))
-        return Handshake(tuple(problems), frozenset({Outcome.FAILS, Outcome.LOSES_DATA}), message)
+        outcomes = {Outcome.FAILS, Outcome.LOSES_DATA}  # a source fails, a recording that is replayed does not
+        if any(c.number == channels for c in connections) and not destination.channel_id_checked:
+            outcomes.add(Outcome.CRASHES)  # when that one is connected before another
+        return Handshake(tuple(problems), frozenset(outcomes), message)
     if connections and len(connections) < channels:
         missing = sorted(set(range(channels)) - {c.number for c in connections if c.number is not None})
         message = (
@@ -92,6 +92,26 @@ def judge_handshake(
         problems.append(SetProblem("C-06", None, "id", message))
         return Handshake(tuple(problems), frozenset({Outcome.HANGS}), f"the migration never starts: {message}")
     return Handshake(tuple(problems), None)
+
+
+def _unused(connections: Sequence[Connection]) -> Iterator[SetProblem]:
+    for connection in connections:
+        init = connection.survey.init
+        if init is not None and init.magic == MULTIFD_MAGIC:
+            for name in ("unused1", "unused2"):
+                if any(getattr(init, name)):
+                    yield SetProblem(
+                        "C-07", connection.position, name, "reserved bytes of the ChannelInit are not zero"
+                    )
+
+
+def _without_multifd(main: MainSurvey | None, destination: Destination) -> frozenset[Outcome]:
+    """A destination with multifd off: it takes the first connection for main, or refuses all but main."""
+    if destination.second_main_asserts:
+        return frozenset({Outcome.CRASHES})
+    if main is not None and main.count(RecordKind.FLUSH) and not destination.flush_known:
+        return frozenset({Outcome.FAILS})
+    return frozenset({Outcome.FAILS, Outcome.LOSES_DATA})
 
 
 def _bad_inits(
@@ -117,7 +137,7 @@ def _bad_inits(
         elif init.uuid != uuid:
             message = f"uuid {init.uuid.hex()}, the others carry {uuid.hex() if uuid else 'none'}"
             yield SetProblem("C-03", position, "uuid", message), exits
-        elif init.id >= channels > 0:
+        elif channels and init.id >= max(channels, len(connections)):
             unchecked = init.id == channels and not destination.channel_id_checked
             outcomes = exits | {Outcome.CRASHES} if unchecked else exits
             message = f"id {init.id}, the destination has {channels} channels (0 to {channels - 1})"

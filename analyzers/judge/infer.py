@@ -6,7 +6,7 @@ Each clue bounds the sender's release from below or above; the clues are a table
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,8 +22,7 @@ PING_PACKAGED_LOADED = 0x42
 SWITCHOVER_START = 11
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """What inference looks at."""
 
     main: MainSurvey | None
@@ -55,8 +54,7 @@ class Facts:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Clue:
+class Clue(NamedTuple):
     """``strength`` says how often the stream shows a habit of releases ``first`` to ``last``."""
 
     first: Version
@@ -90,8 +88,7 @@ CLUES: tuple[Clue, ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Sender:
+class Sender(NamedTuple):
     """Bounds of the sender's release."""
 
     first: Version

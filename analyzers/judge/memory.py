@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -38,8 +39,7 @@ class Overlap:
     differs: bool
 
 
-@dataclass(frozen=True, slots=True)
-class KeptZeroPage:
+class KeptZeroPage(NamedTuple):
     """A page that was sent with content, then as a zero page which the destination does not clear."""
 
     position: int

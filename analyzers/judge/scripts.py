@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from analyzers.judge.effects import CONFIG_LOAD_READY_SINCE, Fault, faults
 from analyzers.receiver.script import (
@@ -30,8 +30,7 @@ from multifd_codec.wire.qemufile import CommandId
 from multifd_codec.wire.vfio import VfioTagId
 
 
-@dataclass(frozen=True, slots=True)
-class Judge:
+class Judge(NamedTuple):
     """The destination a script is made for."""
 
     destination: Destination

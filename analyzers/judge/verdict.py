@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 from analyzers.findings import Outcome
@@ -18,8 +18,7 @@ from analyzers.receiver.solve import lockstep, segments, solve
 from analyzers.survey.main import MainSurvey
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What a destination does with what was recorded."""
 
     script: Script

@@ -86,8 +86,7 @@ class MainAct(enum.StrEnum):
 MAIN_TERMINAL = frozenset({MainAct.FAIL, MainAct.CRASH, MainAct.FINISH, MainAct.OPEN})
 
 
-@dataclass(frozen=True, slots=True)
-class MainStep:
+class MainStep(NamedTuple):
     """One step of the main channel; ``offset`` is that of the record."""
 
     act: MainAct
@@ -95,8 +94,7 @@ class MainStep:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceScript:
+class DeviceScript(NamedTuple):
     """What the destination expects of one device with multifd transfer."""
 
     device: Device

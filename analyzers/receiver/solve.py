@@ -12,7 +12,8 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from analyzers.findings import Outcome
 from analyzers.receiver.script import Act, ChannelStep, Device, MainAct, Script
@@ -21,8 +22,7 @@ MAX_ALTERNATIVES = 64
 """Orders of arrival tried for device-state buffers that stand on two channels."""
 
 
-@dataclass(frozen=True, slots=True)
-class Lockstep:
+class Lockstep(NamedTuple):
     """How far a script gets, by counting."""
 
     syncs: tuple[int, ...]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from analyzers.findings import Severity
 from analyzers.judge.context import Collector, Context
@@ -22,8 +22,7 @@ MAX_PAYLOAD = 2 * MULTIFD_PACKET_SIZE + HEADER.size
 """Largest payload upstream sends: 1 MiB of device data and the VFIO header."""
 
 
-@dataclass(frozen=True, slots=True)
-class BufferRule:
+class BufferRule(NamedTuple):
     """A rule on one device-state packet: the message if it is broken, else an empty string."""
 
     row: str

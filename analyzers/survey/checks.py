@@ -7,9 +7,8 @@ A condition says what is on the wire, not whether it is bad: that depends on sen
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,8 +88,7 @@ class Columns:
         return self.normal * self.batch.page_size
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(NamedTuple):
     """One condition: ``key`` names it in the judge's tables, ``field`` is the wire field it is about."""
 
     key: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 KEPT = 20
 """Places kept in detail for each condition and channel; the rest is counted."""
@@ -22,8 +23,7 @@ class Effect(enum.IntEnum):
     """The process aborts or writes out of bounds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(NamedTuple):
     """One place."""
 
     offset: int
