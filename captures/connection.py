@@ -24,8 +24,8 @@ class Connection:
 
     ``client`` opened it when ``opened`` (SYN or SYN-ACK was recorded); otherwise which side is called client is a guess
     and the streams start anywhere. ``closed``: FIN or RST was recorded. Frame numbers are those of the first and last
-    frame recorded, either direction. A stream is None when nothing is known of it. ``established``: data, or a completed
-    handshake, was recorded.
+    frame recorded, either direction. A stream is None when nothing is known of it. ``established``: data was recorded,
+    or a completed handshake.
     """
 
     client: Endpoint

@@ -19,6 +19,12 @@ from multifd_codec.source import Hole, HoleReason, StreamEnd
 SAMPLES = Path(__file__).parents[2] / "captures" / "samples"
 MANIFEST: dict[str, list[dict[str, int | str]]] = json.loads((SAMPLES / "manifest.json").read_text())
 ALTERED = sorted(path.relative_to(SAMPLES).as_posix() for path in (SAMPLES / "truth").glob("*/*.zst"))
+OTHER_IDS = {
+    "duplicate_channel_id": [None, 0, 0],
+    "init_id_twice": [None, 0, 0],
+    "one_channel_missing": [None, 0],
+}
+"""Of altered streams, main first; all others have channels 0 and 1."""
 RETURN_PATH = bytes.fromhex("0002000400000001 0001000400000000")
 """PONG of the first PING, then SHUT with success."""
 WITH_RETURN_PATH = {
@@ -51,9 +57,7 @@ def test_altered_streams_are_one_migration_each(name: str) -> None:
     with open_recording(SAMPLES / name) as recording:
         (migration,) = recording.migrations
         ids = [channel.channel_id for channel in migration.channels]
-        assert ids == {"duplicate_channel_id": [None, 0, 0], "one_channel_missing": [None, 0]}.get(
-            name.rsplit("/", maxsplit=1)[-1].split(".", maxsplit=1)[0], [None, 0, 1]
-        )
+        assert ids == OTHER_IDS.get(name.split("/")[-1].split(".")[0], [None, 0, 1])
         assert (recording.notes, migration.notes) == ((), ())
 
 
