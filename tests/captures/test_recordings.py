@@ -57,7 +57,7 @@ def test_altered_streams_are_one_migration_each(name: str) -> None:
     with open_recording(SAMPLES / name) as recording:
         (migration,) = recording.migrations
         ids = [channel.channel_id for channel in migration.channels]
-        assert ids == OTHER_IDS.get(name.split("/")[-1].split(".")[0], [None, 0, 1])
+        assert ids == OTHER_IDS.get(Path(name).name.removesuffix(".pcap.zst"), [None, 0, 1])
         assert (recording.notes, migration.notes) == ((), ())
 
 
