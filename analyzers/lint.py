@@ -24,7 +24,7 @@ from analyzers.rules import device_state, packets, sync
 from analyzers.survey.channel import ChannelSurvey, survey_channel
 from analyzers.survey.main import MainSurvey, RecordKind
 from analyzers.survey.main_pass import survey_main
-from captures.model import CapturedChannel, ChannelKind, Migration, NoteKind, ProgressCallback, Recording, StreamSource
+from captures.model import CapturedChannel, ChannelKind, Migration, ProgressCallback, Recording, StreamSource
 from multifd_codec import framing
 from multifd_codec.arrays import distinct
 from multifd_codec.dialect import Mode
@@ -138,7 +138,7 @@ class _Linter:
         """Whether the stream's first bytes are a ChannelInit, be it a wrong one."""
         source = channel.source
         marked = framing.read_known(source, 0, len(framing.MARK)) == framing.MARK
-        if any(n.kind is NoteKind.START_NOT_CAPTURED and n.label == channel.label for n in self.notes):
+        if not channel.start_captured:
             return marked and framing.starts_packet(source, framing.INIT.size) is framing.Fit.YES
         return marked or (
             source.size <= framing.INIT.size
