@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from analyzers.findings import Outcome
+from analyzers.judge.refusals import refusals
 from analyzers.receiver import machine
 from analyzers.receiver.script import Act, ChannelStep, Device, MainAct, MainStep, Script
 from analyzers.receiver.solve import crashes_before_setup, lockstep, segments
@@ -43,6 +44,8 @@ def explain(script: Script, outcomes: frozenset[Outcome], carried: Carried, wher
     if outcomes & {Outcome.HANGS, Outcome.UNDECIDED} and script.main[-1].act is MainAct.FINISH and not state.blocked:
         lines += _loaders(script, carried, where, dead=Outcome.HANGS in outcomes)
     lines += _faults(script, where, skip=state.blockers if state.blocked else ())
+    if outcomes != {Outcome.COMPLETES}:
+        lines += refusals(script, lambda position, offset: f"{where(position, offset)} of {_name(script, position)}")
     for step in script.may_fail if Outcome.FAILS in outcomes else ():
         lines.append(f"main may fail at {where(None, step.offset)}: {step.reason}")
     if Outcome.CRASHES in outcomes:

@@ -12,7 +12,7 @@ from analyzers.judge.context import Collector, Context
 from analyzers.judge.effects import METHODS, knows
 from analyzers.judge.memory import Overlap
 from analyzers.rules.pairing import header_length, paired_records
-from analyzers.survey.channel import ChannelSurvey
+from analyzers.survey.channel import ChannelSurvey, ItemKind
 from analyzers.survey.hits import Hits
 from multifd_codec.arrays import distinct
 from multifd_codec.events import EndPosition
@@ -117,6 +117,10 @@ def check(context: Context, collect: Collector) -> None:
                 _hits(collect, row, number, survey, key, hits, severity)
         if "payload not checked" in survey.hits:
             collect.code("MFD910", survey.hits["payload not checked"].first.message, channel=number)
+        for item in survey.items:
+            if item.kind is ItemKind.UNREADABLE and item.found and not item.hole:
+                message = f"{item.found[:8].hex(' ')} where a packet must start"
+                collect.row("P-01", message, channel=number, offset=item.offset, length=len(item.found), name="magic")
         _compression(context, collect, number, survey)
         _end(context, collect, number, survey)
     _kept_zero_pages(context, collect)
