@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 _CLIENT_HELLO = "1"
@@ -30,19 +31,23 @@ def read_sessions(path: Path, ports: Iterable[int]) -> tuple[TlsSession, ...]:
     except ImportError:
         return ()
     sessions: dict[str, TlsSession] = {}
-    with pyshark.FileCapture(
-        str(path),
-        display_filter="tls.handshake.type == 1 || tls.handshake.type == 2",
-        decode_as={f"tcp.port=={port}": "tls" for port in ports},
-        keep_packets=False,
-        custom_parameters=["-n"],
-    ) as capture:
+    # XML, asyncio and missing attributes can raise anything here; it costs a note its details, no more.
+    with (
+        contextlib.suppress(Exception),
+        pyshark.FileCapture(
+            str(path),
+            display_filter="tls.handshake.type == 1 || tls.handshake.type == 2",
+            decode_as={f"tcp.port=={port}": "tls" for port in ports},
+            keep_packets=False,
+            custom_parameters=["-n"],
+        ) as capture,
+    ):
         for packet in capture:
             stream = str(packet.tcp.stream)
             if str(packet.tls.handshake_type) == _CLIENT_HELLO:
                 random = str(packet.tls.handshake_random).replace(":", "").lower()
                 sessions[stream] = TlsSession(int(packet.tcp.dstport), int(packet.tcp.srcport), random, "")
             elif stream in sessions:
-                hello, suite = sessions[stream], packet.tls.handshake_ciphersuite.showname_value
-                sessions[stream] = TlsSession(hello.server_port, hello.client_port, hello.client_random, str(suite))
+                suite = packet.tls.handshake_ciphersuite.showname_value
+                sessions[stream] = replace(sessions[stream], cipher_suite=str(suite))
     return tuple(sessions.values())
