@@ -41,11 +41,13 @@ def read_recording(path: Path, *, keylog: Path | None = None, progress: Progress
         if keylog is not None:
             check_key_log(keylog)
         with tempfile.NamedTemporaryFile(suffix=".pcap") as raw:
-            return _read(path.resolve(), raw, keylog, progress)
+            recording = _read(path.resolve(), raw, keylog, progress)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from None
     except ValueError as error:
         raise InputError(f"{str(path)!r}: {error}") from None  # A NUL in a file name; a row that is none.
+    recording.path = path
+    return recording
 
 
 def _read(path: Path, raw: IO[bytes], keylog: Path | None, progress: ProgressCallback | None) -> Recording:
@@ -67,7 +69,7 @@ def _read(path: Path, raw: IO[bytes], keylog: Path | None, progress: ProgressCal
         notes += _end_notes(decryption.end)
         notes += broken_notes(decryption)
         notes += closed_notes(Path(raw.name), decryption, unwrapped.tls_ports, keylog)
-    recording.path, recording.bytes = path, path.stat().st_size
+    recording.bytes = path.stat().st_size
     with path.open("rb") as file:
         recording.kind = _KINDS.get(file.read(4), "capture")
     _attach(recording, notes)
