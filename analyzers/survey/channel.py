@@ -158,7 +158,7 @@ def _batch(survey: ChannelSurvey, batch: PacketBatch, blocks: Blocks | None, pay
             hits.add(_hit(batch, segments, int(index), condition.message(columns, int(index))))
         rest = found[len(kept) :]
         if len(rest):
-            hits.more(len(rest), {int(s) for s in distinct(segments[rest])})
+            hits.more(len(rest), _distinct(segments[rest]))
     for problem in check_pages(columns, segments, blocks, survey.pages):
         survey.fields.setdefault(problem.key, problem.field)
         survey.hits[problem.key].add(_hit(batch, segments, problem.index, problem.message))
@@ -175,6 +175,13 @@ def _batch(survey: ChannelSurvey, batch: PacketBatch, blocks: Blocks | None, pay
     survey.zero_pages += int(columns.zero[counted].sum())
     _items(survey, batch, columns, syncs)
     survey.sync += len(syncs)
+
+
+def _distinct(segments: NDArray[np.int64]) -> set[int]:
+    """Segments never fall, so a batch inside one segment is seen at its ends."""
+    if segments[0] == segments[-1]:
+        return {int(segments[0])}
+    return {int(segment) for segment in distinct(segments)}
 
 
 def _conditions(survey: ChannelSurvey, columns: Columns) -> Iterator[tuple[Condition, NDArray[np.int64]]]:
@@ -202,16 +209,25 @@ def _hit(batch: PacketBatch, segments: NDArray[np.int64], index: int, message: s
 
 def _compression(survey: ChannelSurvey, columns: Columns, segments: NDArray[np.int64]) -> None:
     """Note the compression id of packets with pages; on the wire it says how the payload is read."""
+    if columns.full_of_pages:
+        number = int(columns.compression[0])
+        _note_compression(survey, columns, segments, number, 0, len(columns.batch))
+        return
     ids = np.where(columns.has_pages & columns.possible, columns.compression, -1)
     if len(ids) and ids[0] >= 0 and (ids == ids[0]).all():
         wanted = [(int(ids[0]), np.array([0]), len(ids))]
     else:
         wanted = [(int(i), np.flatnonzero(ids == i), int((ids == i).sum())) for i in distinct(ids) if i >= 0]
     for number, where, count in wanted:
-        hits = survey.compressions[number]
-        first = int(where[0])
-        hits.add(_hit(columns.batch, segments, first, f"compression id {number:#x}"))
-        hits.more(count - 1, set())
+        _note_compression(survey, columns, segments, number, int(where[0]), count)
+
+
+def _note_compression(
+    survey: ChannelSurvey, columns: Columns, segments: NDArray[np.int64], number: int, first: int, count: int
+) -> None:
+    hits = survey.compressions[number]
+    hits.add(_hit(columns.batch, segments, first, f"compression id {number:#x}"))
+    hits.more(count - 1, set())
 
 
 def _items(survey: ChannelSurvey, batch: PacketBatch, columns: Columns, syncs: NDArray[np.int64]) -> None:

@@ -41,8 +41,7 @@ class Columns:
     def __init__(self, batch: PacketBatch) -> None:
         self.batch = batch
         self.capacity = pages_per_packet(batch.page_size)
-        fixed = np.ascontiguousarray(batch.bytes[:, : layout(RamPacketFixed).size])
-        words = fixed.view(np.uint64)
+        words = batch.bytes[:, : layout(RamPacketFixed).size].view(np.uint64)
         differing = words != words[0]
         differing[:, NUMBER.offset // NUMBER.size] = False
         self.alike = not differing.any()

@@ -125,7 +125,8 @@ class _Group:
         full = used == offsets.shape[1]
         self.one_run: Mask = _consecutive(offsets, page_size) & full
         """Packets full of consecutive pages: most of a migration, and cheap to check."""
-        self.rest = np.flatnonzero(~self.one_run & (used > 0))
+        self.uniform = bool(self.one_run.all())
+        self.rest = np.empty(0, np.intp) if self.uniform else np.flatnonzero(~self.one_run & (used > 0))
         self.unused_as_first = offsets[self.rest]
         """Offset arrays of the other packets, the unused entries replaced by the first."""
         if len(self.rest) and not full[self.rest].all():
@@ -134,6 +135,8 @@ class _Group:
 
     def problems(self) -> Iterator[tuple[str, int, str]]:
         """(key, row, message) of packets with an offset out of range, misaligned or repeated."""
+        if self.uniform and not self._broken_run():
+            return
         low, high, crooked = self.offsets[:, 0].copy(), self.offsets[:, -1].copy(), self.offsets[:, 0].copy()
         if len(self.rest):
             low[self.rest] = self.unused_as_first.min(axis=1)
@@ -164,8 +167,19 @@ class _Group:
                 if (normal == value).sum() > 1:
                     yield "repeated normal page", int(several[row]), f"offset {value:#x} stands twice, with content"
 
+    def _broken_run(self) -> bool:
+        """Whether any of the runs of consecutive pages leaves its block or is not aligned."""
+        first, last = self.offsets[:, 0], self.offsets[:, -1]
+        beyond = self.block_length is not None and int(last.max()) > self.block_length - self.page_size
+        return beyond or int(first.min()) < 0 or bool((first & (self.page_size - 1)).any())
+
     def runs(self, segments: NDArray[np.int64]) -> Iterator[tuple[int, bool, Runs]]:
         """(segment, zero pages, runs) of the pages named, each set of runs merged."""
+        zero_only, normal_only = not self.normal.any(), bool((self.normal == self.used).all())
+        if self.uniform and segments[0] == segments[-1] and (zero_only or normal_only):
+            first = self.offsets[:, 0] // self.page_size
+            yield int(segments[0]), zero_only, _joined(first, self.offsets.shape[1])
+            return
         for segment in distinct(segments):
             rows = segments == segment
             uniform_zero = rows & self.one_run & (self.normal == 0)
