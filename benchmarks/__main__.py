@@ -10,10 +10,11 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from benchmarks.inputs import InputSpec, make_input, specs
-from benchmarks.measure import ProgramFailedError, peak_own_memory, seconds
+from benchmarks.measure import ProgramFailedError, Run, peak_own_memory, race, run
 
 ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "captures" / "samples"
@@ -31,7 +32,7 @@ class Contract:
     peer: str
     limit: float
     slow: bool = False
-    """The peer takes minutes on this input: one run only, none with --skip-slow-peers."""
+    """The peer takes long on this input: --skip-slow-peers leaves it out."""
 
 
 CONTRACTS = (
@@ -47,32 +48,18 @@ CONTRACTS = (
 )
 
 
-def _cat(path: Path, runs: int) -> float:
-    return seconds(["cat", str(path)], runs=runs)
+def _tcpflow(path: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=path.parent) as output:
+        run(["tcpflow", "-r", str(path), "-o", output])
 
 
-def _tcpflow(path: Path, runs: int) -> float:
-    best = float("inf")
-    for _ in range(runs):
-        with tempfile.TemporaryDirectory(dir=path.parent) as output:
-            best = min(best, seconds(["tcpflow", "-r", str(path), "-o", output], runs=1))
-    return best
-
-
-def _tshark_follow(path: Path, runs: int) -> float:
-    return seconds(["tshark", "-r", str(path), "-q", "-z", "follow,tcp,raw,0"], runs=runs)
-
-
-def _tshark_read(path: Path, runs: int) -> float:
-    return seconds(["tshark", "-r", str(path)], runs=runs)
-
-
-PEERS: dict[str, tuple[str, Callable[[Path, int], float]]] = {
-    "cat": ("cat", _cat),
+PEERS: dict[str, tuple[str, Callable[[Path], None]]] = {
+    "cat": ("cat", lambda path: run(["cat", str(path)])),
     "tcpflow": ("tcpflow", _tcpflow),
-    "tshark follow": ("tshark", _tshark_follow),
-    "tshark -r": ("tshark", _tshark_read),
+    "tshark follow": ("tshark", lambda path: run(["tshark", "-r", str(path), "-q", "-z", "follow,tcp,raw,0"])),
+    "tshark -r": ("tshark", lambda path: run(["tshark", "-r", str(path)])),
 }
+"""Name -> the program it needs, and how to run it over a capture."""
 
 
 @dataclass(slots=True)
@@ -114,19 +101,24 @@ def _promise(contract: Contract) -> str:
 def _race(table: Table, name: str, path: Path, *, skip_slow: bool) -> float:
     """Lint against every peer that a contract names for this input. Returns lint's time in seconds."""
     _is_completes(path)
-    seconds(["cat", str(path)], runs=1)  # warms the page cache
-    ours = seconds([MULTIFD, "lint", str(path)])
+    run(["cat", str(path)])  # warms the page cache
+    contracts = [contract for contract in CONTRACTS if contract.name == name]
+    missing = {c.peer: "not installed" for c in contracts if shutil.which(PEERS[c.peer][0]) is None}
+    if skip_slow:
+        missing |= {contract.peer: "left out" for contract in contracts if contract.slow}
+    runs: dict[str, Run] = {"lint": lambda: run([MULTIFD, "lint", str(path)])}
+    runs |= {c.peer: partial(PEERS[c.peer][1], path) for c in contracts if c.peer not in missing}
+    slow = {contract.peer for contract in contracts if contract.slow}
+    times = race({name: action for name, action in runs.items() if name not in slow})
+    # Afterwards and apart: what tcpflow writes drives the capture out of the caches.
+    times |= race({name: action for name, action in runs.items() if name in slow})
+    ours = times["lint"]
     table.row(name, f"multifd lint {ours:.3f} s  ({path.stat().st_size / ours / 1e6:,.0f} MB/s)", "", "")
-    for contract in CONTRACTS:
-        if contract.name != name:
-            continue
-        program, run = PEERS[contract.peer]
-        if shutil.which(program) is None:
-            table.row(name, f"{contract.peer}: not installed", _promise(contract), "SKIPPED")
-        elif contract.slow and skip_slow:
-            table.row(name, f"{contract.peer}: left out", _promise(contract), "SKIPPED")
+    for contract in contracts:
+        if contract.peer in missing:
+            table.row(name, f"{contract.peer}: {missing[contract.peer]}", _promise(contract), "SKIPPED")
         else:
-            theirs = run(path, 1 if contract.slow else 3)
+            theirs = times[contract.peer]
             what = f"{contract.peer} {theirs:.3f} s: {theirs / ours:.2f} times ours"
             promised = contract.limit != float("inf")
             table.verdict(name, what, _promise(contract), kept=ours <= theirs * contract.limit if promised else None)
@@ -162,7 +154,7 @@ def _rate(table: Table, spec: InputSpec, ours: float) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a sixteenth of the size, nothing judged")
-    parser.add_argument("--skip-slow-peers", action="store_true", help="leave out the peers that take minutes")
+    parser.add_argument("--skip-slow-peers", action="store_true", help="leave out the peers that take long")
     parser.add_argument(
         "--folder", type=Path, default=ROOT / ".bench", help="where the inputs are kept (default .bench)"
     )

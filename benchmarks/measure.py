@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 SAMPLE_INTERVAL = 0.002
@@ -14,18 +14,27 @@ class ProgramFailedError(Exception):
     """A program under measurement ended in an exit code nobody expected."""
 
 
-def seconds(command: Sequence[str], *, runs: int = 3, expect: int = 0) -> float:
-    """Best wall time of ``runs`` runs, output thrown away. Raises ProgramFailedError."""
-    best = float("inf")
-    for _ in range(runs):
-        start = time.perf_counter()
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False
-        )
-        best = min(best, time.perf_counter() - start)
-        if done.returncode != expect:
-            last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
-            raise ProgramFailedError(f"{' '.join(command)}: exit code {done.returncode} {' '.join(last)}")
+Run = Callable[[], None]
+
+
+def run(command: Sequence[str]) -> None:
+    """Run a program to its end, its output thrown away. Raises ProgramFailedError unless it exits with 0."""
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False
+    )
+    if done.returncode != 0:
+        last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
+        raise ProgramFailedError(f"{' '.join(command)}: exit code {done.returncode} {' '.join(last)}")
+
+
+def race(runs: Mapping[str, Run], rounds: int = 3) -> dict[str, float]:
+    """Best wall time in seconds of each; they take turns, so that all see the same load of the machine."""
+    best = dict.fromkeys(runs, float("inf"))
+    for _ in range(rounds):
+        for name, action in runs.items():
+            start = time.perf_counter()
+            action()
+            best[name] = min(best[name], time.perf_counter() - start)
     return best
 
 
