@@ -135,7 +135,10 @@ def _location(artifacts: list[dict[str, Any]], artifact: int) -> dict[str, Any]:
 def path_uri(path: str) -> str:
     """A path as a URI reference: relative stays relative, absolute becomes ``file:``."""
     pure = PurePath(path)
-    quoted = quote(pure.as_posix(), safe="/", errors="surrogateescape")
+    try:
+        quoted = quote(pure.as_posix(), safe="/", errors="surrogateescape")
+    except UnicodeEncodeError:  # no name the system gave
+        quoted = quote(encodable(pure.as_posix()), safe="/")
     return f"file://{quoted}" if pure.is_absolute() else quoted
 
 
