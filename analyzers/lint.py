@@ -9,10 +9,18 @@ from typing import TypeGuard
 
 import numpy as np
 
-from analyzers.findings import ChannelName, InputInfo, Outcome, Report
+from analyzers.findings import ChannelName, InputInfo, Outcome, Report, Severity
 from analyzers.judge.context import Collector, Context
 from analyzers.judge.explain import Carrier, explain, witness
-from analyzers.judge.handshake import Connection, SetProblem, judge_handshake
+from analyzers.judge.handshake import (
+    FOREIGN,
+    MAGIC_LENGTH,
+    Connection,
+    SetProblem,
+    foreign_outcomes,
+    ignored,
+    judge_handshake,
+)
 from analyzers.judge.infer import Facts, choose, infer_mode
 from analyzers.judge.scripts import Judge
 from analyzers.judge.summary import channel_summary, device_summaries, facts_for_people, main_summary
@@ -27,7 +35,7 @@ from analyzers.survey.main_pass import survey_main
 from captures.model import CapturedChannel, ChannelKind, Migration, ProgressCallback, Recording, StreamSource
 from multifd_codec import framing
 from multifd_codec.arrays import distinct
-from multifd_codec.dialect import Mode
+from multifd_codec.dialect import Destination, Mode
 from multifd_codec.events import ChannelInit
 from multifd_codec.source import StreamEnd
 from multifd_codec.wire.handshake import MULTIFD_MAGIC, MULTIFD_VERSION
@@ -86,13 +94,17 @@ class _Linter:
         self.migration = migration
         self.options = options
         self.progress = progress
-        self.mains = [c for c in migration.channels if c.kind is ChannelKind.MAIN]
+        late = ignored(migration.channels, options.channels)
+        self.ignored = [c for position, c in enumerate(migration.channels) if position in late]
+        self.channels = [c for position, c in enumerate(migration.channels) if position not in late]
+        self.mains = [c for c in self.channels if c.kind is ChannelKind.MAIN]
+        self.foreign: list[CapturedChannel] = []
         self.notes = (*recording.notes, *migration.notes)
         self.done = 0
         self.total = sum(channel.source.size for channel in migration.channels)
 
     def report(self) -> Report:
-        readable = [c for c in self.migration.channels if c.kind in (ChannelKind.MULTIFD, ChannelKind.UNKNOWN)]
+        readable = [c for c in self.channels if c.kind in (ChannelKind.MULTIFD, ChannelKind.UNKNOWN)]
         if not self.mains and not readable:
             return self._unreadable()
         main = (
@@ -103,6 +115,8 @@ class _Linter:
         if self.mains:
             self.done += self.mains[0].source.size
         surveyed = [(channel, self._survey(channel, main)) for channel in readable]
+        if main is None or not main.postcopy:  # the preempt channel of postcopy starts with no magic
+            self.foreign = [c for c, s in surveyed if c.kind is ChannelKind.UNKNOWN and not s.packets and _starts(c)]
         surveyed = [(c, s) for c, s in surveyed if c.kind is ChannelKind.MULTIFD or s.packets]
         numbered = sorted(
             (
@@ -185,9 +199,7 @@ class _Linter:
         gaps = not partial and sender.surely(lambda s: s.packet_num_dense) and _misses_packets(surveys)
         read = [] if main is not None and "mapped-ram" in main.capabilities else channels
         verdict = judge(read, main, destination, sender, gaps=gaps, second_main=len(self.mains) > 1)
-        outcomes, lines = self._outcomes(
-            verdict, handshake.outcomes, handshake.reason, release.destination.second_main_asserts
-        )
+        outcomes, lines = self._outcomes(verdict, handshake.outcomes, handshake.reason, release.destination)
         if main is not None and not channels and _needs_channels(main, verdict):
             outcomes = frozenset({Outcome.UNDECIDED})
             lines = ["the multifd channels of this migration are not in the recording"]
@@ -238,10 +250,12 @@ class _Linter:
         )
 
     def _outcomes(
-        self, verdict: Verdict, refused: frozenset[Outcome] | None, reason: str, second_asserts: bool
+        self, verdict: Verdict, refused: frozenset[Outcome] | None, reason: str, destination: Destination
     ) -> tuple[frozenset[Outcome], list[str]]:
-        if len(self.mains) > 1 and second_asserts:
+        if len(self.mains) > 1 and destination.second_main_asserts:
             return frozenset({Outcome.CRASHES}), ["a second main channel trips an assertion"]
+        if self.foreign:
+            return foreign_outcomes(destination, has_main=bool(self.mains)), [f"{self.foreign[0].label}: {FOREIGN}"]
         if refused is not None:
             return refused, [reason]
         return verdict.outcomes, []
@@ -253,6 +267,12 @@ class _Linter:
         problems: Sequence[SetProblem],
         captured: list[tuple[int, CapturedChannel]],
     ) -> None:
+        for channel in self.foreign:
+            collect.row("C-02", f"{channel.label}: {FOREIGN}")
+        for extra in self.ignored:
+            message = f"a connection behind the full set of channels, which is ignored ({extra.label})"
+            row = "C-08" if extra.kind is ChannelKind.MAIN else "C-06"
+            collect.row(row, message, severity=Severity.WARNING)
         for extra in self.mains[1:]:
             collect.row("C-08", f"a second main channel ({extra.label})", channel="main", offset=0)
         set_rules.channel_set(collect, problems, [number for number, _ in captured])
@@ -297,6 +317,11 @@ def _partial(main: MainSurvey | None, surveys: Sequence[ChannelSurvey]) -> bool:
     if main.eof is None and main.source.holes():
         return True
     return any(s.unreadable or (s.source.end is StreamEnd.OPEN and not s.ends_at_boundary) for s in surveys)
+
+
+def _starts(channel: CapturedChannel) -> bool:
+    """Whether the bytes a destination tells connections by are there."""
+    return channel.start_captured and len(framing.read_known(channel.source, 0, MAGIC_LENGTH)) == MAGIC_LENGTH
 
 
 def _misses_packets(surveys: Sequence[ChannelSurvey]) -> bool:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from analyzers.findings import Outcome
 from analyzers.survey.channel import ChannelSurvey
 from analyzers.survey.main import MainSurvey, RecordKind
+from captures.model import CapturedChannel, ChannelKind
 from multifd_codec.dialect import Destination, HandshakeError
 from multifd_codec.events import EndPosition
 from multifd_codec.source import StreamEnd
@@ -42,6 +43,40 @@ class Handshake(NamedTuple):
     outcomes: frozenset[Outcome] | None
     """How it ends before anything is loaded; None when loading starts."""
     reason: str = ""
+
+
+FOREIGN = "a connection that starts neither as main nor as a multifd channel"
+MAGIC_LENGTH = 4
+"""Bytes by which a destination tells connections (migration_ioc_process_incoming, migration/migration.c)."""
+
+
+def foreign_outcomes(destination: Destination, *, has_main: bool) -> frozenset[Outcome]:
+    """How it ends when such a connection arrives before the set is full: it is taken for a channel, or for main."""
+    fails = destination.handshake_error is HandshakeError.EXITS or not has_main
+    return frozenset({Outcome.FAILS if fails else Outcome.HANGS})
+
+
+def ignored(channels: Sequence[CapturedChannel], expected: int | None) -> frozenset[int]:
+    """Positions of connections that arrive when main and every channel are there: a destination drops them unread
+    (socket_accept_incoming_migration, migration/socket.c; measured with 7.2, 10.0 and 11.1).
+
+    ``expected``: channels the destination has; by default all that are there. Without frame numbers the order of
+    arrival is not known, and none is left out.
+    """
+    frames = [channel.source.frame_at(0) if channel.source.size else None for channel in channels]
+    if None in frames:
+        return frozenset()
+    wanted = expected or sum(channel.kind is ChannelKind.MULTIFD for channel in channels)
+    mains = taken = 0
+    late = set()
+    for position in sorted(range(len(channels)), key=lambda i: (frames[i] or 0, i)):
+        if mains and taken >= wanted:
+            late.add(position)
+        elif channels[position].kind is ChannelKind.MAIN:
+            mains += 1
+        else:
+            taken += 1
+    return frozenset(late)
 
 
 def judge_handshake(
