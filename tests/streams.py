@@ -37,7 +37,7 @@ class MemorySource(BufferSource):
         return None
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Record:
     """One event with its payload, or raw bytes."""
 
@@ -47,6 +47,10 @@ class Record:
     def set(self, **changes: object) -> Self:
         self.event = self.event._replace(**changes)
         return self
+
+    def __repr__(self) -> str:
+        """Short: failing tests print whole migrations of these."""
+        return f"{type(self.event).__name__}+{len(self.payload)}"
 
     def copy(self) -> Record:
         return Record(self.event, self.payload)
@@ -126,9 +130,10 @@ class Stream:
 
     # How to edit.
 
-    def drop(self, record: Record) -> None:
+    def drop(self, record: Record) -> Record:
         line = self.line(record)
         line[:] = [other for other in line if other is not record]
+        return record
 
     def before(self, place: Record, *records: Record) -> Record:
         line = self.line(place)

@@ -161,7 +161,7 @@ def infer_channels(channels: Sequence[ChannelSurvey], *, partial: bool) -> tuple
     ids = [channel.init.id for channel in channels if channel.init is not None]
     count = len(channels)
     if partial:
-        expected = max(count, max(ids, default=0) + 1)
+        expected = max(count, max(ids, default=-1) + 1)
         return expected, f"{count} present" + (f", highest id {max(ids)}" if expected > count else "")
     if not ids or any(channel.unreadable or channel.stops_being_packets for channel in channels):
         return count, f"{count} present"

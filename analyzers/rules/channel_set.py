@@ -38,7 +38,8 @@ def main_channel(context: Context, collect: Collector) -> None:
     main = context.main
     if main is None:
         return
-    crash = next((step.offset for step in context.script.main if step.act is MainAct.CRASH), None)
+    last = context.script.main[-1]
+    ending = last.offset if last.act in (MainAct.FAIL, MainAct.CRASH) else None
     for row, hits in main.hits.items():
         if row == "M-21" and not context.channels:
             continue  # a migration without multifd
@@ -51,7 +52,7 @@ def main_channel(context: Context, collect: Collector) -> None:
                 offset=hit.offset,
                 length=hit.length,
                 name=main.fields[row],
-                severity=Severity.ERROR if hit.offset == crash else None,
+                severity=Severity.ERROR if hit.offset == ending else None,
                 repeats=repeats,
             )
     if main.advised is not None and context.release.destination.postcopy_refused and context.channels:

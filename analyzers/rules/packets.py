@@ -44,6 +44,15 @@ def _zero_pages(context: Context) -> Severity | None:
     return Severity.WARNING if old else None
 
 
+def _pages_lost(context: Context) -> bool:
+    """Pages are never sent, for certain: a packet is missing, or a page stands twice in place of another."""
+    return bool(context.memory.never_sent and context.memory.wrong)
+
+
+def _in_place_of_another(context: Context) -> Severity | None:
+    return Severity.ERROR if _pages_lost(context) else Severity.WARNING
+
+
 def _compressed_zero_pages(context: Context) -> Severity | None:
     """An assertion of releases that know zero pages in packets."""
     return Severity.ERROR if context.release.destination.zero_pages else Severity.WARNING
@@ -87,7 +96,7 @@ ROW_OF_KEY: dict[str, tuple[str, SeverityOf]] = {
     "offset range": ("P-13", _default),
     "misaligned normal": ("P-14", _default),
     "misaligned zero": ("P-14", _default),
-    "repeated offset": ("P-15", _warning),
+    "repeated offset": ("P-15", _in_place_of_another),
     "plain size": ("P-17", _warning),
     "plain zero pages with size": ("P-18", _warning),
     "compressed zero pages with size": ("P-18", _compressed_zero_pages),
@@ -186,13 +195,15 @@ def _overlaps(context: Context, collect: Collector) -> None:
         page = f"page {overlap.first_page:#x}{more} of {overlap.block!r}"
         if first == "main":
             message = f"{page} is a ZERO record on main and a normal page here in the same round"
-            collect.row("S-15", message, channel=on, offset=offset, length=length, name="offset")
+            severity = _in_place_of_another(context)
+            collect.row("S-15", message, channel=on, offset=offset, length=length, name="offset", severity=severity)
             continue
         at_boundary = overlap.behind_page - overlap.first_page == 1 and context.sender.maybe(lambda s: s.repeats_page)
         why = "; up to 7.2 a page may stand in two packets in a row" if at_boundary else ""
         harm = "" if overlap.differs else ", harmless: same content, or sent again later"
         message = f"{page} is also on channel {second} in round {overlap.round}{harm}{why}"
-        severity = Severity.INFO if at_boundary and not overlap.differs else None
+        harmless = at_boundary and not overlap.differs and not _pages_lost(context)
+        severity = Severity.INFO if harmless else None
         collect.row("P-16", message, channel=on, offset=offset, length=length, name="offset", severity=severity)
 
 
@@ -253,7 +264,8 @@ def _numbers(context: Context, collect: Collector) -> None:
         dropped = context.compression and context.sender.maybe(lambda s: s.drops_zero_only_compressed)
         why = ": 9.0 to 9.2 do not send compressed packets of zero pages only" if dropped else ""
         message = f"{gaps} packet numbers are missing, among them {first}{why}"
-        collect.row("P-28", message, name="packet_num", severity=Severity.INFO if dropped else None)
+        severity = Severity.ERROR if _pages_lost(context) else None
+        collect.row("P-28", message, name="packet_num", severity=Severity.INFO if dropped else severity)
 
 
 def _number(collect: Collector, channel: tuple[int, ChannelSurvey], index: int, message: str, repeats: int) -> None:

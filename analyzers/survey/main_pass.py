@@ -289,7 +289,9 @@ class _Reader:
             return
         name = unknown_run_state(bytes(source.read(item.offset, min(item.length, LONGEST_GLOBAL_STATE))))
         if name is not None:
-            self._fail(item.offset, f"run state {name!r}, which there is none of")
+            message = f"run state {name!r}, which there is none of"
+            self.survey.hit("M-19", "runstate", item.offset, item.length, message)
+            self._fail(item.offset, message)
 
     def _package(self, item: ev.Command, length: int) -> None:
         """A package is read as a whole before anything in it is looked at (loadvm_handle_cmd_packaged)."""

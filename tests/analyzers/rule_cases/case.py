@@ -10,7 +10,7 @@ from analyzers.findings import ChannelName, Outcome, Severity
 from tests.migrations import like
 from tests.streams import Record, Stream
 
-Place = Record | tuple[ChannelName, int | None] | None
+Place = Record | tuple[ChannelName | str, int | None] | None
 """Where the finding must be: at a record, on a channel (with offset), or nowhere in particular."""
 Edit = Callable[[Stream], Place]
 Options = dict[str, Any]

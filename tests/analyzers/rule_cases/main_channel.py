@@ -91,6 +91,11 @@ def cut_at(stream: Stream, place: Record) -> tuple[str, int]:
     return "main", offset
 
 
+def cut_description(stream: Stream) -> Record:
+    stream.cut["main"] = 3
+    return stream.main[-1]
+
+
 def misplaced_switchover(stream: Stream) -> Record:
     (start,) = commands(stream, CommandId.SWITCHOVER_START)
     return stream.move(start, before=stream.on_main(ev.SectionFull))
@@ -229,7 +234,7 @@ CASES = (
     Case(
         "MFD518",
         "a vmdescription that is cut",
-        lambda s: (s.cut.update(main=3), s.main[-1])[1],
+        cut_description,
         COMPLETES,
         Near(),
         name="length",

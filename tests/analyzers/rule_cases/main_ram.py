@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from typing import Any
 
 from multifd_codec import main_events as ev
 from multifd_codec.wire.ram import RamFlags
@@ -43,7 +44,7 @@ def in_part(stream: Stream, record: Record) -> Record:
     return stream.before(stream.on_main((ev.Flush, ev.EndOfRam), 2), record)
 
 
-def blocks(stream: Stream, change: int = 0, **fields: object) -> Record:
+def blocks(stream: Stream, change: int = 0, **fields: Any) -> Record:
     """The block list again, with other fields in every entry or with another total."""
     entries = [ev.RamBlock(name, PAGE * pages)._replace(**fields) for name, pages in BLOCKS.items()]
     listed = stream.on_main(ev.BlockList)

@@ -17,7 +17,7 @@ def packet_as_page(**wrong: int) -> Near:
 
     def edit(stream: Stream) -> None:
         record = stream.data(0)
-        record.payload = ram(7, RAM, (1,), **wrong).encoded().ljust(PAGE, b"\1")[:PAGE] + record.payload[PAGE:]
+        record.payload = ram(7, RAM, (1,)).set(**wrong).encoded().ljust(PAGE, b"\1")[:PAGE] + record.payload[PAGE:]
 
     return Near(edit)
 

@@ -50,9 +50,10 @@ def flush_number(stream: Stream, number: int) -> Record:
     return stream.on_main(ev.Flush, number)
 
 
-def drop_flushes(stream: Stream, *numbers: int) -> None:
+def drop_flushes(stream: Stream, *numbers: int) -> Stream:
     for record in [flush_number(stream, number) for number in numbers]:
         stream.drop(record)
+    return stream
 
 
 def late_data(stream: Stream) -> Record:
@@ -159,7 +160,7 @@ CASES = (
     Case(
         "MFD304",
         "no FLUSH",
-        lambda s: (drop_flushes(s, 0), s.on_main(ev.SectionStart))[1],
+        lambda s: drop_flushes(s, 0).on_main(ev.SectionStart),
         COMPLETES | LOSES,
         Near(flush_from_part_to_end),
         also=frozenset({S_08, S_10}),
@@ -205,7 +206,7 @@ CASES = (
     Case(
         "MFD307",
         "the last FLUSH is missing",
-        lambda s: (drop_flushes(s, 2), s.on_main(ev.EndOfRam, 2))[1],
+        lambda s: drop_flushes(s, 2).on_main(ev.EndOfRam, 2),
         COMPLETES | LOSES,
         Near(flush_from_part_to_end),
         also=frozenset({S_08, S_10}),
@@ -214,7 +215,7 @@ CASES = (
     Case(
         "MFD308",
         "data behind a SYNC that nothing releases",
-        lambda s: (drop_flushes(s, 1, 2), s.data(0, 2))[1],
+        lambda s: drop_flushes(s, 1, 2).data(0, 2),
         LOSES,
         Near(make=like(V72, merged_sync=True)),
         also=frozenset({S_01, "MFD307"}),
