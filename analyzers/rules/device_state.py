@@ -10,6 +10,7 @@ from analyzers.findings import Severity
 from analyzers.judge.context import Collector, Context
 from analyzers.judge.effects import CONFIG_LOAD_READY_SINCE
 from analyzers.receiver.script import Device
+from analyzers.rules.pairing import all_whole
 from analyzers.survey.device_state import HEADER, HUGE_INDEX, INVALID_INDEX, TAG, Buffer
 from analyzers.survey.main import MULTIFD_FULL, MainSurvey
 from multifd_codec.wire.packet import COMPRESSION_MASK, MULTIFD_PACKET_SIZE, PacketFlags
@@ -128,7 +129,7 @@ def check(context: Context, collect: Collector) -> None:
     for device, buffers in by_device.items():
         known = _known(context, collect, device, buffers)
         if known and not context.reduced:
-            _indices(collect, device, buffers)
+            _indices(collect, device, buffers, whole=all_whole(context))
     if by_device:
         _surroundings(context, collect, by_device)
     if main is not None:
@@ -170,7 +171,8 @@ def _known(context: Context, collect: Collector, device: Device, buffers: Sequen
     return False
 
 
-def _indices(collect: Collector, device: Device, buffers: Sequence[Placed]) -> None:
+def _indices(collect: Collector, device: Device, buffers: Sequence[Placed], *, whole: bool) -> None:
+    """V-08 to V-10. ``whole``: what is not there was not sent."""
     known = [(b.index, placed) for placed in buffers if (b := placed[1]).index is not None and b.index < HUGE_INDEX]
     seen: set[int] = set()
     for index, placed in known:
@@ -185,10 +187,12 @@ def _indices(collect: Collector, device: Device, buffers: Sequence[Placed]) -> N
         return
     last = max(seen)
     absent = [index for index in range(min(last, len(seen) + 10)) if index not in seen]
-    if absent:
+    if absent and whole:
         more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
         message = f"{device.idstr}: idx {', '.join(map(str, absent[:5]))}{more} missing, the highest is {last}"
         _at(collect, "V-08", last_placed[1], message, "idx")
+    if not configs and not whole:
+        return
     if not configs:
         _at(collect, "V-10", last_placed[1], f"{device.idstr}: no packet carries the config (CONFIG_STATE)", "flags")
     elif len({index for index, _ in configs}) > 1:
@@ -236,7 +240,7 @@ def _main_sections(
             for tag, offset in wrong.items():
                 message = f"{device.idstr}: {VfioTagId(tag).name} on main beside device state on channels"
                 collect.row("V-13", message, channel="main", offset=offset, length=TAG.size, name="tag")
-        elif seen.multifd_transfer and main.eof is not None and context.channels and not context.reduced:
+        elif seen.multifd_transfer and main.eof is not None and context.channels and all_whole(context):
             message = f"{device.idstr}: its config is not on main, and no channel carries device state of it"
             collect.row("V-10", message, channel="main", offset=seen.offset)
     if main.full_offset is not None:

@@ -11,7 +11,7 @@ from analyzers.judge.content import locate, packet_offset
 from analyzers.judge.context import Collector, Context
 from analyzers.judge.effects import METHODS, knows
 from analyzers.judge.memory import Overlap
-from analyzers.rules.pairing import header_length, paired_records
+from analyzers.rules.pairing import all_whole, header_length, is_whole, paired_records
 from analyzers.survey.channel import ChannelSurvey, ItemKind
 from analyzers.survey.hits import Hits
 from multifd_codec.arrays import distinct
@@ -181,7 +181,7 @@ def _end(context: Context, collect: Collector, number: int, survey: ChannelSurve
         if end.position is not EndPosition.INIT:
             message = f"the channel ends {end.position}, {end.missing} bytes are missing"
             collect.row("P-29", message, channel=number, offset=end.record, length=end.offset - end.record)
-    elif not context.reduced and survey.sync < records:
+    elif is_whole(survey) and survey.sync < records and context.main is not None and not context.main.source.holes():
         message = f"the channel ends after {survey.sync} SYNCs, main carries {records} rendezvous records"
         collect.row("P-30", message, channel=number, offset=end.offset, length=0)
 
@@ -259,7 +259,7 @@ def _numbers(context: Context, collect: Collector) -> None:
         index = int(np.flatnonzero(channel[1].packet_numbers() == repeated[0])[-1])
         _number(collect, channel, index, message, len(repeated) - 1)
     gaps = int(seen[-1]) + 1 - len(seen)
-    if gaps > 0:
+    if gaps > 0 and all_whole(context):
         first = int(seen[np.flatnonzero(seen != np.arange(len(seen)))[0]]) - 1 if len(seen) < int(seen[-1]) + 1 else 0
         dropped = context.compression and context.sender.maybe(lambda s: s.drops_zero_only_compressed)
         why = ": 9.0 to 9.2 do not send compressed packets of zero pages only" if dropped else ""

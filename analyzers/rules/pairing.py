@@ -8,12 +8,23 @@ from analyzers.survey.channel import ChannelSurvey, ItemKind
 from analyzers.survey.main import Record, RecordKind
 from multifd_codec.dialect import Mode
 from multifd_codec.layout import layout
+from multifd_codec.source import StreamEnd
 from multifd_codec.wire.packet import ram_packet
 
 
 def header_length(survey: ChannelSurvey) -> int:
     """Bytes of a RAM packet's header on this channel."""
     return layout(ram_packet(survey.page_size)).size
+
+
+def is_whole(survey: ChannelSurvey) -> bool:
+    """Whether the channel was recorded from its ChannelInit to its end: nothing can be in it that was not seen."""
+    return survey.init is not None and not survey.unreadable and survey.source.end is StreamEnd.CLOSED
+
+
+def all_whole(context: Context) -> bool:
+    """Whether what no channel carries was not sent."""
+    return not context.reduced and all(is_whole(survey) for _, survey in context.channels)
 
 
 def paired_records(context: Context) -> list[Record]:

@@ -8,19 +8,19 @@ from __future__ import annotations
 from analyzers.findings import Severity
 from analyzers.judge.content import batches
 from analyzers.judge.context import Collector, Context
-from analyzers.rules.pairing import all_records_known, header_length, paired_records, unpaired_tail
+from analyzers.rules.pairing import all_records_known, header_length, is_whole, paired_records, unpaired_tail
 from analyzers.survey.channel import ChannelSurvey, Item, ItemKind
 from analyzers.survey.main import MainSurvey, Record, RecordKind, SectionKind
 from multifd_codec.dialect import RFC_V3, Mode
 
 
 def check(context: Context, collect: Collector) -> None:
-    """All synchronisation rules. Counting proves nothing where packets were not recorded."""
+    """All synchronisation rules. Where packets were not recorded, counting proves little."""
     if context.main is not None:
         _records(context, collect, context.main)
+    _counts(context, collect)
     if context.channels and not context.reduced:
         _first_packet(context, collect)
-        _counts(context, collect)
         if context.main is not None and all_records_known(context):
             for number, survey in context.channels:
                 _behind_last_sync(context, collect, number, survey, context.main)
@@ -74,21 +74,21 @@ def _first_packet(context: Context, collect: Collector) -> None:
 
 
 def _counts(context: Context, collect: Collector) -> None:
-    counts = [survey.sync for _, survey in context.channels]
-    if len(set(counts)) > 1:
-        usual = max(set(counts), key=counts.count)
-        for number, survey in context.channels:
-            if survey.sync != usual:
-                _at_last_sync(collect, "S-02", number, survey, f"{survey.sync} SYNCs, other channels have {usual}")
-    if context.main is None:
+    """S-01, S-02, S-10. A channel that was not recorded to its end may have more SYNCs than were seen."""
+    whole = [survey.sync for _, survey in context.channels if is_whole(survey)]
+    usual = max(set(whole), key=whole.count, default=0)
+    for number, survey in context.channels if whole and not context.reduced else ():
+        if survey.sync != usual and (survey.sync > usual or is_whole(survey)):
+            _at_last_sync(collect, "S-02", number, survey, f"{survey.sync} SYNCs, other channels have {usual}")
+    if context.main is None or context.main.source.holes():
         return
     records = len(paired_records(context))
-    surplus_counts = all_records_known(context) and not context.main.postcopy  # else more may follow, or it is S-13
+    surplus_counts = all_records_known(context) and not context.reduced and not context.main.postcopy  # that is S-13
     if surplus_counts and unpaired_tail(context):
         _say_tail(context, collect)
         return
     for number, survey in context.channels:
-        if survey.sync < records or (surplus_counts and survey.sync > records):
+        if (survey.sync < records and is_whole(survey)) or (surplus_counts and survey.sync > records):
             message = f"{survey.sync} SYNCs, main carries {records} rendezvous records"
             _at_last_sync(collect, "S-01", number, survey, message)
 
