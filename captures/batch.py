@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from captures.columns import concatenate, distinct, empty, take
+from captures.columns import concatenate, empty, take
 from captures.flows import FlowTable
 from captures.frame import Segment, Skip, dissect
 from captures.links import (
@@ -44,6 +44,7 @@ from captures.links import (
 )
 from captures.mapped import MappedFile
 from captures.records import FrameBatch
+from multifd_codec.arrays import distinct
 
 I64 = NDArray[np.int64]
 U32 = NDArray[np.uint32]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields
 from functools import lru_cache
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -24,14 +24,6 @@ def _names(form: Any) -> tuple[str, ...]:
 def column_names(columns: Any) -> tuple[str, ...]:
     """Of a dataclass or an instance of it."""
     return _names(columns if isinstance(columns, type) else type(columns))
-
-
-def distinct(values: Values) -> Values:
-    """Sorted, each value once. (numpy.unique imports numpy.ma, which takes longer than reading a small capture.)"""
-    ordered = np.sort(values)
-    first = np.ones(len(ordered), np.bool_)
-    first[1:] = ordered[1:] != ordered[:-1]
-    return cast(Values, ordered[first])
 
 
 def take(columns: Columns, rows: Rows) -> Columns:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captures.collect import MARK_SIZE, Collected, ControlColumns, DataColumns
-from captures.columns import distinct, take
+from captures.columns import take
 from captures.connection import Connection, Endpoint
 from captures.flows import FlowTable
 from captures.identify import MULTIFD_MARK, SEARCH_LENGTH
@@ -18,6 +18,7 @@ from captures.mapped import MappedFile
 from captures.model import CaptureNote, NoteKind
 from captures.reassembly import Direction, Reassembled, distance, reassemble
 from captures.streams import SegmentSource
+from multifd_codec.arrays import distinct
 
 SEARCH_SEGMENTS = 1 << 14
 """How many segments of a connection whose start was not recorded are searched for packets, at most."""

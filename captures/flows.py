@@ -8,8 +8,8 @@ import struct
 import numpy as np
 from numpy.typing import NDArray
 
-from captures.columns import distinct
 from captures.connection import Endpoint
+from multifd_codec.arrays import distinct
 
 U64 = NDArray[np.uint64]
 I64 = NDArray[np.int64]
