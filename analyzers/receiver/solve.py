@@ -191,8 +191,11 @@ def _arrival_orders(script: Script) -> Iterator[Script]:
     errors. Buffers in front of RAM setup may be refused or not."""
     where: dict[tuple[Device, int], list[tuple[int, int, int]]] = defaultdict(list)
     early: dict[int, int] = {}
+    reached = lockstep(script).reached
     for position, steps in enumerate(script.channels):
         for segment, index, step in segments(steps):
+            if segment > reached:
+                break  # never read, so it is late for nothing
             if step.act is Act.STATE and step.device is not None and step.index is not None:
                 where[step.device, step.index].append((segment, position, index))
                 if step.needs_setup and segment == 0 and not crashes_before_setup(steps[:index]):
