@@ -177,7 +177,7 @@ class _Reader:
         certain = survey.stopped is None and survey.skipped is None and survey.failure is None
         if survey.eof is None and closed and certain:
             survey.hit("M-17", "", survey.source.size, 0, "the main channel ends in front of its EOF byte")
-        if survey.advised is not None and not survey.postcopy:
+        if survey.advised is not None and not survey.postcopy and (closed or survey.eof is not None):
             survey.doubts.append((survey.advised, "POSTCOPY_ADVISE with page sizes, which needs postcopy-ram"))
         described = survey.vmdescription or survey.postcopy or "M-18" in survey.hits
         if survey.eof is not None and closed and not described:
@@ -187,7 +187,7 @@ class _Reader:
 
     def _problem(self, item: ev.MainItem, problem: Problem) -> None:
         row = problem.row
-        if self.incomplete:
+        if self.incomplete or (isinstance(item, ev.MainEnd) and self.survey.end is not StreamEnd.CLOSED):
             return
         if row is not None and not isinstance(item, ev.Flush):  # FLUSH in a mapped-ram file is S-14
             length = max(1, item.offset + item.length - problem.offset)
