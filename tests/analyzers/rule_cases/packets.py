@@ -5,7 +5,7 @@ from __future__ import annotations
 from analyzers.findings import Severity
 from multifd_codec.wire.packet import PacketFlags
 from tests.analyzers.rule_cases.case import COMPLETES, FAILS, HANGS, LOSES, Case, Near
-from tests.migrations import CAPACITY, PAGE, RAM, V72, V90, like, page, ram
+from tests.migrations import CAPACITY, PAGE, RAM, V72, V90, V92, like, page, ram
 from tests.streams import Record, Stream, raw
 
 ZLIB = like(compression=int(PacketFlags.ZLIB))
@@ -63,6 +63,14 @@ def no_packets(stream: Stream) -> tuple[int, int]:
     stream.channels[0] = stream.channels[0][:1]
     stream.renumber()
     return 0, 64
+
+
+def idle_channel(stream: Stream) -> None:
+    """Channel 1 carries all pages, channel 0 nothing but SYNCs."""
+    for segment, records in ((1, stream.rams(0)[1:3]), (2, stream.rams(0)[4:6])):
+        for record in records:
+            stream.move(record, before=stream.sync(1, segment))
+    stream.renumber()
 
 
 def full_packet(stream: Stream) -> Record:
@@ -172,18 +180,35 @@ CASES = (
         packet_as_page(version=2),
         name="version",
     ),
-    Case("MFD129", "half a header behind the last SYNC", half_a_header, COMPLETES | FAILS, Near()),
+    Case("MFD129", "half a header behind the last SYNC", half_a_header, COMPLETES | FAILS, Near(make=like(devices=2))),
+    Case(
+        "MFD129",
+        "half a header for 7.2",
+        half_a_header,
+        COMPLETES,
+        Near(make=like(V72, merged_sync=True)),
+        make=like(V72),
+    ),
     Case(
         "MFD129",
         "a last SYNC that is cut",
         cut_last_sync,
         HANGS,
-        Near(),
+        Near(make=like(V92)),
         also=frozenset({"MFD301", "MFD302"}),
     ),
-    Case("MFD130", "no last SYNC", drop_last_sync, HANGS, Near(), also=frozenset({"MFD301", "MFD302"})),
-    Case("MFD130", "nothing behind the init", no_packets, HANGS, Near(), also=frozenset({"MFD301", "MFD302"})),
-    Case("MFD203", "an undefined bit", lambda s: s.data(0).set(flags=0x80), COMPLETES, Near(), name="flags"),
+    Case("MFD130", "no last SYNC", drop_last_sync, HANGS, Near(idle_channel), also=frozenset({"MFD301", "MFD302"})),
+    Case(
+        "MFD130", "nothing behind the init", no_packets, HANGS, Near(idle_channel), also=frozenset({"MFD301", "MFD302"})
+    ),
+    Case(
+        "MFD203",
+        "an undefined bit",
+        lambda s: s.data(0).set(flags=0x80),
+        COMPLETES,
+        Near(make=like(devices=2)),
+        name="flags",
+    ),
     Case(
         "MFD204",
         "zlib and zstd at once",
@@ -199,7 +224,7 @@ CASES = (
         "one packet of another method",
         lambda s: s.data(0, 2).set(flags=int(PacketFlags.ZSTD)),
         HANGS,
-        Near(),
+        Near(lambda s: s.sync(0, 1).set(flags=int(PacketFlags.SYNC))),
         make=ZLIB,
         name="flags",
     ),
@@ -300,6 +325,22 @@ CASES = (
         lambda s: byte_offset(s.data(0), 1, PAGE + 0x123),
         LOSES,
         Near(lambda s: swapped(s.data(0), 1, 5)),
+        name="offset",
+    ),
+    Case(
+        "MFD214",
+        "a zero page not aligned in fresh memory",
+        lambda s: byte_offset(s.zeros(0), 3, 103 * PAGE + 0x10),
+        COMPLETES,
+        Near(lambda s: swapped(s.zeros(0), 1, 5)),
+        name="offset",
+    ),
+    Case(
+        "MFD214",
+        "a zero page not aligned over content",
+        lambda s: byte_offset(normal_then_zero(s), 1, 0x10),
+        LOSES,
+        Near(normal_then_zero),
         name="offset",
     ),
     Case(
