@@ -30,6 +30,7 @@ class Near:
     """A legal stream: no finding above info, and it completes."""
 
     edit: Callable[[Stream], object] = lambda stream: None
+    """By default none: the healthy migration has the legal form itself."""
     make: Callable[[], Stream] | None = None
     """None: what the case itself starts from."""
     options: Options | None = None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from captures.model import CapturedChannel, ChannelKind
 from multifd_codec import main_events as ev
-from multifd_codec.wire.qemufile import CommandId
 from tests.analyzers.rule_cases.case import COMPLETES, CRASHES, FAILS, HANGS, LOSES, Case, Near
+from tests.analyzers.rule_cases.main_channel import with_subsections
 from tests.migrations import UUID, V72, init, like, mapped_ram, ram, single_channel
 from tests.streams import MemorySource, Stream, raw
 
@@ -50,11 +50,6 @@ def beside(stream: Stream) -> None:
     stream.channels.append([init(0), ram(0)])
 
 
-def return_path_first(stream: Stream) -> None:
-    """Commands in front of everything else."""
-    assert stream.on_main(ev.Command).event.command == CommandId.OPEN_RETURN_PATH
-
-
 def short_init(stream: Stream) -> tuple[int, int]:
     """54 bytes: too few to tell the id, so that the channel is numbered behind all others."""
     stream.channels[1] = stream.channels[1][:1]
@@ -68,10 +63,17 @@ CASES = (
         "another magic",
         lambda s: s.on_main(ev.FileHeader).set(magic=0x5145564E),
         FAILS,
-        Near(return_path_first),
+        Near(with_subsections),
         name="magic",
     ),
-    Case("MFD601", "version 2", lambda s: s.on_main(ev.FileHeader).set(version=2), FAILS, Near(), name="version"),
+    Case(
+        "MFD601",
+        "version 2",
+        lambda s: s.on_main(ev.FileHeader).set(version=2),
+        FAILS,
+        Near(with_subsections),
+        name="version",
+    ),
     Case(
         "MFD602",
         "another magic",

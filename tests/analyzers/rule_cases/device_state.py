@@ -51,6 +51,24 @@ def dropped(stream: Stream, device: bytes, index: int, seen_at: int) -> Record:
     return of(stream, device, seen_at)
 
 
+def header_only(stream: Stream) -> None:
+    """A buffer without data: 12 bytes, which is just enough."""
+    record = of(stream, DEVICES[0], 1)
+    resized(record, record.payload[:12])
+
+
+def stale_name(stream: Stream) -> None:
+    """Bytes behind the NUL of a name do not count."""
+    record = stream.state(0)
+    record.set(idstr=(DEVICES[0] + b"\0stale").ljust(256, b"\0"))
+
+
+def many_buffers(stream: Stream) -> None:
+    """A thousand buffers more, the config behind them."""
+    last = header(of(stream, DEVICES[0], 3), idx=1003)
+    stream.before(last, *(state(index, b"x") for index in range(3, 1003)))
+
+
 def shuffled(stream: Stream) -> None:
     """All device state on channel 0, in reverse."""
     records = stream.states()[::-1]
@@ -110,13 +128,21 @@ CASES = (
         make=TWO,
         name="flags",
     ),
-    Case("MFD402", "no payload", further(bare_state(b"")), FAILS | HANGS, Near(), make=TWO, name="next_packet_size"),
+    Case(
+        "MFD402",
+        "no payload",
+        further(bare_state(b"")),
+        FAILS | HANGS,
+        Near(header_only),
+        make=TWO,
+        name="next_packet_size",
+    ),
     Case(
         "MFD403",
         "a name that is not terminated",
         further(bare_state(b"x" * 20, b"a" * 256)),
         FAILS | HANGS,
-        Near(),
+        Near(stale_name),
         make=TWO,
         name="idstr",
     ),
@@ -125,7 +151,7 @@ CASES = (
         "a device without section",
         further(state(0, b"x", device=b"0000:00:09.0/vfio")),
         FAILS | HANGS,
-        Near(),
+        Near(shuffled),
         make=TWO,
         name="idstr",
     ),
@@ -134,7 +160,7 @@ CASES = (
         "a device that takes no buffers",
         further(state(0, b"x", device=b"timer")),
         FAILS | HANGS,
-        Near(),
+        Near(shuffled),
         make=TWO,
         name="idstr",
     ),
@@ -143,7 +169,7 @@ CASES = (
         "zlib on a device-state packet",
         lambda s: s.state(0).set(flags=DEVICE_STATE | PacketFlags.ZLIB),
         COMPLETES,
-        Near(),
+        Near(shuffled),
         make=TWO,
         name="flags",
     ),
@@ -166,19 +192,29 @@ CASES = (
         make=TWO,
         name="next_packet_size",
     ),
-    Case("MFD407", "11 bytes", further(bare_state(b"x" * 11)), FAILS | HANGS, Near(), make=TWO, name="payload"),
-    Case("MFD407", "version 1", further(state(4, b"x", version=1)), FAILS | HANGS, Near(), make=TWO, name="version"),
+    Case(
+        "MFD407", "11 bytes", further(bare_state(b"x" * 11)), FAILS | HANGS, Near(header_only), make=TWO, name="payload"
+    ),
+    Case(
+        "MFD407",
+        "version 1",
+        further(state(4, b"x", version=1)),
+        FAILS | HANGS,
+        Near(header_only),
+        make=TWO,
+        name="version",
+    ),
     Case("MFD408", "a gap", lambda s: dropped(s, DEVICES[0], 1, 3), HANGS, Near(shuffled), make=TWO, name="idx"),
     Case(
         "MFD408",
         "the invalid index",
         further(state(0xFFFFFFFF, b"x")),
         FAILS | HANGS,
-        Near(),
+        Near(many_buffers),
         make=TWO,
         name="idx",
     ),
-    Case("MFD408", "a huge index", further(state(1 << 30, b"x")), CRASHES, Near(), make=TWO, name="idx"),
+    Case("MFD408", "a huge index", further(state(1 << 30, b"x")), CRASHES, Near(many_buffers), make=TWO, name="idx"),
     Case(
         "MFD409",
         "an index twice",

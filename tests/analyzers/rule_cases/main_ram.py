@@ -21,12 +21,14 @@ from tests.migrations import (
     mapped_ram,
     normal_page,
     page,
+    section,
     zero_page,
 )
 from tests.streams import Record, Stream
 
 LEGACY = like(legacy_zero=True)
 """Zero pages as ZERO records on main."""
+OLD = like(V90)
 SHARED = ev.CapabilityList(0, 0, 1, (b"x-ignore-shared",))
 
 
@@ -42,6 +44,11 @@ def named(stream: Stream, number: int = 0) -> Record:
 def in_part(stream: Stream, record: Record) -> Record:
     """Behind all other records of the PART section, in front of its FLUSH or EOS."""
     return stream.before(stream.on_main((ev.Flush, ev.EndOfRam), 2), record)
+
+
+def another_part(stream: Stream) -> None:
+    """A PART with nothing but EOS."""
+    stream.before(stream.on_main(ev.SectionEnd), *section(ev.SectionPart, 2, eos()))
 
 
 def blocks(stream: Stream, change: int = 0, **fields: Any) -> Record:
@@ -115,7 +122,7 @@ CASES = (
         "another fill byte",
         lambda s: named(s).set(fill=0x41),
         FAILS,
-        Near(),
+        Near(lambda s: in_part(s, zero_page(3, BIOS))),
         make=LEGACY,
         name="fill",
     ),
@@ -124,7 +131,7 @@ CASES = (
         "another fill byte for 7.2",
         lambda s: named(s).set(fill=0x41),
         COMPLETES | LOSES,
-        Near(),
+        Near(lambda s: in_part(s, zero_page(3, BIOS))),
         make=like(V72),
         name="fill",
     ),
@@ -146,7 +153,7 @@ CASES = (
         "no EOS",
         lambda s: (s.drop(s.on_main(ev.EndOfRam, 1)), s.on_main(ev.SectionFooter, 1))[1],
         FAILS,
-        Near(),
+        Near(another_part, make=OLD),
         name="flags",
     ),
     Case(

@@ -111,6 +111,16 @@ CASES = (
         name="next_packet_size",
     ),
     Case(
+        "MFD219",
+        "a payload beyond the receive buffer for 11.1",
+        lambda s: oversized(s.data(0)),
+        HANGS,
+        Near(just_one_buffer),
+        make=ZLIB,
+        name="next_packet_size",
+        options={"profile": "qemu-11.1"},
+    ),
+    Case(
         "MFD220",
         "a page longer than a page",
         lambda s: sized(first_length(s, 1), s.data(0).payload + b"\0"),

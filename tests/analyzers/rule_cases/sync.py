@@ -72,6 +72,18 @@ def early_data(stream: Stream) -> Record:
     return first
 
 
+def early_state(stream: Stream) -> None:
+    """Device state directly behind the first SYNC, in front of all pages."""
+    record = stream.drop(stream.state(1))
+    stream.behind(stream.sync(1, 0), record)
+
+
+def another_section(stream: Stream) -> None:
+    """A PART section more, and a SYNC on each channel for it."""
+    stream.before(stream.on_main(ev.SectionEnd), *section_of_eos())
+    more_syncs(stream, 1)
+
+
 def sync_in_front_of_state(stream: Stream) -> Record:
     """Every channel has a SYNC too many, its device state behind it."""
     for channel in range(len(stream.channels)):
@@ -146,13 +158,20 @@ CASES = (
         name="flags",
         also=frozenset({S_01, S_08}),
     ),
-    Case("MFD303", "data in front of the first SYNC", early_data, COMPLETES | CRASHES, Near(), name="flags"),
+    Case(
+        "MFD303",
+        "data in front of the first SYNC",
+        early_data,
+        COMPLETES | CRASHES,
+        Near(early_state, make=DEVICES),
+        name="flags",
+    ),
     Case(
         "MFD303",
         "device state in front of it",
         lambda s: s.move(s.state(1), before=s.sync(1, 0)),
         COMPLETES | HANGS,
-        Near(),
+        Near(early_state),
         make=DEVICES,
         name="flags",
     ),
@@ -170,12 +189,14 @@ CASES = (
         "a FLUSH between section ends",
         lambda s: s.before(s.on_main(ev.EndOfRam, 1), flush()),
         HANGS,
-        Near(),
+        Near(another_section),
         make=SECTION,
         name="flags",
         also=frozenset({S_01, P_30}),
     ),
-    Case("MFD305", "a FLUSH with its SYNCs", paired_flush, COMPLETES, Near(), make=SECTION, name="flags"),
+    Case(
+        "MFD305", "a FLUSH with its SYNCs", paired_flush, COMPLETES, Near(another_section), make=SECTION, name="flags"
+    ),
     Case(
         "MFD306",
         "per round to per section",
