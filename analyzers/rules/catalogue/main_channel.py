@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from analyzers.findings import Severity
-from analyzers.rules.catalogue.phrases import MAIN_ERROR, NO_CHECK
+from analyzers.rules.catalogue.phrases import MAIN_ERROR
 from analyzers.rules.rule import Rule
 
 LOOP = "qemu_loadvm_state_main, migration/savevm.c"
@@ -32,7 +32,8 @@ RULES = (
         severity=Severity.ERROR,
         why=(
             "Bodies have no length, so an unknown byte mostly means that the body in front was read too short or too "
-            "long: device models differ, or bytes are missing."
+            "long: device models differ, or bytes are missing. The same goes for a section of ram that is none of "
+            "the destination's."
         ),
         destination="Unknown savevm section type. " + MAIN_ERROR,
         reference=LOOP,
@@ -177,9 +178,12 @@ RULES = (
         severity=Severity.WARNING,
         why=(
             "The source writes both from the same walk. A difference means an edited stream, or sections that were "
-            "lost from the recording."
+            "lost from the recording. One body is also looked into: globalstate, which names the source's run state."
         ),
-        destination=NO_CHECK,
+        destination=(
+            "The description is not compared. Outcome: completes. A body that was changed may be refused by its "
+            "device; a run state that does not exist always is. Outcome: fails."
+        ),
         reference="qemu_savevm_state_complete_precopy_non_iterable, migration/savevm.c (sender)",
         since="2.3 and later",
         example="main: FULL(timer) FULL(globalstate) EOF vmdescription with globalstate only",

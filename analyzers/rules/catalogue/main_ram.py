@@ -128,9 +128,10 @@ RULES = (
             "The compress capability of single-threaded RAM migration was removed in 9.1, with the record that carried"
             " its pages."
         ),
-        destination="9.1 and later: unknown combination of migration flags. " + MAIN_ERROR,
+        destination="Up to 9.0 refused unless compress is on, which multifd rules out; 9.1 and later: unknown "
+        "combination of migration flags. " + MAIN_ERROR,
         reference=LOAD,
-        since="9.1 and later",
+        since="all releases with multifd (4.0 and later)",
         example="main: PART[COMPRESS_PAGE(ram, 0x1000) ... E]",
     ),
     Rule(

@@ -144,7 +144,8 @@ RULES = (
         ),
         destination=(
             "9.0 and later: the pages are cleared; outcome: completes. Before 9.0: the field is ignored and the pages "
-            "keep whatever they held. Outcome: loses-data."
+            "keep whatever they held; so do pages that had content before with uadk, and up to 9.2 with qpl and "
+            "qatzip. Outcome: loses-data when they held anything, else completes."
         ),
         reference=(
             "multifd_recv_zero_page_process, migration/multifd-zero-page.c; compatibility: hw_compat_8_2, "
