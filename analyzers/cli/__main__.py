@@ -1,7 +1,5 @@
 """``python -m analyzers.cli``."""
 
-import sys
+from analyzers.cli import run
 
-from analyzers.cli import main
-
-sys.exit(main())
+run()
