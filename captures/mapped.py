@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, BinaryIO
@@ -22,6 +23,17 @@ ZSTD_CHUNK = 1 << 10
 """Compressed bytes at a time: four of them may stand for 128 KiB, and what one chunk unpacks to is in memory."""
 
 
+TOUCH_FROM = 256 << 20
+"""Files from this size on have their pages mapped by a second thread, ahead of the reader: in a capture of 64 KiB
+segments page faults are half of the reading time."""
+FAULT_AROUND = 1 << 16
+"""Bytes the kernel maps around one page fault."""
+
+
+def _touch(buffer: mmap.mmap | bytes) -> None:
+    np.frombuffer(buffer, np.uint8)[::FAULT_AROUND].max()
+
+
 class MappedFile:
     """The bytes of one file: ``view`` for slices without copies, ``gather`` for many small records at once.
 
@@ -35,6 +47,10 @@ class MappedFile:
             mmap.mmap(file.fileno(), self.size, access=mmap.ACCESS_READ) if self.size else b""
         )
         self.view = memoryview(self._buffer)
+        self._toucher: threading.Thread | None = None
+        if self.size >= TOUCH_FROM:
+            self._toucher = threading.Thread(target=_touch, args=(self._buffer,), daemon=True)
+            self._toucher.start()
 
     def gather(self, positions: NDArray[np.int64], dtype: DTypeLike) -> np.ndarray:
         """One item of ``dtype`` (unaligned) from each of ``positions``, copied; all must lie inside the file."""
@@ -52,6 +68,8 @@ class MappedFile:
         return np.ndarray((count, width), np.dtype(dtype), self._buffer, position, (stride, 1))
 
     def close(self) -> None:
+        if self._toucher is not None:
+            self._toucher.join()
         self.view.release()
         buffer, self._buffer = self._buffer, b""
         if isinstance(buffer, mmap.mmap):

@@ -32,7 +32,7 @@ from multifd_codec.framing import COUNTS, DEVICE, FIXED, HEADER, INIT, Fit
 from multifd_codec.layout import layout
 from multifd_codec.source import Buffer, ByteSource, StreamEnd
 from multifd_codec.wire.handshake import MULTIFD_MAGIC, MULTIFD_VERSION
-from multifd_codec.wire.packet import MULTIFD_PACKET_SIZE, PacketFlags, pages_per_packet, ram_packet
+from multifd_codec.wire.packet import MULTIFD_PACKET_SIZE, pages_per_packet, ram_packet
 
 BATCH_BYTES = 1 << 18
 """A batch is handed out when its headers reach this size: bounded memory, and small enough for the CPU's caches."""
@@ -104,7 +104,7 @@ class ChannelDecoder:
             return ChannelEnd(size, EndPosition.COMMON_HEADER, self.position, HEADER.size - rest, last)
         where = EndPosition.AFTER_COMMON_HEADER if rest == HEADER.size else EndPosition.HEADER
         head = framing.read_known(self.source, self.position, HEADER.size)
-        device = len(head) == HEADER.size and HEADER.struct.unpack(head)[2] & PacketFlags.DEVICE_STATE
+        device = len(head) == HEADER.size and HEADER.struct.unpack(head)[2] & framing.DEVICE_STATE_FLAG
         wanted = DEVICE.size if device else layout(ram_packet(self.page_size or framing.PAGE_SIZES[0])).size
         return ChannelEnd(size, where, self.position, wanted - rest, last)
 
@@ -171,7 +171,7 @@ class ChannelDecoder:
         fits = (
             (rows["magic"] == MULTIFD_MAGIC)
             & (rows["version"] == MULTIFD_VERSION)
-            & (rows["flags"] & int(PacketFlags.DEVICE_STATE) == 0)
+            & (rows["flags"] & framing.DEVICE_STATE_FLAG == 0)
             & (rows["normal_pages"] == 0)
             & (rows["zero_pages"] <= pages_per_packet(pending.page_size))
         )
@@ -201,7 +201,7 @@ class ChannelDecoder:
                 return None
             if fit is not Fit.YES:
                 return self._skip(position, search_from=position + 1)
-        device = HEADER.struct.unpack_from(head)[2] & PacketFlags.DEVICE_STATE
+        device = HEADER.struct.unpack_from(head)[2] & framing.DEVICE_STATE_FLAG
         wanted = DEVICE.size if device else pending.header_length
         if known < wanted and (device or not cut or known < FIXED.size):
             return self._skip(position, search_from=position + known) if cut else None
