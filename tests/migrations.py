@@ -5,33 +5,37 @@ RAM blocks pc.ram (256 pages) and pc.bios (4 pages), two rounds of pages: everyt
 
 from __future__ import annotations
 
-import json
-import random
 import struct
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 from multifd_codec import main_events as ev
-from multifd_codec.events import ChannelInit, DeviceStatePacket, RamPacket
-from multifd_codec.framing import DEVICE, INIT
-from multifd_codec.layout import layout
-from multifd_codec.wire.handshake import MULTIFD_MAGIC, MULTIFD_VERSION
-from multifd_codec.wire.packet import PacketFlags, pages_per_packet, ram_packet
+from multifd_codec.wire.packet import PacketFlags
 from multifd_codec.wire.qemufile import QEMU_VM_FILE_MAGIC, QEMU_VM_FILE_VERSION, CommandId
-from multifd_codec.wire.ram import MappedRamHeader, RamFlags
-from multifd_codec.wire.vfio import CONFIG_STATE, VFIODeviceStatePacket, VfioTagId
+from multifd_codec.wire.ram import MappedRamHeader
+from multifd_codec.wire.vfio import VfioTagId
+from tests.channel_records import CAPACITY, DEVICES, compressor, config, init, page, ram, state
+from tests.main_records import (
+    BIOS,
+    BLOCKS,
+    GLOBALSTATE,
+    PAGE,
+    RAM,
+    TIMER,
+    block_list,
+    body,
+    command,
+    description,
+    eos,
+    flush,
+    normal_page,
+    section,
+    tag,
+    zero_page,
+)
 from tests.streams import Line, Record, Stream
-
-PAGE = 4096
-CAPACITY = pages_per_packet(PAGE)
-RAM, BIOS = b"pc.ram", b"pc.bios"
-BLOCKS = {RAM: 256, BIOS: 4}
-"""RAM block to its pages."""
-DEVICES = (b"0000:00:05.0/vfio", b"0000:00:06.0/vfio")
-UUID = bytes(range(16))
 
 Pages = tuple[int, bytes, Sequence[int], Sequence[int]]
 """Channel, RAM block, normal pages, zero pages of one packet."""
@@ -85,94 +89,6 @@ V72 = Dialect(
 V82 = replace(V72, machine=b"pc-q35-8.2", per_round=True, stale_size=False)
 V90 = Dialect(machine=b"pc-q35-9.0", sync_alloc=CAPACITY, stale_names=True, switchover=False)
 V92 = Dialect(machine=b"pc-q35-9.2", unpaired_tail=True, switchover=False)
-
-
-def page(number: int, generation: int = 0) -> bytes:
-    """Content of a guest page: half of it can be compressed."""
-    return random.Random(1000 * generation + number).randbytes(PAGE // 2) + bytes([number % 255 + 1]) * (PAGE // 2)
-
-
-def ram(
-    number: int,
-    block: bytes = b"",
-    normal: Sequence[int] = (),
-    zero: Sequence[int] = (),
-    payload: bytes = b"",
-    **fields: Any,
-) -> Record:
-    """A RAM packet of the releases from 9.2 on; without pages it is a SYNC."""
-    pages = tuple(PAGE * entry for entry in (*normal, *zero))
-    event = RamPacket(
-        offset=0,
-        length=layout(ram_packet(PAGE)).size,
-        magic=MULTIFD_MAGIC,
-        version=MULTIFD_VERSION,
-        flags=0 if pages else int(PacketFlags.SYNC),
-        pages_alloc=CAPACITY if pages else 0,
-        normal_pages=len(normal),
-        next_packet_size=len(payload),
-        packet_num=number,
-        zero_pages=len(zero),
-        unused32=0,
-        unused64=(0, 0, 0),
-        ramblock=block.ljust(256, b"\0"),
-        pages=pages + (0,) * (CAPACITY - len(pages)),
-        payload_offset=0,
-        payload_length=0,
-        known=layout(ram_packet(PAGE)).size,
-    )
-    return Record(event._replace(**fields), payload)
-
-
-def init(number: int, uuid: bytes = UUID) -> Record:
-    event = ChannelInit(0, INIT.size, MULTIFD_MAGIC, MULTIFD_VERSION, uuid, number, bytes(7), (0, 0, 0, 0))
-    return Record(event)
-
-
-def state(index: int, data: bytes, flags: int = 0, device: bytes = DEVICES[0], version: int = 0) -> Record:
-    """A device-state packet with a VFIO header."""
-    payload = VFIODeviceStatePacket.build({"version": version, "idx": index, "flags": flags}) + data
-    return bare_state(payload, device)
-
-
-def bare_state(payload: bytes, device: bytes = DEVICES[0], flags: int = PacketFlags.DEVICE_STATE) -> Record:
-    """A device-state packet with any payload."""
-    name = device.ljust(256, b"\0")
-    event = DeviceStatePacket(
-        0, DEVICE.size, MULTIFD_MAGIC, MULTIFD_VERSION, int(flags), name, 0, len(payload), 0, len(payload)
-    )
-    return Record(event, payload)
-
-
-def config(index: int, first: int = VfioTagId.DEV_CONFIG_STATE, last: int = VfioTagId.END_OF_STATE) -> Record:
-    """The last device-state packet of a device."""
-    data = struct.pack(">Q", first) + b"pci config".ljust(40, b".") + struct.pack(">Q", last)
-    return state(index, data, CONFIG_STATE)
-
-
-Compress = Callable[[bytes], bytes]
-
-
-def compressor(compression: int) -> Compress:
-    """What one channel does to the pages of each packet."""
-    if compression == PacketFlags.ZLIB:
-        stream = zlib.compressobj(1)
-        return lambda pages: stream.compress(pages) + stream.flush(zlib.Z_SYNC_FLUSH)
-    if compression == PacketFlags.ZSTD:
-        import zstandard
-
-        frame = zstandard.ZstdCompressor().compressobj()
-        return lambda pages: frame.compress(pages) + frame.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
-    if compression in (PacketFlags.QPL, PacketFlags.UADK):
-        return contained
-    return bytes
-
-
-def contained(pages: bytes) -> bytes:
-    """A length table and the pages, every other one as it is."""
-    parts = [pages[at : at + PAGE] for at in range(0, len(pages), PAGE)]
-    parts = [zlib.compress(part) if number % 2 else part for number, part in enumerate(parts)]
-    return struct.pack(f">{len(parts)}I", *map(len, parts)) + b"".join(parts)
 
 
 class _Source:
@@ -247,74 +163,6 @@ def like(dialect: Dialect = V10, **changes: Any) -> Callable[[], Stream]:
     return lambda: migration(replace(dialect, **changes))
 
 
-# Records of the main channel.
-
-
-def flush() -> Record:
-    return Record(ev.Flush(0, 8))
-
-
-def eos() -> Record:
-    return Record(ev.EndOfRam(0, 8))
-
-
-def footer(section_id: int) -> Record:
-    return Record(ev.SectionFooter(0, 5, section_id))
-
-
-def command(number: int, payload: bytes = b"", declared: int | None = None) -> Record:
-    return Record(ev.Command(0, 0, number, len(payload) if declared is None else declared, payload))
-
-
-def zero_page(number: int, block: bytes | None = RAM, fill: int = 0) -> Record:
-    flags = RamFlags.ZERO if block is not None else RamFlags.ZERO | RamFlags.CONTINUE
-    return Record(ev.ZeroPage(0, 0, PAGE * number, block, None, fill, int(flags)))
-
-
-def normal_page(number: int, content: bytes, block: bytes = RAM) -> Record:
-    return Record(ev.Page(0, 0, PAGE * number, block, None, 0, len(content)), content)
-
-
-def tag(value: int, data: bytes = b"") -> Record:
-    return Record(ev.VfioRecord(0, 0, value, 0, len(data)), data)
-
-
-def section(kind: type, section_id: int, *body: Record, name: bytes = b"", version: int = 1) -> Line:
-    """A section with its footer."""
-    named = (section_id, name, 0, version) if kind in (ev.SectionStart, ev.SectionFull) else (section_id,)
-    return [Record(kind(0, 0, *named)), *body, footer(section_id)]
-
-
-def body(section_id: int, data: bytes) -> Record:
-    return Record(ev.DeviceBody(0, len(data), section_id, None, None, ev.BodyLength.VMDESCRIPTION), data)
-
-
-TIMER = struct.pack(">qqq", 5, 0, 1234)
-GLOBALSTATE = struct.pack(">I32sBB66s", 8, b"running", 0, 0, b"")
-FIELDS: dict[bytes, list[tuple[str, str, int]]] = {
-    b"timer": [("cpu_ticks_offset", "int64", 8), ("unused", "unused_buffer", 8), ("cpu_clock_offset", "int64", 8)],
-    b"globalstate": [("size", "uint32", 4), ("runstate", "buffer", 32), ("flags", "buffer", 68)],
-}
-
-
-def description(devices: Sequence[bytes], page_size: int = PAGE) -> Record:
-    """The vmdescription of these devices."""
-    entries = []
-    for name in devices:
-        entry: dict[str, Any] = {"name": name.decode(), "instance_id": 0}
-        fields = [dict(zip(("name", "type", "size"), field, strict=True)) for field in FIELDS.get(name, ())]
-        known = {"vmsd_name": name.decode(), "version": 1, "fields": fields}
-        opaque = {"size": 8, "fields": [{"name": "data", "size": 8, "type": "buffer"}]}
-        entries.append(entry | (known if fields else opaque))
-    head = {"vmsd_name": "configuration", "version": 1, "fields": []}
-    return text({"configuration": head, "page_size": page_size, "devices": entries})
-
-
-def text(value: object) -> Record:
-    data = json.dumps(value).encode()
-    return Record(ev.VmDescription(0, 5, len(data), 0, len(data)), data)
-
-
 def full_sections(dialect: Dialect) -> Line:
     lines = section(ev.SectionFull, 0, body(0, TIMER), name=b"timer", version=2)
     for number, name in enumerate(DEVICES[: dialect.devices]):
@@ -330,11 +178,6 @@ def zero_pages(dialect: Dialect) -> Line:
         rest = [entry for entry in range(pages) if entry not in sent]
         records += [zero_page(entry, None if position else block) for position, entry in enumerate(rest)]
     return records if dialect.legacy_zero else []
-
-
-def block_list(blocks: Sequence[ev.RamBlock] | None = None) -> Record:
-    entries = tuple(ev.RamBlock(name, PAGE * pages) for name, pages in BLOCKS.items()) if blocks is None else blocks
-    return Record(ev.BlockList(0, 0, sum(entry.used_length for entry in entries), tuple(entries)))
 
 
 def head(dialect: Dialect, *subsections: ev.ConfigurationSubsection) -> Line:

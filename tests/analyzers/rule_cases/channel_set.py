@@ -6,7 +6,8 @@ from captures.model import CapturedChannel, ChannelKind
 from multifd_codec import main_events as ev
 from tests.analyzers.rule_cases.case import COMPLETES, CRASHES, FAILS, HANGS, LOSES, Case, Near
 from tests.analyzers.rule_cases.main_channel import with_subsections
-from tests.migrations import UUID, V72, init, like, mapped_ram, ram, single_channel
+from tests.channel_records import UUID, init, ram
+from tests.migrations import V72, like, mapped_ram, single_channel
 from tests.streams import MemorySource, Stream, raw
 
 OTHER_UUID = bytes(reversed(UUID))

@@ -10,7 +10,9 @@ from multifd_codec.wire.packet import PacketFlags
 from multifd_codec.wire.vfio import CONFIG_STATE, VFIODeviceStatePacket, VfioTagId
 from tests.analyzers.rule_cases.case import COMPLETES, CRASHES, FAILS, HANGS, LOSES, Case, Edit, Near
 from tests.analyzers.rule_cases.sync import more_syncs
-from tests.migrations import DEVICES, bare_state, config, like, state, tag
+from tests.channel_records import DEVICES, bare_state, config, state
+from tests.main_records import tag
+from tests.migrations import like
 from tests.streams import Record, Stream
 
 TWO = like(devices=2)

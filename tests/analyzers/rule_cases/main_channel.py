@@ -8,14 +8,8 @@ from analyzers.findings import Severity
 from multifd_codec import main_events as ev
 from multifd_codec.wire.qemufile import CommandId
 from tests.analyzers.rule_cases.case import COMPLETES, CRASHES, FAILS, Case, Near
-from tests.migrations import (
-    V90,
-    command,
-    description,
-    eos,
-    like,
-    section,
-)
+from tests.main_records import command, description, eos, section
+from tests.migrations import V90, like
 from tests.streams import Record, Stream, raw
 
 OLD = like(V90)

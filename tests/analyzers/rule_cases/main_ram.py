@@ -8,22 +8,9 @@ from typing import Any
 from multifd_codec import main_events as ev
 from multifd_codec.wire.ram import RamFlags
 from tests.analyzers.rule_cases.case import COMPLETES, FAILS, LOSES, Case, Near
-from tests.migrations import (
-    BIOS,
-    BLOCKS,
-    PAGE,
-    RAM,
-    V72,
-    V90,
-    block_list,
-    eos,
-    like,
-    mapped_ram,
-    normal_page,
-    page,
-    section,
-    zero_page,
-)
+from tests.channel_records import page
+from tests.main_records import BIOS, BLOCKS, PAGE, RAM, block_list, eos, normal_page, section, zero_page
+from tests.migrations import V72, V90, like, mapped_ram
 from tests.streams import Record, Stream
 
 LEGACY = like(legacy_zero=True)

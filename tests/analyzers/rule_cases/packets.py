@@ -5,7 +5,9 @@ from __future__ import annotations
 from analyzers.findings import Severity
 from multifd_codec.wire.packet import PacketFlags
 from tests.analyzers.rule_cases.case import COMPLETES, FAILS, HANGS, LOSES, Case, Near
-from tests.migrations import CAPACITY, PAGE, RAM, V72, V90, V92, like, page, ram
+from tests.channel_records import CAPACITY, page, ram
+from tests.main_records import PAGE, RAM
+from tests.migrations import V72, V90, V92, like
 from tests.streams import Record, Stream, raw
 
 ZLIB = like(compression=int(PacketFlags.ZLIB))

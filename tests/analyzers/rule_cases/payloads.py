@@ -8,7 +8,9 @@ from analyzers.findings import Severity
 from multifd_codec.wire.packet import PacketFlags
 from tests.analyzers.rule_cases.case import COMPLETES, CRASHES, HANGS, LOSES, Case, Near
 from tests.analyzers.rule_cases.packets import set_pages
-from tests.migrations import PAGE, V72, V90, contained, like, page
+from tests.channel_records import contained, page
+from tests.main_records import PAGE
+from tests.migrations import V72, V90, like
 from tests.streams import Record, Stream
 
 ZLIB = like(compression=int(PacketFlags.ZLIB))
