@@ -13,14 +13,23 @@ from analyzers.rules.catalogue import RULES
 from captures.model import CaptureNote, ChannelKind, NoteKind
 from multifd_codec import main_events as ev
 from multifd_codec.source import Hole, HoleReason
-from tests.analyzers.rule_cases import channel_set, device_state, main_channel, main_ram, packets, payloads, sync
+from tests.analyzers.rule_cases import (
+    channel_set,
+    device_state,
+    framing,
+    main_channel,
+    main_ram,
+    packets,
+    payloads,
+    sync,
+)
 from tests.analyzers.rule_cases.case import COMPLETES, HANGS, UNDECIDED, Case
 from tests.migrations import like
 from tests.streams import Record, Stream, label
 
 CASES: list[Case] = [
     case
-    for module in (packets, payloads, sync, device_state, main_channel, main_ram, channel_set)
+    for module in (framing, packets, payloads, sync, device_state, main_channel, main_ram, channel_set)
     for case in module.CASES
 ]
 ELSEWHERE = {
