@@ -140,6 +140,7 @@ class ChannelDecoder:
         assert self.page_size is not None
         pending = _Pending(self.page_size)
         ahead = 1
+        has_holes = self._searches or self.source.next_hole(self.position) is not None
         while True:
             if pending.bytes >= BATCH_BYTES:
                 yield pending.flush()
@@ -148,7 +149,9 @@ class ChannelDecoder:
                 ahead = min(2 * ahead, 2 * BATCH_BYTES // pending.header_length) if run == ahead else 1
                 if run:
                     continue
-            item = self._one(pending)
+            item = None if has_holes else self._ordinary(pending)
+            if item is None:
+                item = self._one(pending)
             if item is None:
                 break
             if isinstance(item, int):
@@ -181,6 +184,23 @@ class ChannelDecoder:
             self._last_record = self.position + (run - 1) * length
             self.position += run * length
         return run
+
+    def _ordinary(self, pending: _Pending) -> int | DeviceStatePacket | Unreadable | None:
+        """The common case of ``_one``, a whole RAM packet with possible counts; None for everything else."""
+        position, length = self.position, pending.header_length
+        head = bytes(self.source.read(position, length))
+        if len(head) < length:
+            return None
+        magic, version, flags, normal, size, zero = framing.ORDINARY.unpack_from(head)
+        if magic != MULTIFD_MAGIC or version != MULTIFD_VERSION or flags & framing.DEVICE_STATE_FLAG:
+            return None
+        if normal + zero > pending.capacity:
+            return None
+        payload = framing.ram_payload(flags, normal, size, pending.page_size)
+        pending.add(position, head, payload)
+        self._last_record = position
+        self.position = position + length + payload
+        return payload
 
     def _one(self, pending: _Pending) -> int | DeviceStatePacket | Unreadable | None:
         """Decode one record; a RAM packet goes to ``pending``, its payload length is returned. None: nothing more."""
@@ -269,6 +289,7 @@ class _Pending:
         self.page_size = page_size
         self.dtype = layout(ram_packet(page_size)).dtype
         self.header_length = self.dtype.itemsize
+        self.capacity = pages_per_packet(page_size)
         self.bytes = 0
         self._parts: list[tuple[NDArray[np.int64], np.ndarray, NDArray[np.int64], NDArray[np.int64]]] = []
         self._singles: list[tuple[int, bytes, int]] = []

@@ -28,6 +28,7 @@ HEADER = layout(PacketHeader)
 FIXED = layout(RamPacketFixed)
 DEVICE = layout(DeviceStatePacket)
 COUNTS = FIXED.part("flags", "pages_alloc", "normal_pages", "next_packet_size", "zero_pages")
+ORDINARY = FIXED.part("magic", "version", "flags", "normal_pages", "next_packet_size", "zero_pages")
 MAGIC_VERSION = HEADER.part("magic", "version")
 MARK = MAGIC_VERSION.pack(MULTIFD_MAGIC, MULTIFD_VERSION)
 """The eight bytes every ChannelInit and every packet starts with."""
