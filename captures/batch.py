@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,8 +51,7 @@ U32 = NDArray[np.uint32]
 FAST_VLAN_TAGS = 2
 
 
-@dataclass(frozen=True, slots=True)
-class SegmentColumns:
+class SegmentColumns(NamedTuple):
     """TCP segments as columns. ``row``: which frame of the batch; ``flow``: number of the flow; ``position``: file
     offset of the payload; ``length`` and ``captured``: payload on the wire and in the file."""
 

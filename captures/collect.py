@@ -6,7 +6,7 @@ acknowledgements.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,8 +33,7 @@ TLS_MASK = np.uint64(0xFFFF << 48 | 0xFF << 16)
 OPENING_OR_CLOSING = SYN | FIN | RST
 
 
-@dataclass(frozen=True, slots=True)
-class DataColumns:
+class DataColumns(NamedTuple):
     """Segments with payload. ``sequence`` of its first byte; the rest as in Pieces and SegmentColumns."""
 
     sequence: U32
@@ -45,8 +44,7 @@ class DataColumns:
     frame: U32
 
 
-@dataclass(frozen=True, slots=True)
-class ControlColumns:
+class ControlColumns(NamedTuple):
     """Segments that open, close, reset or acknowledge. ``end``: sequence number behind the payload."""
 
     frame: U32
@@ -57,8 +55,7 @@ class ControlColumns:
     fragment: NDArray[np.bool_]
 
 
-@dataclass(frozen=True, slots=True)
-class Collected:
+class Collected(NamedTuple):
     """All data and all control segments of a capture, each sorted by flow, then by frame.
 
     Those of flow ``f`` start at ``data_bounds[f]`` and ``control_bounds[f]``. ``marked``: flows with a segment that

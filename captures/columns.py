@@ -1,10 +1,8 @@
-"""Frozen dataclasses whose fields are numpy columns of equal length."""
+"""Named tuples whose fields are numpy columns of equal length."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
-from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -16,14 +14,10 @@ Values = TypeVar("Values", bound=np.ndarray)
 Rows = NDArray[np.int64] | NDArray[np.bool_] | slice
 
 
-@lru_cache
-def _names(form: Any) -> tuple[str, ...]:
-    return tuple(column.name for column in fields(form))
-
-
 def column_names(columns: Any) -> tuple[str, ...]:
-    """Of a dataclass or an instance of it."""
-    return _names(columns if isinstance(columns, type) else type(columns))
+    """Of a named tuple of columns, or its class."""
+    names: tuple[str, ...] = columns._fields
+    return names
 
 
 def take(columns: Columns, rows: Rows) -> Columns:

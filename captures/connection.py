@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from captures.model import CaptureNote, StreamSource
 
@@ -18,8 +19,7 @@ class Endpoint:
         return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
-class Connection:
+class Connection(NamedTuple):
     """Both directions of one TCP connection.
 
     ``client`` opened it when ``opened`` (SYN or SYN-ACK was recorded); otherwise which side is called client is a guess

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 from captures.identify import CHANNEL_ORDER, MAIN_MAGIC, MULTIFD_MARK, Identity, identify
@@ -57,7 +56,7 @@ def read_folder(path: Path) -> Recording:
             file, file_notes = open_mapped(path / name)
             files.callback(file.close)
             source = FileSource(file.view)
-            notes += [replace(note, label=name) for note in file_notes]
+            notes += [note._replace(label=name) for note in file_notes]
             total += source.size
             if name.startswith(RETURN_PATH):
                 return_path = source

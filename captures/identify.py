@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from captures import tls
@@ -251,7 +251,7 @@ def _migration(group: list[_Stream]) -> Migration:
             frame = source.frame_at(0)
             text = "the connection was open before the recording began"
             notes.append(CaptureNote(NoteKind.START_NOT_CAPTURED, text, label, 0, None, frame))
-        notes += [replace(note, label=label) for note in stream.notes]
+        notes += [note._replace(label=label) for note in stream.notes]
         back = stream.return_path
         if kind is ChannelKind.MAIN and return_path is None and back is not None and back.size:
             return_path = back

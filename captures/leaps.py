@@ -8,7 +8,7 @@ before ends exactly where they start: what comes out is the one chain from the f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +30,7 @@ CAPTURED_OFFSET = 8
 """Of the captured length in a record header."""
 
 
-@dataclass(frozen=True, slots=True)
-class RecordForm:
+class RecordForm(NamedTuple):
     """``header``: a record's first bytes, with fields seconds, fraction, captured, original. ``fraction``: parts of a
     second; ``longest``: the most bytes that a frame can have."""
 
@@ -49,8 +48,7 @@ class RecordForm:
         return np.asarray(good)
 
 
-@dataclass(frozen=True, slots=True)
-class Typical:
+class Typical(NamedTuple):
     """What records lately were like: ``average`` and ``longest`` length, and ``seconds`` when they were recorded."""
 
     average: int

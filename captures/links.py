@@ -6,7 +6,7 @@ Link type numbers are those of pcap files (LINKTYPE_*), with the DLT_* numbers t
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,8 +22,7 @@ class Names(enum.Enum):
     """Not at all: the first four bits of the packet are 4 or 6."""
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(NamedTuple):
     """``header`` bytes in front of the network packet; the protocol is named at ``protocol``."""
 
     name: str

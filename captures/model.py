@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 from multifd_codec.source import ByteSource
 
@@ -36,8 +36,7 @@ class StreamSource(ByteSource, Protocol):
         """Seconds since the epoch at which that frame was recorded; None without a capture."""
 
 
-@dataclass(frozen=True, slots=True)
-class CapturedChannel:
+class CapturedChannel(NamedTuple):
     """One direction, source to destination, of one connection of a migration."""
 
     kind: ChannelKind
@@ -67,8 +66,7 @@ class NoteKind(enum.StrEnum):
     NO_MIGRATION = "no migration found"
 
 
-@dataclass(frozen=True, slots=True)
-class CaptureNote:
+class CaptureNote(NamedTuple):
     """One thing a reader noticed. ``label`` and ``offset`` are those of a stream, None for the whole file."""
 
     kind: NoteKind
@@ -79,8 +77,7 @@ class CaptureNote:
     frame: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Migration:
+class Migration(NamedTuple):
     """The connections of one migration. Channel ids may repeat or be missing: saying so is the linter's business."""
 
     channels: tuple[CapturedChannel, ...]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +27,7 @@ LINK_MASK = 0x03FFFFFF
 """Above these bits of the link type: the length of a frame check sequence."""
 
 
-@dataclass(frozen=True, slots=True)
-class Variant:
+class Variant(NamedTuple):
     """``order`` as in struct; ``fraction``: how much of the second field makes a second."""
 
     order: str

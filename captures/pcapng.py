@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +30,7 @@ HIGHEST_SNAPLEN = 1 << 24
 UNSIGNED = {2: "H", 4: "I"}
 
 
-@dataclass(frozen=True, slots=True)
-class PacketBlock:
+class PacketBlock(NamedTuple):
     """Where a kind of packet block has its fields: offset and bytes. None: the field is not there."""
 
     data: int
@@ -48,8 +47,7 @@ PACKET_BLOCKS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Interface:
+class Interface(NamedTuple):
     """``snaplen`` 0: none. Timestamps have ``ticks`` a second and start ``offset`` seconds after the epoch."""
 
     link: int
@@ -62,8 +60,7 @@ NO_INTERFACE = Interface(-1, 0)
 """Stands for the interfaces that frames name, but the file does not describe."""
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(NamedTuple):
     """``position``: file offset of its header block. ``order`` as in struct. ``first_interface``: where in the list of
     the whole file its interfaces start."""
 

@@ -8,7 +8,7 @@ taken for a step back.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +26,7 @@ MAX_JUMP = 1 << 30
 """The largest TCP window (RFC 7323): what is acknowledged further ahead of the recorded bytes is damage."""
 
 
-@dataclass(frozen=True, slots=True)
-class Direction:
+class Direction(NamedTuple):
     """What was recorded of one direction: its data segments in frame order, and what is known besides.
 
     ``first``: sequence number of the stream's first byte; ``fin``: of its FIN. ``acknowledged``: what the peer
@@ -41,8 +40,7 @@ class Direction:
     reset: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Reassembled:
+class Reassembled(NamedTuple):
     pieces: Pieces
     holes: Holes
     size: int

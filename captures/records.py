@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +16,7 @@ MAX_CAPTURED = 262144
 """Longest frame that capture programs write, unless the file itself announces a longer one."""
 
 
-@dataclass(frozen=True, slots=True)
-class FrameBatch:
+class FrameBatch(NamedTuple):
     """Consecutive frames. ``record``: file offsets of the records they are in; ``start``: of their first bytes;
     ``captured`` and ``original``: lengths in the file and on the wire; ``link``: link types."""
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import overload
+from typing import NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +15,7 @@ I64 = NDArray[np.int64]
 U32 = NDArray[np.uint32]
 
 
-@dataclass(frozen=True, slots=True)
-class Pieces:
+class Pieces(NamedTuple):
     """Recorded stretches of a stream as columns, in rising order, without overlap.
 
     ``offset`` in the stream; ``length`` recorded bytes; ``position`` of the first one in the file; ``back``: how many

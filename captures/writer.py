@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO, NamedTuple, Self
 
 from captures.model import CapturedChannel, ChannelKind, Migration
 from captures.tcp_frames import (
@@ -240,8 +240,7 @@ def _known_parts(source: ByteSource, start: int, end: int, chunk: int) -> Iterat
         start = stop
 
 
-@dataclass(frozen=True, slots=True)
-class WrittenFile:
+class WrittenFile(NamedTuple):
     """One file of a folder. ``missing`` bytes of its stream, from the first hole to the end, could not be written."""
 
     path: Path

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -71,8 +70,7 @@ PIECE = 1 << 20
 Read = Callable[[int, int], Buffer]
 
 
-@dataclass(frozen=True, slots=True)
-class WithPayload:
+class WithPayload(NamedTuple):
     """An event and the bytes that belong to it but are not in it: payload, device body, skipped or trailing bytes.
 
     For the block list of a mapped-ram file: what stands behind each entry, joined.

@@ -138,8 +138,7 @@ class Current(NamedTuple):
     section: Section | None
 
 
-@dataclass(frozen=True, slots=True)
-class Damage:
+class Damage(NamedTuple):
     """Why decoding cannot go on at a position, and from where on to search."""
 
     search_from: int

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from multifd_codec.errors import HoleError
 
@@ -39,8 +38,7 @@ class StreamEnd(enum.StrEnum):
     """The recording ends before the stream does, or more bytes may still arrive."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hole:
+class Hole(NamedTuple):
     """Bytes ``start`` (inclusive) to ``end`` (exclusive) of a stream are unknown."""
 
     start: int

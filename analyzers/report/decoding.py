@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from analyzers.findings import ChannelName
 from analyzers.report.event_record import detail_text, event_record, kind_of
@@ -20,8 +19,7 @@ from multifd_codec.mainstream import MainDecoder
 HEADINGS = ("channel", "offset", "length", "frame", "kind", "fields")
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
+class Filter(NamedTuple):
     """Which events to show. ``start`` and ``stop`` are stream offsets; a record counts when any of it lies between."""
 
     channel: ChannelName | None = None
@@ -36,8 +34,7 @@ class Filter:
         return event.offset + max(1, length) > self.start and (self.stop is None or event.offset < self.stop)
 
 
-@dataclass(frozen=True, slots=True)
-class Located:
+class Located(NamedTuple):
     """An event with its channel, and with what decoded it."""
 
     channel: CapturedChannel

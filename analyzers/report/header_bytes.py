@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from analyzers.report.event_record import flag_names
 from analyzers.report.main_bytes import main_pieces
@@ -29,8 +28,7 @@ MAX_OTHER = 256
 """Bytes shown of a record whose fields are not declared one by one."""
 
 
-@dataclass(frozen=True, slots=True)
-class FieldBytes:
+class FieldBytes(NamedTuple):
     """One field of one record. ``offset`` counts from the start of the stream, ``data`` may be cut by a hole."""
 
     name: str

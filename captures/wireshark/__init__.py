@@ -10,7 +10,6 @@ from __future__ import annotations
 import stat
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -85,7 +84,7 @@ def _end_notes(end: TsharkEnd) -> list[CaptureNote]:
 
 def _without_tls_notes(migration: Migration) -> Migration:
     """Without the advice to give a key log, for a reader that has got one and says itself what is still closed."""
-    return replace(migration, notes=tuple(note for note in migration.notes if note.kind is not NoteKind.TLS))
+    return migration._replace(notes=tuple(note for note in migration.notes if note.kind is not NoteKind.TLS))
 
 
 def _attach(recording: Recording, notes: Sequence[CaptureNote]) -> None:
@@ -95,7 +94,7 @@ def _attach(recording: Recording, notes: Sequence[CaptureNote]) -> None:
         labels = {channel.label for channel in migration.channels}
         mine = [note for note in rest if note.label in labels]
         rest = [note for note in rest if note.label not in labels]
-        migrations.append(replace(migration, notes=(*migration.notes, *mine)))
+        migrations.append(migration._replace(notes=(*migration.notes, *mine)))
     recording.migrations = tuple(migrations)
     # What is left with a label concerns connections that are no channels.
     recording.notes = (*recording.notes, *(note for note in rest if note.label is None))

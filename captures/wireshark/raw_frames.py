@@ -9,7 +9,6 @@ from __future__ import annotations
 import ipaddress
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -27,8 +26,7 @@ _NOT_TCP = _IPV4.pack(0x4500, _IPV4.size, 0, 0, 64 << 8 | 59, 0, bytes(4), bytes
 _NANOSECONDS = 1_000_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(NamedTuple):
     """One TCP segment. ``length`` is what the sender sent; ``payload`` may be less, when snaplen cut the frame."""
 
     source: str

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 _CLIENT_HELLO = "1"
 
 
-@dataclass(frozen=True, slots=True)
-class TlsSession:
+class TlsSession(NamedTuple):
     """The hellos of one TLS connection. Strings are empty for what was not captured."""
 
     server_port: int
@@ -49,5 +48,5 @@ def read_sessions(path: Path, ports: Iterable[int]) -> tuple[TlsSession, ...]:
                 sessions[stream] = TlsSession(int(packet.tcp.dstport), int(packet.tcp.srcport), random, "")
             elif stream in sessions:
                 suite = packet.tls.handshake_ciphersuite.showname_value
-                sessions[stream] = replace(sessions[stream], cipher_suite=str(suite))
+                sessions[stream] = sessions[stream]._replace(cipher_suite=str(suite))
     return tuple(sessions.values())

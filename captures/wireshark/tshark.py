@@ -10,8 +10,8 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from multifd_codec.errors import InputError
 
@@ -20,8 +20,7 @@ LONGEST_LINE = 32 << 20
 _NOISE = ("Running as user", "could be dangerous")
 
 
-@dataclass(frozen=True, slots=True)
-class TsharkEnd:
+class TsharkEnd(NamedTuple):
     """How tshark ended: its exit code, and the last line of what it complained about."""
 
     code: int

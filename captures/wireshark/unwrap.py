@@ -7,9 +7,8 @@ fragments. Reassembly and the rest stay with the native reader, so both ways giv
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from captures.model import ProgressCallback
 from captures.wireshark.raw_frames import FILE_HEADER, Segment, write_record
@@ -26,8 +25,7 @@ PROGRESS_FRAMES = 256
 _MOST_TLS_PORTS = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Unwrapped:
+class Unwrapped(NamedTuple):
     """What unwrapping found out on the way."""
 
     frames: int

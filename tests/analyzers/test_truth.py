@@ -24,7 +24,11 @@ def cases() -> list[Any]:
     for folder in sorted(TRUTH.iterdir()):
         truth = json.loads((folder / "truth.json").read_text())
         for name, case in truth["cases"].items():
-            options = {"profile": truth["destination_profile"], "mode": truth.get("mode"), "channels": truth["channels"]}
+            options = {
+                "profile": truth["destination_profile"],
+                "mode": truth.get("mode"),
+                "channels": truth["channels"],
+            }
             options |= {key: case[key] for key in ("mode", "channels") if key in case}
             expected = set(case.get("possible", RACES.get(name, case["outcomes"])))
             found.append(pytest.param(folder / f"{name}.pcap.zst", options, case, expected, id=f"{folder.name}-{name}"))
