@@ -170,7 +170,7 @@ class _Linter:
             possible_outcomes=(Outcome.UNDECIDED,),
             main=None,
             findings=collect.findings(),
-            explanation=("the channels cannot be read: TLS sessions need a key log (--keylog)",),
+            explanation=("the channels cannot be read: TLS sessions need the key log of this migration (--keylog)",),
         )
 
     def _judge(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypedDict, Unpack
 
 from analyzers.findings import ChannelName, Finding, ProfileChoice, Severity
 from analyzers.judge.infer import Facts, Sender
@@ -54,6 +55,22 @@ class Context:
         return Facts(self.main, [survey for _, survey in self.channels])
 
 
+class Place(TypedDict, total=False):
+    """Where a finding is, and what is special about it; all of it may be left out."""
+
+    channel: ChannelName | None
+    offset: int | None
+    length: int | None
+    name: str | None
+    """Wire field."""
+    frame: int | None
+    """Capture frame; found by channel and offset when left out."""
+    severity: Severity | None
+    """That of the rule when left out."""
+    repeats: int
+    """Further findings that this one stands for."""
+
+
 class Collector:
     """Findings of one migration: frame numbers added, repeats folded, in order of severity and place."""
 
@@ -61,51 +78,21 @@ class Collector:
         self._sources = sources
         self._kept: defaultdict[tuple[str, ChannelName | None, Severity], list[Finding]] = defaultdict(list)
 
-    def row(
-        self,
-        row: str,
-        message: str,
-        *,
-        channel: ChannelName | None = None,
-        offset: int | None = None,
-        length: int | None = None,
-        name: str | None = None,
-        severity: Severity | None = None,
-        repeats: int = 0,
-    ) -> None:
+    def row(self, row: str, message: str, **place: Unpack[Place]) -> None:
         """Add a finding for a row of the protocol reference (``S-01``)."""
-        code = CODE_OF_ROW[row]
-        self.code(
-            code,
-            message,
-            channel=channel,
-            offset=offset,
-            length=length,
-            name=name,
-            severity=severity,
-            repeats=repeats,
-        )
+        self.code(CODE_OF_ROW[row], message, **place)
 
-    def code(
-        self,
-        code: str,
-        message: str,
-        *,
-        channel: ChannelName | None = None,
-        offset: int | None = None,
-        length: int | None = None,
-        name: str | None = None,
-        severity: Severity | None = None,
-        repeats: int = 0,
-        frame: int | None = None,
-    ) -> None:
+    def code(self, code: str, message: str, **place: Unpack[Place]) -> None:
         """Add a finding for a rule code."""
-        severity = severity or RULES[code].severity
+        channel, offset = place.get("channel"), place.get("offset")
+        repeats = place.get("repeats", 0)
+        severity = place.get("severity") or RULES[code].severity
         kept = self._kept[code, channel, severity]
         if len(kept) >= (1 if kept and kept[0].severity is Severity.INFO else MAX_A_RULE):
             kept[-1] = kept[-1]._replace(repeats=kept[-1].repeats + 1 + repeats)
             return
         source = self._sources.get(channel) if channel is not None else None
+        frame = place.get("frame")
         if frame is None and source is not None and offset is not None:
             frame = source.frame_at(min(offset, max(0, source.size - 1)))
         kept.append(
@@ -115,9 +102,9 @@ class Collector:
                 message=message,
                 channel=channel,
                 offset=offset,
-                length=length,
+                length=place.get("length"),
                 frame=frame,
-                field=name or None,
+                field=place.get("name") or None,
                 repeats=repeats,
             )
         )

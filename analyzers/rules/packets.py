@@ -8,7 +8,7 @@ import numpy as np
 
 from analyzers.findings import Severity
 from analyzers.judge.content import locate, packet_offset
-from analyzers.judge.context import Collector, Context
+from analyzers.judge.context import Collector, Context, Place
 from analyzers.judge.effects import METHODS, knows
 from analyzers.judge.memory import Overlap
 from analyzers.rules.pairing import all_whole, header_length, is_whole, paired_records
@@ -157,10 +157,16 @@ def _hits(
 def _compression(context: Context, collect: Collector, number: int, survey: ChannelSurvey) -> None:
     destination = context.release.destination
     for found, hits in survey.compressions.items():
-        place = {"channel": number, "offset": hits.first.offset, "length": hits.first.length, "name": "flags"}
+        place: Place = {
+            "channel": number,
+            "offset": hits.first.offset,
+            "length": hits.first.length,
+            "name": "flags",
+            "repeats": hits.count - 1,
+        }
         if found != context.compression:
             message = f"compression id {found:#x}, elsewhere {context.compression:#x}"
-            collect.row("P-05", message, repeats=hits.count - 1, **place)  # type: ignore[arg-type]
+            collect.row("P-05", message, **place)
         if not knows(destination, found):
             payload = next(
                 (survey.hits[k] for k, (ids, _) in METHODS.items() if ids & found and k in survey.hits), None
@@ -169,8 +175,8 @@ def _compression(context: Context, collect: Collector, number: int, survey: Chan
             if payload is not None and not found & destination.compression_mask:
                 place["offset"] = payload.first.offset
             message = f"compression id {found:#x} does not exist in {context.release.name}"
-            severity = Severity.ERROR if harms else None
-            collect.row("P-06", message, severity=severity, repeats=hits.count - 1, **place)  # type: ignore[arg-type]
+            place["severity"] = Severity.ERROR if harms else None
+            collect.row("P-06", message, **place)
 
 
 def _end(context: Context, collect: Collector, number: int, survey: ChannelSurvey) -> None:
