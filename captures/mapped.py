@@ -141,9 +141,9 @@ def _gzip_pieces(file: BinaryIO) -> Iterator[bytes]:
 
 def _zstd_pieces(file: BinaryIO) -> Iterator[bytes]:
     try:
-        import zstandard  # noqa: PLC0415 -- an extra
+        import zstandard  # noqa: PLC0415 -- rarely needed
     except ImportError:
-        raise InputError("a .zst file needs zstandard: pip install 'multifd-codec[zstd]'") from None
+        raise InputError("a .zst file needs zstandard: pip install zstandard") from None
     chunk = file.read(ZSTD_CHUNK)
     try:
         while chunk:

@@ -19,7 +19,7 @@ before it fills memory."""
 
 
 class MissingExtraError(MultifdError):
-    """A library that is an extra is not installed."""
+    """A library that is needed here is not installed."""
 
 
 class PageDecompressor(Protocol):
@@ -51,11 +51,9 @@ class ZstdPages:
 
     def __init__(self) -> None:
         try:
-            import zstandard  # noqa: PLC0415 - an extra
+            import zstandard  # noqa: PLC0415 - rarely needed
         except ImportError:
-            raise MissingExtraError(
-                "reading zstd pages needs the extra 'zstd': pip install 'multifd-codec[zstd]'"
-            ) from None
+            raise MissingExtraError("reading zstd pages needs zstandard: pip install zstandard") from None
         self._stream: Any = zstandard.ZstdDecompressor().decompressobj()
         self._error: type[Exception] = zstandard.ZstdError
 

@@ -50,7 +50,7 @@ def explain(script: Script, outcomes: frozenset[Outcome], carried: Carried, wher
         lines.append(f"main may fail at {where(None, step.offset)}: {step.reason}")
     if Outcome.CRASHES in outcomes:
         lines += _early(script, where)
-    if not state.blocked:
+    if not state.blocked and script.main[0].act is not MainAct.OPEN:
         for position in (i for i, count in enumerate(state.syncs) if count > state.reached):
             lines += _parked(script, position, state.reached, where)
     if Outcome.LOSES_DATA in outcomes:
