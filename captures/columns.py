@@ -10,7 +10,6 @@ from numpy.typing import DTypeLike, NDArray
 
 LEAST_ROWS = 1 << 12
 Columns = TypeVar("Columns")
-Values = TypeVar("Values", bound=np.ndarray)
 Rows = NDArray[np.int64] | NDArray[np.bool_] | slice
 
 

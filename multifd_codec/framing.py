@@ -38,7 +38,6 @@ PAGE_SIZES = (4096, 16384, 65536, 8192, 1024, 2048, 32768)
 DEVICE_STATE_FLAG = int(PacketFlags.DEVICE_STATE)
 """As an integer: masking with an enum member costs more than reading the header."""
 SEARCH_CHUNK = 1 << 20
-MAX_BLOCK_NAME = 255
 
 
 class Fit(enum.Enum):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -70,12 +71,14 @@ def named_pages(survey: ChannelSurvey, start: int, end: int, segment: int) -> It
 def locate(
     survey: ChannelSurvey, wanted: Mapping[str, Pages], first_segment: int, last_segment: int
 ) -> dict[tuple[str, int], Place]:
-    """The last place on this channel, within the segments given, of each wanted page."""
+    """The last place on this channel, within the segments given, of each wanted page. Reads those segments only."""
     found: dict[tuple[str, int], Place] = {}
-    if survey.init is None and not survey.items:
+    first = bisect_left(survey.items, first_segment, key=lambda item: item.segment)
+    behind = bisect_right(survey.items, last_segment, key=lambda item: item.segment)
+    if first >= behind:
         return found
-    start = survey.items[0].offset if survey.items else 0
-    for batch, columns, segments in batches(survey, start, survey.source.size, 0):
+    start, end = survey.items[first], survey.items[behind - 1].end
+    for batch, columns, segments in batches(survey, start.offset, end, start.segment):
         rows = (segments >= first_segment) & (segments <= last_segment) & columns.has_pages
         rows &= columns.normal <= columns.capacity
         if not rows.any():

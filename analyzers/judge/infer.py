@@ -131,7 +131,7 @@ def destination_like(sender: Sender) -> Version:
 def infer_mode(facts: Facts, version: Version) -> tuple[Mode, str]:
     """The mode the stream was sent in: by its records, then by counting, then by machine type and release."""
     main = facts.main
-    if version < (8, 1):
+    if not RELEASES[version].sender.per_round:
         return Mode.PER_SECTION, "releases before 8.1 know no other mode"
     if main is None:
         return Mode.PER_ROUND, "default since 8.1"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -196,6 +197,9 @@ def _overlaps(
                 normal[segment, block].append((position, pages.runs()))
         for key, runs in mine.items():
             rounds[key].append((position, merge(np.concatenate(runs))))
+    by_block: dict[str, list[tuple[int, Runs]]] = defaultdict(list)
+    for (segment, block), sets in sorted(rounds.items()):
+        by_block[block] += [(segment, runs) for _, runs in sets]
     for (segment, block), sets in sorted(rounds.items()):
         twice = shared(runs for _, runs in sets)
         if not len(twice):
@@ -203,10 +207,7 @@ def _overlaps(
         found = (int(twice[0, 0]), int(twice[0, 1]))
         pair = [position for position, runs in sets if len(shared((runs, twice[:1])))][:2]
         ids = (channels[pair[0]][0], channels[pair[1]][0])
-        later = [
-            runs for (other, name), mine in rounds.items() if name == block and other > segment for _, runs in mine
-        ]
-        final = without(twice, merge(np.concatenate([*later, EMPTY])))
+        final = _not_sent_again(twice, segment, by_block[block])
         differs = bool(len(final)) and _contents_differ(channels, pair, block, final, segment, unread_same=unread_same)
         count = int((twice[:, 1] - twice[:, 0]).sum())
         verdict.overlaps.append(Overlap(segment, block, *found, count, ids, differs))
@@ -216,6 +217,17 @@ def _overlaps(
             )
     if main is not None:
         _zero_records(verdict, channels, main, mode, normal)
+
+
+def _not_sent_again(pages: Runs, segment: int, rounds: Sequence[tuple[int, Runs]]) -> Runs:
+    """Those of ``pages`` that no round behind ``segment`` carries; ``rounds`` in rising order."""
+    for _, runs in rounds[bisect_right(rounds, segment, key=lambda entry: entry[0]) :]:
+        if not len(pages):
+            break
+        first = np.searchsorted(runs[:, 1], pages[0, 0], side="right")
+        behind = np.searchsorted(runs[:, 0], pages[-1, 1], side="left")
+        pages = without(pages, runs[first:behind])
+    return pages
 
 
 def _zero_records(

@@ -38,6 +38,7 @@ class Act(enum.StrEnum):
 
 
 TERMINAL = frozenset({Act.ERROR, Act.CRASH, Act.CLOSE, Act.OPEN})
+"""What the last step of a channel does."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,6 @@ from analyzers.survey.hits import Hits
 from multifd_codec.arrays import distinct
 from multifd_codec.events import EndPosition
 from multifd_codec.source import StreamEnd
-from multifd_codec.wire.packet import PacketFlags
 
 SeverityOf = Callable[[Context], Severity | None]
 
@@ -76,10 +75,6 @@ def _sync_flags(context: Context) -> Severity | None:
 
 def _stale_bytes(context: Context) -> Severity | None:
     return None if context.sender.maybe(lambda s: s.header_stale) else Severity.INFO
-
-
-def _qatzip(context: Context) -> Severity | None:
-    return Severity.ERROR if context.compression == PacketFlags.QATZIP else None
 
 
 ROW_OF_KEY: dict[str, tuple[str, SeverityOf]] = {

@@ -137,8 +137,6 @@ class MainSurvey:
     stopped: str | None = None
     """Why decoding ended in front of EOF, when neither the stream's end nor a failure explains it."""
     vmdescription: bool = False
-    sections_total: int = 0
-    zero_records: int = 0
     page_records: int = 0
     postcopy: bool = False
     hits: defaultdict[str, Hits] = field(default_factory=lambda: defaultdict(Hits))

@@ -111,10 +111,8 @@ class _Reader:
                 if survey.blocks is None and item.blocks:
                     survey.blocks = {block.block: block.used_length for block in item.blocks}
             case ev.ZeroPageRun():
-                survey.zero_records += len(item.pages)
                 self._pages(item.block, item.pages, zero=True)
             case ev.ZeroPage():
-                survey.zero_records += 1
                 self._pages(item.block, np.array([item.addr], np.uint64), zero=True)
             case ev.Page() | ev.XbzrlePage() | ev.CompressedPage():
                 survey.page_records += 1
@@ -230,7 +228,6 @@ class _Reader:
 
     def _section(self, item: ev.SectionStart | ev.SectionPart | ev.SectionEnd | ev.SectionFull) -> None:
         survey = self.survey
-        survey.sections_total += 1
         if survey.setup is None:
             survey.setup = item.offset
         self.kind = KINDS[type(item)]
