@@ -154,11 +154,14 @@ def infer_page_size(source: ByteSource, offset: int, *, waits: bool = False) -> 
         if len(head) < DEVICE.size or not HEADER.struct.unpack_from(head)[2] & DEVICE_STATE_FLAG:
             break
         offset += DEVICE.size + int(DEVICE.struct.unpack_from(head)[-1])
-    for page_size in PAGE_SIZES:
-        length = length_at(source, offset, page_size) if len(head) >= COUNTS.size else None
-        fit = starts_packet(source, offset + length) if length is not None else Fit.NO
+    if len(head) < COUNTS.size:
+        return None if waits else PAGE_SIZES[0]
+    lengths = ((length_at(source, offset, page_size), page_size) for page_size in PAGE_SIZES)
+    # Shortest first: a longer one that fits as well only jumps over packets.
+    for length, page_size in sorted((length, size) for length, size in lengths if length is not None):
+        fit = starts_packet(source, offset + length)
         if fit is Fit.YES:
             return page_size
-        if waits and (fit is Fit.UNKNOWN or len(head) < COUNTS.size):
+        if waits and fit is Fit.UNKNOWN:
             return None
     return PAGE_SIZES[0]
