@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-ChannelName = Literal["main"] | int
-"""``"main"`` or the id of a multifd channel."""
+from multifd_codec.errors import ChannelName
 
 
 class Severity(enum.StrEnum):

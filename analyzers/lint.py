@@ -9,7 +9,7 @@ from typing import TypeGuard
 
 import numpy as np
 
-from analyzers.findings import ChannelName, InputInfo, Outcome, Report, Severity
+from analyzers.findings import InputInfo, Outcome, Report, Severity
 from analyzers.judge.context import Collector, Context
 from analyzers.judge.explain import Carrier, explain, witness
 from analyzers.judge.handshake import (
@@ -36,6 +36,7 @@ from captures.model import CapturedChannel, ChannelKind, Migration, ProgressCall
 from multifd_codec import framing
 from multifd_codec.arrays import distinct
 from multifd_codec.dialect import Destination, Mode
+from multifd_codec.errors import ChannelName
 from multifd_codec.events import ChannelInit
 from multifd_codec.source import StreamEnd
 from multifd_codec.wire.handshake import MULTIFD_MAGIC, MULTIFD_VERSION

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+ChannelName = Literal["main"] | int
+"""The main channel, or a multifd channel by its id (where there may be none, by its position)."""
+
 
 class MultifdError(Exception):
     """Base of all errors raised on purpose.

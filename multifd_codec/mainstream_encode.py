@@ -77,7 +77,7 @@ class WithPayload(NamedTuple):
     """
 
     event: MainEvent
-    payload: bytes
+    payload: Buffer
 
 
 def encode_main(items: Iterable[MainItem | WithPayload], read: Read | None = None) -> Iterator[Buffer]:

@@ -8,14 +8,11 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from multifd_codec.events import ChannelInit, DeviceStatePacket, RamPacket
-from multifd_codec.framing import DEVICE, INIT
-from multifd_codec.layout import layout
-from multifd_codec.wire.handshake import MULTIFD_MAGIC, MULTIFD_VERSION
-from multifd_codec.wire.packet import PacketFlags, pages_per_packet, ram_packet
-from multifd_codec.wire.vfio import CONFIG_STATE, VFIODeviceStatePacket, VfioTagId
+from multifd_codec.channel_records import channel_init, device_state_packet, ram_record, vfio_buffer, vfio_config
+from multifd_codec.draft import Record
+from multifd_codec.wire.packet import PacketFlags, pages_per_packet
+from multifd_codec.wire.vfio import VfioTagId
 from tests.main_records import PAGE
-from tests.streams import Record
 
 CAPACITY = pages_per_packet(PAGE)
 DEVICES = (b"0000:00:05.0/vfio", b"0000:00:06.0/vfio")
@@ -35,54 +32,28 @@ def ram(
     payload: bytes = b"",
     **fields: Any,
 ) -> Record:
-    """A RAM packet of the releases from 9.2 on; without pages it is a SYNC."""
-    pages = tuple(PAGE * entry for entry in (*normal, *zero))
-    event = RamPacket(
-        offset=0,
-        length=layout(ram_packet(PAGE)).size,
-        magic=MULTIFD_MAGIC,
-        version=MULTIFD_VERSION,
-        flags=0 if pages else int(PacketFlags.SYNC),
-        pages_alloc=CAPACITY if pages else 0,
-        normal_pages=len(normal),
-        next_packet_size=len(payload),
-        packet_num=number,
-        zero_pages=len(zero),
-        unused32=0,
-        unused64=(0, 0, 0),
-        ramblock=block.ljust(256, b"\0"),
-        pages=pages + (0,) * (CAPACITY - len(pages)),
-        payload_offset=0,
-        payload_length=0,
-        known=layout(ram_packet(PAGE)).size,
-    )
-    return Record(event._replace(**fields), payload)
+    """A RAM packet; pages are given by number. Without pages it is a SYNC."""
+    offsets = [[PAGE * entry for entry in pages] for pages in (normal, zero)]
+    return ram_record(number, block, *offsets, payload, **fields)
 
 
 def init(number: int, uuid: bytes = UUID) -> Record:
-    event = ChannelInit(0, INIT.size, MULTIFD_MAGIC, MULTIFD_VERSION, uuid, number, bytes(7), (0, 0, 0, 0))
-    return Record(event)
+    return channel_init(number, uuid)
 
 
 def state(index: int, data: bytes, flags: int = 0, device: bytes = DEVICES[0], version: int = 0) -> Record:
     """A device-state packet with a VFIO header."""
-    payload = VFIODeviceStatePacket.build({"version": version, "idx": index, "flags": flags}) + data
-    return bare_state(payload, device)
+    return vfio_buffer(index, data, device, flags=flags, version=version)
 
 
 def bare_state(payload: bytes, device: bytes = DEVICES[0], flags: int = PacketFlags.DEVICE_STATE) -> Record:
     """A device-state packet with any payload."""
-    name = device.ljust(256, b"\0")
-    event = DeviceStatePacket(
-        0, DEVICE.size, MULTIFD_MAGIC, MULTIFD_VERSION, int(flags), name, 0, len(payload), 0, len(payload)
-    )
-    return Record(event, payload)
+    return device_state_packet(payload, device, flags=flags)
 
 
 def config(index: int, first: int = VfioTagId.DEV_CONFIG_STATE, last: int = VfioTagId.END_OF_STATE) -> Record:
     """The last device-state packet of a device."""
-    data = struct.pack(">Q", first) + b"pci config".ljust(40, b".") + struct.pack(">Q", last)
-    return state(index, data, CONFIG_STATE)
+    return vfio_config(index, b"pci config".ljust(40, b"."), DEVICES[0], first=first, last=last)
 
 
 Compress = Callable[[bytes], bytes]

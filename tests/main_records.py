@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from multifd_codec import main_events as ev
+from multifd_codec.draft import Line, Record
 from multifd_codec.wire.ram import RamFlags
-from tests.streams import Line, Record
 
 PAGE = 4096
 RAM, BIOS = b"pc.ram", b"pc.bios"

@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any
 
 from multifd_codec import main_events as ev
+from multifd_codec.draft import Line, Record
 from multifd_codec.wire.packet import PacketFlags
 from multifd_codec.wire.qemufile import QEMU_VM_FILE_MAGIC, QEMU_VM_FILE_VERSION, CommandId
 from multifd_codec.wire.ram import MappedRamHeader
@@ -35,7 +36,7 @@ from tests.main_records import (
     tag,
     zero_page,
 )
-from tests.streams import Line, Record, Stream
+from tests.streams import Stream
 
 Pages = tuple[int, bytes, Sequence[int], Sequence[int]]
 """Channel, RAM block, normal pages, zero pages of one packet."""

@@ -14,7 +14,7 @@ from analyzers.cli.progress import ProgressBar
 from multifd_codec.errors import InputError
 
 if TYPE_CHECKING:
-    from analyzers.findings import ChannelName
+    from multifd_codec.errors import ChannelName
 
 EPILOG = """\b
 Examples:

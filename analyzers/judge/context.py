@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypedDict, Unpack
 
-from analyzers.findings import ChannelName, Finding, ProfileChoice, Severity
+from analyzers.findings import Finding, ProfileChoice, Severity
 from analyzers.judge.infer import Facts, Sender
 from analyzers.judge.memory import MemoryVerdict
 from analyzers.receiver.script import Script
@@ -17,6 +17,7 @@ from analyzers.survey.channel import ChannelSurvey
 from analyzers.survey.main import MainSurvey
 from captures.model import StreamSource
 from multifd_codec.dialect import Mode, Release
+from multifd_codec.errors import ChannelName
 
 CODE_OF_ROW = {rule.row: rule.code for rule in RULES.values() if rule.row}
 MAX_A_RULE = 3

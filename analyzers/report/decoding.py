@@ -6,13 +6,12 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from analyzers.findings import ChannelName
 from analyzers.report.event_record import detail_text, event_record, kind_of
 from analyzers.report.header_bytes import FieldBytes, field_bytes, hex_lines, vfio_header
 from analyzers.report.texts import printable
 from captures.model import CapturedChannel, ChannelKind, Migration
 from multifd_codec.channel import ChannelDecoder
-from multifd_codec.errors import InputError
+from multifd_codec.errors import ChannelName, InputError
 from multifd_codec.events import DeviceStatePacket
 from multifd_codec.mainstream import MainDecoder
 

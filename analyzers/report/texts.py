@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from analyzers.findings import ChannelName, Finding, Outcome, ProfileChoice, Report, Severity
+from analyzers.findings import Finding, Outcome, ProfileChoice, Report, Severity
+from multifd_codec.errors import ChannelName
 
 SEVERITY_ORDER = (Severity.ERROR, Severity.WARNING, Severity.INFO)
 

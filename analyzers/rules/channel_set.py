@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from analyzers.findings import ChannelName, Severity
+from analyzers.findings import Severity
 from analyzers.judge.context import Collector, Context
 from analyzers.judge.handshake import SetProblem
 from analyzers.receiver.script import MainAct
 from analyzers.survey.channel import ItemKind
 from captures.model import CaptureNote, NoteKind
+from multifd_codec.errors import ChannelName
 from multifd_codec.wire.qemufile import CommandId
 
 CODE_OF_NOTE = {

@@ -9,11 +9,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from analyzers.findings import Outcome, Severity
+from multifd_codec.draft import Line
 from multifd_codec.errors import EncodeError
 from multifd_codec.source import StreamEnd
 from multifd_codec.wire.packet import PacketFlags
 from tests.migrations import V72, V82, V90, V92, like, mapped_ram, single_channel
-from tests.streams import Line, Stream
+from tests.streams import Stream
 
 T = TypeVar("T")
 MIGRATIONS: tuple[Callable[[], Stream], ...] = (

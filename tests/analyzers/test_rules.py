@@ -10,8 +10,10 @@ from analyzers.findings import Outcome, Report, Severity
 from analyzers.judge.context import CODE_OF_ROW
 from analyzers.lint import LintOptions, lint_recording
 from analyzers.rules.catalogue import RULES
+from captures.memory import label
 from captures.model import CaptureNote, ChannelKind, NoteKind
 from multifd_codec import main_events as ev
+from multifd_codec.draft import Record
 from multifd_codec.source import Hole, HoleReason
 from tests.analyzers.rule_cases import (
     channel_set,
@@ -25,7 +27,7 @@ from tests.analyzers.rule_cases import (
 )
 from tests.analyzers.rule_cases.case import COMPLETES, HANGS, UNDECIDED, Case
 from tests.migrations import like
-from tests.streams import Record, Stream, label
+from tests.streams import Stream
 
 CASES: list[Case] = [
     case

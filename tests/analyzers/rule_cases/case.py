@@ -6,9 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from analyzers.findings import ChannelName, Outcome, Severity
+from analyzers.findings import Outcome, Severity
+from multifd_codec.draft import Record
+from multifd_codec.errors import ChannelName
 from tests.migrations import like
-from tests.streams import Record, Stream
+from tests.streams import Stream
 
 Place = Record | tuple[ChannelName | str, int | None] | None
 """Where the finding must be: at a record, on a channel (with offset), or nowhere in particular."""

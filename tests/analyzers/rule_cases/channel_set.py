@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from captures.memory import MemorySource
 from captures.model import CapturedChannel, ChannelKind
 from multifd_codec import main_events as ev
+from multifd_codec.draft import raw
 from tests.analyzers.rule_cases.case import COMPLETES, CRASHES, FAILS, HANGS, LOSES, Case, Near
 from tests.analyzers.rule_cases.main_channel import with_subsections
 from tests.channel_records import UUID, init, ram
 from tests.migrations import V72, like, mapped_ram, single_channel
-from tests.streams import MemorySource, Stream, raw
+from tests.streams import Stream
 
 OTHER_UUID = bytes(reversed(UUID))
 THREE = like(channels=3)

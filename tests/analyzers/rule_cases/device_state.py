@@ -6,6 +6,7 @@ import struct
 
 from analyzers.findings import Severity
 from multifd_codec import main_events as ev
+from multifd_codec.draft import Record
 from multifd_codec.wire.packet import PacketFlags
 from multifd_codec.wire.vfio import CONFIG_STATE, VFIODeviceStatePacket, VfioTagId
 from tests.analyzers.rule_cases.case import COMPLETES, CRASHES, FAILS, HANGS, LOSES, Case, Edit, Near
@@ -13,7 +14,7 @@ from tests.analyzers.rule_cases.sync import more_syncs
 from tests.channel_records import DEVICES, bare_state, config, state
 from tests.main_records import tag
 from tests.migrations import like
-from tests.streams import Record, Stream
+from tests.streams import Stream
 
 TWO = like(devices=2)
 DEVICE_STATE = int(PacketFlags.DEVICE_STATE)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from multifd_codec.draft import Record, raw
 from tests.analyzers.rule_cases.case import COMPLETES, FAILS, HANGS, Case, Near
 from tests.channel_records import ram
 from tests.main_records import PAGE, RAM
 from tests.migrations import V72, V92, like
-from tests.streams import Record, Stream, raw
+from tests.streams import Stream
 
 
 def packet_as_page(**wrong: int) -> Near:

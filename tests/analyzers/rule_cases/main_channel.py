@@ -6,11 +6,12 @@ import struct
 
 from analyzers.findings import Severity
 from multifd_codec import main_events as ev
+from multifd_codec.draft import Record, raw
 from multifd_codec.wire.qemufile import CommandId
 from tests.analyzers.rule_cases.case import COMPLETES, CRASHES, FAILS, Case, Near
 from tests.main_records import command, description, eos, section
 from tests.migrations import V90, like
-from tests.streams import Record, Stream, raw
+from tests.streams import Stream
 
 OLD = like(V90)
 """No SWITCHOVER_START."""

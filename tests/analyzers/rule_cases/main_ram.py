@@ -6,12 +6,13 @@ import zlib
 from typing import Any
 
 from multifd_codec import main_events as ev
+from multifd_codec.draft import Record
 from multifd_codec.wire.ram import RamFlags
 from tests.analyzers.rule_cases.case import COMPLETES, FAILS, LOSES, Case, Near
 from tests.channel_records import page
 from tests.main_records import BIOS, BLOCKS, PAGE, RAM, block_list, eos, normal_page, section, zero_page
 from tests.migrations import V72, V90, like, mapped_ram
-from tests.streams import Record, Stream
+from tests.streams import Stream
 
 LEGACY = like(legacy_zero=True)
 """Zero pages as ZERO records on main."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from analyzers.findings import Severity
+from multifd_codec.draft import Record
 from multifd_codec.wire.packet import PacketFlags
 from tests.analyzers.rule_cases.case import COMPLETES, HANGS, LOSES, Case, Near
 from tests.channel_records import CAPACITY, page, ram
 from tests.main_records import PAGE, RAM
 from tests.migrations import V72, V90, like
-from tests.streams import Record, Stream
+from tests.streams import Stream
 
 ZLIB = like(compression=int(PacketFlags.ZLIB))
 QPL = like(V90, compression=int(PacketFlags.QPL))

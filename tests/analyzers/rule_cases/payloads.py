@@ -5,13 +5,14 @@ from __future__ import annotations
 import struct
 
 from analyzers.findings import Severity
+from multifd_codec.draft import Record
 from multifd_codec.wire.packet import PacketFlags
 from tests.analyzers.rule_cases.case import COMPLETES, CRASHES, HANGS, LOSES, Case, Near
 from tests.analyzers.rule_cases.packets import set_pages
 from tests.channel_records import contained, page
 from tests.main_records import PAGE
 from tests.migrations import V72, V90, like
-from tests.streams import Record, Stream
+from tests.streams import Stream
 
 ZLIB = like(compression=int(PacketFlags.ZLIB))
 ZSTD = like(compression=int(PacketFlags.ZSTD))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from analyzers.findings import Severity
 from multifd_codec import main_events as ev
+from multifd_codec.draft import Record
 from tests.analyzers.rule_cases.case import COMPLETES, CRASHES, FAILS, HANGS, LOSES, Case, Near
 from tests.channel_records import page, ram
 from tests.main_records import RAM, eos, flush, zero_page
 from tests.migrations import V72, V82, V92, like, mapped_ram, single_channel
-from tests.streams import Record, Stream
+from tests.streams import Stream
 
 SECTION = like(machine=b"pc-q35-8.0", per_round=False, legacy_zero=True, switchover=False)
 """A new release in per-section mode."""
