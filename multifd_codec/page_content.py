@@ -58,7 +58,12 @@ class Pattern(NamedTuple):
     def pages(self, block: str, first: int, count: int, page_size: int, generation: int) -> PageArray:
         numbers = np.arange(first, first + count, dtype=np.uint64)
         salt = _salt(self.seed, block, generation)
-        made = _pool(page_size).take((numbers + salt) % np.uint64(POOL_PAGES), axis=0)
+        made = np.empty((count, page_size), np.uint8)
+        pool = _pool(page_size)
+        for start in range(0, count, POOL_PAGES):
+            part = made[start : start + POOL_PAGES]
+            row = (first + start + int(salt)) % POOL_PAGES
+            part[:] = pool[row : row + len(part)]
         stamps = made[:, :STAMP].view(">u8")
         stamps[:, 0] = salt
         stamps[:, 1] = numbers
@@ -92,11 +97,12 @@ class Given(NamedTuple):
 
 @lru_cache(maxsize=8)
 def _pool(page_size: int) -> PageArray:
-    """(POOL_PAGES, page_size): made once, by Python's generator since its output never changes."""
+    """(2 * POOL_PAGES, page_size), the second half like the first: POOL_PAGES of them in a row from any row of the
+    first. Made once, by Python's generator since its output never changes."""
     noise = random.Random(page_size)
     half = page_size // 2
     pages = (noise.randbytes(half) + noise.randbytes(32) * (half // 32) for _ in range(POOL_PAGES))
-    return np.frombuffer(b"".join(pages), np.uint8).reshape(POOL_PAGES, page_size)
+    return np.frombuffer(2 * b"".join(pages), np.uint8).reshape(2 * POOL_PAGES, page_size)
 
 
 @lru_cache(maxsize=1024)

@@ -79,7 +79,9 @@ class Channels:
             return
         payload: Buffer = b""
         if normal:
-            payload = channel.compress.payload(pages.reshape(-1).data, len(normal), self.page_size)
+            payload = pages.reshape(-1).data
+            if self.compression:
+                payload = channel.compress.payload(payload, len(normal), self.page_size)
         record = ram_record(
             number,
             block.encode(),
