@@ -51,8 +51,8 @@ GzipHeader = Struct(
     "compressed_size" / Int32ul,
 )
 """Start of each gzip member of a QATzip buffer in the library's default format, QZ_DEFLATE_GZIP_EXT (extra field
-``QZ``); little-endian, as gzip is. ``mtime`` and ``extra_flags`` are 0, ``os`` is 255. Deflate data follows, then GzipTrailer.
-Read from the library's source (src/qatzip_gzip.c), not seen on a wire."""
+``QZ``); little-endian, as gzip is. ``mtime`` and ``extra_flags`` are 0, ``os`` is 255. Deflate data follows, then
+GzipTrailer. Read from the library's source (src/qatzip_gzip.c), not seen on a wire."""
 
 GzipTrailer = Struct("crc32" / Int32ul, "raw_size" / Int32ul)
 """End of a gzip member: checksum and size of its content."""
