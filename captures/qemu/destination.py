@@ -118,6 +118,11 @@ class Process:
         except (TimeoutError, qmp.QMPError, OSError, EOFError):
             raise GoneError from None
 
+    def ask(self, command: str) -> asyncio.Future[Any]:
+        """The answer to come; nobody waits for it here. It fails when the process ends."""
+        assert self._client is not None
+        return asyncio.ensure_future(self._client.execute(command))
+
     @property
     def exit_code(self) -> int | None:
         return None if self._process is None else self._process.returncode

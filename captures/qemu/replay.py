@@ -24,8 +24,6 @@ from multifd_codec.source import Buffer
 
 PIECE = 1 << 18
 POLL_SECONDS = 0.02
-ANSWER_SECONDS = 0.25
-"""How long a monitor may take before it is suspected; under load it is asked again."""
 QUIET_SECONDS = 0.35
 """All threads asleep and no CPU time used for so long: nothing will happen any more. Nothing in an incoming migration
 waits for a clock longer than the 1 ms of the channel peek."""
@@ -145,39 +143,44 @@ def _close(writers: Iterable[asyncio.StreamWriter]) -> None:
 
 
 async def _watch(destination: Destination, taken: Sequence[int], deadline: float) -> tuple[str, str | None, bool]:
-    """Outcome, last known status, whether the monitor answers."""
+    """Outcome, last known status, whether the monitor answers.
+
+    One question is asked at a time: QEMU reads commands in a thread of its own, so each one sent would look like life.
+    """
     status: str | None = None
     seen: object = None
-    quiet_since = time.monotonic()
-    while True:
-        if destination.exit_code is not None:
-            return _exited(destination.exit_code), status, False
-        answered = True
-        try:
-            answer = await destination.execute("query-migrate", seconds=ANSWER_SECONDS)
-            status = answer.get("status", status)
-        except GoneError:
-            answered = False
-            code = await destination.wait(POLL_SECONDS)
-            if code is not None:
-                return _exited(code), status, False
-        if status in ("completed", "failed"):
-            await asyncio.sleep(POLL_SECONDS)  # an exit or a crash may follow
-            code = destination.exit_code
-            if code is not None and (status == "failed" or code < 0):
-                return _exited(code), status, False
-            return (COMPLETES if status == "completed" else FAILS), status, answered
-        now = time.monotonic()
-        ticks, asleep = destination.activity()
-        # Answering the monitor uses CPU time: while it answers, what it has read of the streams shows progress.
-        place = (status, tuple(taken), None if answered else ticks)
-        if place != seen or not (asleep or answered):
-            seen, quiet_since = place, now
-        elif now - quiet_since >= QUIET_SECONDS * (2 if answered else 1):
-            return HANGS, status, answered
-        if now > deadline:
-            return HANGS, status, answered
-        await asyncio.sleep(POLL_SECONDS)
+    quiet_since = asked = time.monotonic()
+    question = destination.ask("query-migrate")
+    try:
+        while True:
+            await asyncio.wait({question}, timeout=POLL_SECONDS)
+            if destination.exit_code is not None or (question.done() and question.exception() is not None):
+                code = await destination.wait(QUIT_SECONDS)
+                return (HANGS if code is None else _exited(code)), status, False
+            if question.done():
+                status = question.result().get("status", status)
+                if status in ("completed", "failed"):
+                    await asyncio.sleep(POLL_SECONDS)  # an exit or a crash may follow
+                    code = destination.exit_code
+                    if code is not None and (status == "failed" or code < 0):
+                        return _exited(code), status, False
+                    return (COMPLETES if status == "completed" else FAILS), status, True
+            now = time.monotonic()
+            ticks, asleep = destination.activity()
+            # Answering uses CPU time: while it answers, what it takes of the streams shows progress.
+            place = (status, tuple(taken), None if question.done() else ticks)
+            if place != seen or not (asleep or question.done()):
+                seen, quiet_since = place, now
+            silent = now - quiet_since
+            if question.done() and silent >= 2 * QUIET_SECONDS:
+                return HANGS, status, True
+            if now > deadline or (silent >= QUIET_SECONDS and now - asked >= QUIET_SECONDS and not question.done()):
+                return HANGS, status, question.done()
+            if question.done():
+                await asyncio.sleep(POLL_SECONDS)
+                question, asked = destination.ask("query-migrate"), time.monotonic()
+    finally:
+        question.cancel()
 
 
 def _exited(code: int) -> str:
