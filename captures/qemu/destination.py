@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 START_SECONDS = 20.0
 COMMAND_SECONDS = 2.0
+RAM_ALIGNMENT = 8192
+"""Guest RAM is rounded up to a multiple of this (set_memory_options, softmmu/vl.c)."""
 _PR_SET_PDEATHSIG = 1
 _WORDS = 600
 """Characters kept of what it prints."""
@@ -182,13 +184,15 @@ class Destination(Process):
         self.port = 0
         if options.machine == "none" and len(options.blocks) != 1:
             raise InputError(f"-machine none has one RAM block, the stream {len(options.blocks)}")
+        if options.blocks[0][1] % RAM_ALIGNMENT:
+            raise InputError(f"QEMU rounds guest RAM up to a multiple of {RAM_ALIGNMENT} bytes; the stream has not")
         super().__init__(qemu, ())
         self.arguments = tuple(self._arguments())
 
     def _arguments(self) -> list[str]:
         options = self.options
         name, size = options.blocks[0]
-        result = ["-display", "none", "-nodefaults", "-incoming", "defer", "-m", f"{max(1, -(-size // (1 << 20)))}M"]
+        result = ["-display", "none", "-nodefaults", "-incoming", "defer", "-m", f"{-(-size // 1024)}k"]
         if options.machine == "none":
             backend = f"memory-backend-file,id={name},size={size},mem-path={self.path / 'ram'},share=on"
             result += ["-object", backend, "-machine", f"none,memory-backend={name}"]
