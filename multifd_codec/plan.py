@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -197,6 +198,7 @@ def check(plan: MigrationPlan) -> Habits:
     if bad := [number for number in plan.channel_order if not 0 <= number < plan.channels]:
         raise InputError(f"channel_order names channel {bad[0]}, there are {plan.channels}")
     _check_blocks(plan)
+    _check_rounds(plan, result.mode)
     _check_devices(plan)
     return result
 
@@ -225,6 +227,18 @@ def _check_blocks(plan: MigrationPlan) -> None:
         raise InputError("a migration needs a round while the guest runs and one when it has stopped")
     if any(one.sections != 1 for one in plan.final):
         raise InputError("the rounds behind the stop of the guest all stand in one END section")
+
+
+def _check_rounds(plan: MigrationPlan, mode: Mode) -> None:
+    """No page stands twice between two rendezvous: nothing says which of the two arrives last."""
+    passes = [*plan.rounds, *plan.final]
+    if mode is Mode.PER_SECTION:  # END is one section, however often the source looks through its memory in it
+        passes[len(plan.rounds) :] = [Round(tuple(pages for one in plan.final for pages in one.pages))]
+    for number, one in enumerate(passes):
+        runs = sorted((pages.block, pages.first, pages.first + pages.count) for pages in one.pages if pages.count)
+        for (block, _, end), (other, first, _) in pairwise(runs):
+            if block == other and first < end:
+                raise InputError(f"round {number}: page {first} of RAM block {block} stands in it twice")
 
 
 def _check_devices(plan: MigrationPlan) -> None:
