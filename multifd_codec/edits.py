@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from multifd_codec.draft import Draft, Line, Record, raw
@@ -68,12 +68,12 @@ def describe(draft: Draft, edit: Edit) -> str:
     return _applied(draft, edit)[1]
 
 
-def random_edit(draft: Draft, chance: random.Random) -> Edit:
+def random_edit(draft: Draft, chance: random.Random, kinds: Sequence[EditKind] | None = None) -> Edit:
     """An edit of a record that is there; kinds and channels are equally likely, early bits likelier than late ones."""
     names = [name for name, _ in draft.lines()] or ["main"]
     channel = chance.choice(names)
     position = chance.randrange(max(1, len(_line(draft, channel))))
-    match kind := chance.choice(KINDS):
+    match kind := chance.choice(kinds or KINDS):
         case EditKind.MOVE:
             return Edit(kind, channel, position, chance.randrange(max(1, len(_line(draft, channel)))))
         case EditKind.TRANSFER:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Callable, Collection, Iterator
@@ -15,7 +16,7 @@ from analyzers.extract.output import Folder
 from analyzers.extract.plan import Plan, make_plan
 from analyzers.extract.provenance import write_provenance
 from analyzers.extract.results import Rebuilt, RebuiltBlock, RebuiltDevice
-from analyzers.extract.stores import FileStore, MemoryStore, Store
+from analyzers.extract.stores import ZEROS, FileStore, MemoryStore, Store
 from analyzers.survey.channel import Item, ItemKind
 from captures.model import Migration, ProgressCallback
 from multifd_codec.dialect import Mode
@@ -255,15 +256,41 @@ def _finished(block: Block, plan: Plan, target: _Memory | _Files, progress: Prog
 
 
 def _file_hash(folder: Folder, name: str, size: int, progress: ProgressCallback | None) -> str:
+    """What was never written to the sparse file is not read, only counted as zeros."""
     digest = hashlib.sha256()
-    with os.fdopen(folder.reopen(name), "rb") as file:
+    file = folder.reopen(name)
+    try:
         done = 0
-        while piece := file.read(HASH_PIECE):
-            digest.update(piece)
-            done += len(piece)
-            if progress is not None:
-                progress(f"hashing {name}", done, size)
+        while done < size:
+            data = _seek(file, done, os.SEEK_DATA, size)
+            while done < data:
+                done += _hashed(digest, memoryview(ZEROS)[: data - done], progress, name, done, size)
+            hole = _seek(file, done, os.SEEK_HOLE, size)
+            while done < hole:
+                piece = os.pread(file, min(HASH_PIECE, hole - done), done)
+                done += _hashed(digest, piece, progress, name, done, size)
+    finally:
+        os.close(file)
     return digest.hexdigest()
+
+
+def _seek(file: int, offset: int, what: int, size: int) -> int:
+    """The next data, or the next hole, from ``offset`` on; ``size`` when there is none."""
+    try:
+        return min(size, os.lseek(file, offset, what))
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        return size
+
+
+def _hashed(
+    digest: hashlib._Hash, piece: Buffer, progress: ProgressCallback | None, name: str, done: int, size: int
+) -> int:
+    digest.update(piece)
+    if progress is not None:
+        progress(f"hashing {name}", done, size)
+    return len(piece)
 
 
 def _device(blob: Blob, target: Sink, loader: Loader) -> RebuiltDevice:
