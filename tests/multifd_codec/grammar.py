@@ -1,17 +1,62 @@
-"""What a stream says, as letters of the protocol reference (section E), and what memory it makes: by decoding it."""
+"""What each release sends, as regular expressions over the letters of the protocol reference (section E); what a stream
+says in these letters, and what memory it makes, by decoding it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from multifd_codec import main_events as ev
 from multifd_codec.channel import ChannelDecoder
 from multifd_codec.compression import decompressor
-from multifd_codec.dialect import Mode
+from multifd_codec.dialect import RFC_V3, Mode, Version, release
 from multifd_codec.events import ChannelEnd, ChannelInit, DeviceStatePacket, EndPosition, RamPacket
 from multifd_codec.mainstream import MainDecoder
 from multifd_codec.source import BufferSource, ByteSource
+from multifd_codec.strategies import DIALECTS
 from multifd_codec.wire.qemufile import CommandId
+
+L, M = Mode.PER_SECTION, Mode.PER_ROUND
+
+
+class Row(NamedTuple):
+    """Releases that send alike: protocol reference, E.1, E.2, E.6."""
+
+    first: Version
+    last: Version
+    mode: Mode
+    end: str
+    """The END section of RAM."""
+    channel: str
+    """Behind ``IS``; every other S (or M0) has a rendezvous record."""
+    device_state: str | None = None
+    """The same with device state; None: there is none."""
+    unmatched: int = 0
+    """SYNCs without a rendezvous record."""
+
+
+OLD, NEW = "(D*(S|M0))*", "(D*S)*"
+ROWS = (
+    Row((4, 0), (8, 2), L, r"p*E", OLD),
+    Row((9, 0), (9, 2), L, r"p*E", NEW),
+    Row((10, 0), (11, 1), L, r"p*E", NEW, "([DV]*S)*V*"),
+    Row((8, 1), (8, 2), M, r"(p*F)+FE", OLD),
+    Row((9, 0), (9, 0), M, r"(p*F)+FE", NEW),
+    Row((9, 1), (9, 2), M, r"(p*F)+E", f"{NEW}S", unmatched=1),
+    Row((10, 0), (11, 1), M, r"(p*F)+E", NEW, "([DV]*S)*V*"),
+)
+RFC_ROWS = (
+    Row((9, 2), (9, 2), L, r"p*E", NEW, "([DV]*S)*"),
+    Row((9, 2), (9, 2), M, r"(p*F)+E", f"{NEW}S", "([DV]*S)*[DV]*S", unmatched=1),
+)
+
+
+def rows() -> Iterable[tuple[str, Row]]:
+    """Every dialect in every mode it has."""
+    for name in DIALECTS:
+        yield from ((name, row) for row in ROWS if name != RFC_V3 and row.first <= release(name).version <= row.last)
+    yield from ((RFC_V3, row) for row in RFC_ROWS)
+
 
 COMMANDS = {CommandId.OPEN_RETURN_PATH: "O", CommandId.PING: "P", CommandId.SWITCHOVER_START: "X"}
 MAIN = {

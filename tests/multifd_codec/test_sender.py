@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import replace
 from itertools import pairwise
-from typing import NamedTuple
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multifd_codec import main_events as ev
-from multifd_codec.dialect import RELEASES, RFC_V3, Mode, Version, release
+from multifd_codec.dialect import RELEASES, RFC_V3, release
 from multifd_codec.draft import Draft
 from multifd_codec.errors import InputError
 from multifd_codec.events import DeviceStatePacket, RamPacket
@@ -25,49 +23,9 @@ from multifd_codec.strategies import DIALECTS, plans
 from multifd_codec.sync_policy import POLICIES
 from multifd_codec.wire.packet import pages_per_packet
 from multifd_codec.wire.qemufile import CommandId
-from tests.multifd_codec.grammar import channel_letters, main_letters, rebuilt
+from tests.multifd_codec.grammar import L, M, Row, channel_letters, main_letters, rebuilt, rows
 
-L, M = Mode.PER_SECTION, Mode.PER_ROUND
 QUICK = settings(max_examples=12, deadline=None)
-
-
-class Row(NamedTuple):
-    """Releases that send alike: protocol reference, E.1, E.2, E.6."""
-
-    first: Version
-    last: Version
-    mode: Mode
-    end: str
-    """The END section of RAM."""
-    channel: str
-    """Behind ``IS``; every other S (or M0) has a rendezvous record."""
-    device_state: str | None = None
-    """The same with device state; None: there is none."""
-    unmatched: int = 0
-    """SYNCs without a rendezvous record."""
-
-
-OLD, NEW = "(D*(S|M0))*", "(D*S)*"
-ROWS = (
-    Row((4, 0), (8, 2), L, r"p*E", OLD),
-    Row((9, 0), (9, 2), L, r"p*E", NEW),
-    Row((10, 0), (11, 1), L, r"p*E", NEW, "([DV]*S)*V*"),
-    Row((8, 1), (8, 2), M, r"(p*F)+FE", OLD),
-    Row((9, 0), (9, 0), M, r"(p*F)+FE", NEW),
-    Row((9, 1), (9, 2), M, r"(p*F)+E", f"{NEW}S", unmatched=1),
-    Row((10, 0), (11, 1), M, r"(p*F)+E", NEW, "([DV]*S)*V*"),
-)
-RFC_ROWS = (
-    Row((9, 2), (9, 2), L, r"p*E", NEW, "([DV]*S)*"),
-    Row((9, 2), (9, 2), M, r"(p*F)+E", f"{NEW}S", "([DV]*S)*[DV]*S", unmatched=1),
-)
-
-
-def rows() -> Iterable[tuple[str, Row]]:
-    """Every dialect in every mode it has."""
-    for name in DIALECTS:
-        yield from ((name, row) for row in ROWS if name != RFC_V3 and row.first <= release(name).version <= row.last)
-    yield from ((RFC_V3, row) for row in RFC_ROWS)
 
 
 EVERY_ROW = pytest.mark.parametrize(("name", "row"), [pytest.param(n, r, id=f"{n}-{r.mode}") for n, r in rows()])
