@@ -37,6 +37,8 @@ def predict(migration_recording: object, case: Case, habitat: Habitat) -> tuple[
         profile=f"qemu-{habitat.destination[0]}.{habitat.destination[1]}",
         mode=str(habitat.mode),
         channels=case.plan.channels,
+        machine=case.plan.machine,
+        uuid=case.plan.uuid,
     )
     (report,) = lint_recording(migration_recording, options)  # type: ignore[arg-type]
     return frozenset(report.possible_outcomes), report.explanation

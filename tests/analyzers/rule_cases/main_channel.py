@@ -178,7 +178,7 @@ CASES = (
         "ram version 3",
         lambda s: s.on_main(ev.SectionStart).set(version_id=3),
         FAILS,
-        Near(lambda s: s.on_main(ev.SectionFull).set(version_id=3)),
+        Near(lambda s: s.on_main(ev.SectionFull).set(version_id=1)),
         name="version_id",
     ),
     Case(
