@@ -273,15 +273,21 @@ def _has_content(record: Record) -> bool:
     return bool(getattr(record.event, "normal_pages", 0))
 
 
-def as_containers(draft: Draft, method: int) -> None:
-    """All pages with content travel in qpl or uadk containers, each page stored as it is."""
-    shape = Shape(draft)
+def fits_containers(shape: Shape) -> list[Record]:
+    """The packets with pages of a stream that ``as_containers`` can change. Raises LacksError."""
     need(shape.compression == 0, "pages that are not compressed")
     need(shape.since_9_0, "packets of 9.0 or later")
     avoid(shape.states, "device state: it is not sent beside compression")
     packets = [p.record for p in shape.data]
     need(any(r.event.normal_pages for r in packets), "a packet with content")
     need(all(len(r.payload) == r.event.normal_pages * shape.page_size for r in packets), "whole payloads")
+    return packets
+
+
+def as_containers(draft: Draft, method: int) -> None:
+    """All pages with content travel in qpl or uadk containers, each page stored as it is. Raises LacksError."""
+    shape = Shape(draft)
+    packets = fits_containers(shape)
     for record in packets:
         event = record.event
         record.set(flags=event.flags | method)

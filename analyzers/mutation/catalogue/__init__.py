@@ -8,6 +8,7 @@ from itertools import groupby
 from analyzers.mutation.catalogue import (
     capture,
     channel_set,
+    description,
     device_packets,
     device_state,
     framing,
@@ -23,7 +24,7 @@ from analyzers.mutation.mutation import Mutation
 
 _MODULES = (
     framing, headers, packets, payloads, sync, postcopy, device_packets, device_state, main_channel, main_ram,
-    channel_set, capture,
+    description,    channel_set, capture,
 )  # fmt: skip
 
 MUTATIONS: Mapping[str, tuple[Mutation, ...]] = {

@@ -43,21 +43,26 @@ def of_init(**wrong: object) -> Edit:
 
 
 def short_init(draft: Draft, random: Random) -> Place:
-    """54 bytes: the id is among them, but the channel carries nothing."""
+    """54 bytes of the last channel's, and nothing behind them."""
     shape = Shape(draft)
-    record = random.choice(inits(draft))
+    record = inits(draft)[-1]
     line = draft.line(record)
     avoid(any(r is p.record for p in shape.states for r in line), DEVICES)
     data = record.encoded()[:-10]
     line[:] = [raw(data)]
-    return NOWHERE
+    return _without_id(draft)
 
 
 def stranger(draft: Draft, random: Random) -> Place:
-    """A connection whose first bytes are those of something else."""
-    record = random.choice(inits(draft))
+    """The last channel's first bytes are those of something else."""
+    record = inits(draft)[-1]
     record.event, record.payload = None, STRANGER
-    return NOWHERE
+    return _without_id(draft)
+
+
+def _without_id(draft: Draft) -> Place:
+    """Where the last channel is found, its id unknown: numbered behind all ids there can be."""
+    return 2 * len(draft.channels) - 1, 0
 
 
 def another_uuid(draft: Draft, random: Random) -> Place:

@@ -150,7 +150,6 @@ MUTATIONS = (
     Mutation("MFD404", "a device without section", nobody, SHUFFLED, "idstr"),
     Mutation("MFD404", "a device that takes no buffers", takes_none, SHUFFLED, "idstr"),
     Mutation("MFD405", "zlib on a device-state packet", flags(PacketFlags.ZLIB), SHUFFLED, "flags"),
-    Mutation("MFD405", "device state beside zlib", zlib_beside, SHUFFLED, "flags"),
     Mutation("MFD406", "one byte more than 1 MiB", long_payload(LARGEST + 1), AS_LONG_AS_MAY_BE, "next_packet_size"),
     Mutation("MFD407", "11 bytes", payload_of(b"x" * (VFIO_HEADER.size - 1)), BARE, "payload"),
     Mutation("MFD407", "version 1", version_1, BARE, "version"),

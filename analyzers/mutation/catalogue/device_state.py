@@ -13,6 +13,7 @@ from analyzers.mutation.catalogue.device_packets import (
     resized,
     shuffled,
     states,
+    zlib_beside,
 )
 from analyzers.mutation.mutation import Edit, Mutation, Place, same
 from analyzers.mutation.shape import Shape, is_config, need, pick, vfio_header
@@ -63,13 +64,13 @@ def twice(draft: Draft, random: Random) -> Place:
 
 
 def many_buffers(draft: Draft, random: Random) -> None:
-    """A thousand buffers more in front of the config."""
+    """A hundred buffers more in front of the config."""
     packets = a_device(draft, random)
     last = packets[-1]
     number = vfio_header(last)[1]
-    header(last, idx=number + 1000)
+    header(last, idx=number + 100)
     model = last.event
-    more = [vfio_buffer(number + extra, b"x", name_of(last), model.instance_id) for extra in range(1000)]
+    more = [vfio_buffer(number + extra, b"x", name_of(last), model.instance_id) for extra in range(100)]
     draft.before(last, *more)
 
 
@@ -164,9 +165,13 @@ def no_switchover(draft: Draft, random: Random) -> Place:
     return ends[0]
 
 
+def all_on_main(draft: Draft, random: Random) -> None:
+    only_on_main(draft, random, every=True)
+
+
 def no_switchover_for_nobody(draft: Draft, random: Random) -> None:
     """All device state is left out with it."""
-    only_on_main(draft, random, every=True)
+    all_on_main(draft, random)
     for record in Shape(draft).commands(CommandId.SWITCHOVER_START):
         draft.drop(record)
 
@@ -244,6 +249,7 @@ def older_machine(draft: Draft, random: Random) -> Place:
 SHUFFLED, MANY, ON_MAIN = same(shuffled), same(many_buffers), same(only_on_main)
 
 MUTATIONS = (
+    Mutation("MFD405", "device state beside zlib", zlib_beside, same(all_on_main), "flags"),
     Mutation("MFD408", "a gap", gap, SHUFFLED, "idx"),
     Mutation("MFD408", "the invalid index", another(INVALID_IDX), MANY, "idx"),
     Mutation("MFD408", "a huge index", another(HUGE), MANY, "idx"),

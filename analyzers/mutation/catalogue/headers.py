@@ -8,12 +8,14 @@ from random import Random
 from analyzers.mutation.legal import (
     another_round,
     as_containers,
+    fits_containers,
+    last_paired_sync,
     resend,
     resend_zero,
     split_zeros,
 )
 from analyzers.mutation.mutation import Edit, Mutation, Place, same
-from analyzers.mutation.shape import Shape, block_of, need, packets_where, pick
+from analyzers.mutation.shape import Shape, block_of, need, packets_where, pick, sent_in_round
 from multifd_codec.channel_records import ram_record
 from multifd_codec.draft import Draft, Record
 from multifd_codec.events import RamPacket
@@ -110,21 +112,21 @@ def zero_pages_there(draft: Draft, random: Random) -> Place:
 def normal_then_zero(draft: Draft, random: Random) -> Place:
     """A page that had content is zero in the last round."""
     shape = Shape(draft)
+    shape.multifd()
     need(shape.zero_pages_in_packets, "zero pages in its packets")
     last = len(shape.rendezvous) - 1
-    earlier = [p for p in shape.content if p.segment < last]
-    need(earlier, "a page with content in front of its last round")
-    packet = random.choice(earlier)
-    page = block_of(packet.record.event), packet.record.event.pages[0]
-    taken = {
-        (block_of(p.record.event), offset)
-        for p in shape.data
-        if p.segment == last
-        for offset in p.record.event.pages[: p.record.event.normal_pages + p.record.event.zero_pages]
-    }
-    need(page not in taken, "a page that its last round does not carry")
-    record = ram_record(0, page[0], [], [page[1]], page_size=shape.page_size, flags=shape.compression)
-    draft.before(shape.syncs[packet.channel][last], record)
+    taken = sent_in_round(shape, last)
+    pages = [
+        (packet.channel, block_of(event), offset)
+        for packet in shape.content
+        if packet.segment < last
+        for event in (packet.record.event,)
+        for offset in event.pages[: event.normal_pages]
+        if (block_of(event), offset) not in taken
+    ]
+    channel, block, offset = pick(random, pages, "a page with content that its last round does not carry")
+    record = ram_record(0, block, [], [offset], page_size=shape.page_size, flags=shape.compression)
+    draft.before(last_paired_sync(shape, channel), record)
     draft.renumber()
     return record
 
@@ -132,9 +134,21 @@ def normal_then_zero(draft: Draft, random: Random) -> Place:
 def uadk_keeps_zero(draft: Draft, random: Random) -> Place:
     """The page's container keeps what it had: uadk does not mark pages as received."""
     shape = Shape(draft)
-    if shape.compression != PacketFlags.UADK:
+    plain = shape.compression != PacketFlags.UADK
+    if plain:
+        fits_containers(shape)
+    place = normal_then_zero(draft, random)
+    if plain:
         as_containers(draft, int(PacketFlags.UADK))
-    return normal_then_zero(draft, random)
+    return place
+
+
+def zero_or_again(draft: Draft, random: Random) -> None:
+    """Such a page where packets are plain; with uadk a page that is sent again."""
+    if Shape(draft).compression == PacketFlags.UADK:
+        resend(draft, random)
+    else:
+        normal_then_zero(draft, random)
 
 
 def empty_packet(draft: Draft, random: Random) -> Place:
@@ -233,6 +247,7 @@ def a_gap(draft: Draft, random: Random) -> Place:
     shape = Shape(draft)
     need(shape.dense_numbers and shape.since_9_0, "dense numbers, as from 9.0 on")
     packets = [p.record for p in shape.packets if isinstance(p.record.event, RamPacket)]
+    need(len(packets) > 2 * len(draft.channels), "packets behind its first SYNCs")
     gap = random.randrange(2 * len(draft.channels), len(packets))
     for record in packets:
         if record.event.packet_num >= gap:
@@ -294,7 +309,7 @@ MUTATIONS = (
         {},
         also=NEWER,
     ),
-    Mutation("MFD211", "uadk keeps a page that turns zero", uadk_keeps_zero, normal_then_zero, "zero_pages"),
+    Mutation("MFD211", "uadk keeps a page that turns zero", uadk_keeps_zero, same(zero_or_again), "zero_pages"),
     Mutation("MFD224", "an empty packet from a new sender", empty_packet, FULL, "flags"),
     Mutation(
         "MFD225",

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import struct
 from random import Random
-from typing import Any
 
 from analyzers.mutation.catalogue.sync import another_part
 from analyzers.mutation.legal import command, eos, last_iteration, more_syncs, part_section
@@ -32,10 +30,6 @@ def configuration(draft: Draft) -> Record:
 
 def eof(draft: Draft) -> Record:
     return first(draft, ev.EndOfStream, "an EOF byte")
-
-
-def described(draft: Draft) -> Record:
-    return first(draft, ev.VmDescription, "a vmdescription")
 
 
 def fulls(draft: Draft) -> list[Section]:
@@ -232,89 +226,6 @@ def end_inside_end(draft: Draft, random: Random) -> Place:
     return cut_at(draft, ends[-1])
 
 
-def no_description(draft: Draft, random: Random) -> Place:
-    record, place = described(draft), eof(draft)
-    at = next(i for i, other in enumerate(draft.main) if other is record)
-    del draft.main[at:]
-    return place
-
-
-def no_json(draft: Draft, random: Random) -> Place:
-    """Only where all bodies are known without it."""
-    record = described(draft)
-    text = b"{page: 1}"
-    record.event = ev.VmDescription(0, 5, len(text), 0, len(text))
-    record.payload = text
-    return record
-
-
-def cut_description(draft: Draft, random: Random) -> Place:
-    record = described(draft)
-    record.payload = bytes(record.payload)[:-3]
-    at = next(i for i, other in enumerate(draft.main) if other is record)
-    del draft.main[at + 1 :]
-    return record
-
-
-def rewritten(draft: Draft, value: Any) -> Record:
-    """The vmdescription says ``value``."""
-    record = described(draft)
-    text = json.dumps(value).encode()
-    record.event = ev.VmDescription(0, 5, len(text), 0, len(text))
-    record.payload = text
-    return record
-
-
-def description(draft: Draft) -> dict[str, Any]:
-    try:
-        value = json.loads(bytes(described(draft).payload))
-        devices = value["devices"]
-    except (ValueError, TypeError, KeyError):
-        devices = None
-    need(isinstance(devices, list) and devices, "a vmdescription with devices")
-    return dict(value)
-
-
-def another_key(draft: Draft, random: Random) -> None:
-    """The text may say more than is known."""
-    rewritten(draft, {"comment": [1, {}]} | description(draft))
-
-
-def not_sent(draft: Draft, random: Random) -> Place:
-    value = description(draft)
-    fields = [{"name": "data", "size": 8, "type": "buffer"}]
-    more = {"name": "cpu_extra", "instance_id": 0, "size": 8, "fields": fields}
-    return rewritten(draft, value | {"devices": [*value["devices"], more]})
-
-
-def another_order(draft: Draft, random: Random) -> Place:
-    value = description(draft)
-    devices = value["devices"]
-    need(len(devices) > 1, "several devices in its vmdescription")
-    at = random.randrange(len(devices) - 1)
-    swapped = [*devices[:at], devices[at + 1], devices[at], *devices[at + 2 :]]
-    need(swapped != devices, "several devices in its vmdescription")
-    return rewritten(draft, value | {"devices": swapped})
-
-
-def both_orders(draft: Draft, random: Random) -> None:
-    """The last two FULL sections and their descriptions change places."""
-    value = description(draft)
-    sections, devices = fulls(draft), value["devices"]
-    if len(sections) < 2 or len(devices) != len(sections):
-        return
-    before, last = sections[-2], sections[-1]
-    for record in last.records:
-        draft.drop(record)
-    draft.before(before.header, *last.records)
-    rewritten(draft, value | {"devices": [*devices[:-2], devices[-1], devices[-2]]})
-
-
-def trailing(draft: Draft, random: Random) -> Place:
-    need(draft.main and isinstance(draft.main[-1].event, ev.VmDescription), "a vmdescription at the end of main")
-    return draft.behind(draft.main[-1], raw(bytes(4)))
-
-
 def unopened(draft: Draft, random: Random) -> Place:
     """A request on a return path that was not opened."""
     shape = Shape(draft)
@@ -367,7 +278,7 @@ def no_run(draft: Draft, random: Random) -> Place:
     draft.drop(runs[-1])
     length = sum(len(record.encoded()) for record in draft.main[start : end - 1])
     opening.set(payload=PACKAGE_LENGTH.pack(length))
-    return next(r for r in reversed(draft.main[start : end - 1]) if not isinstance(r.event, ev.PackageEnd))
+    return next(record for record in draft.main[end - 1 :] if not isinstance(record.event, ev.PackageEnd))
 
 
 def cut_package(draft: Draft, random: Random) -> Place:
@@ -415,12 +326,6 @@ MUTATIONS = (
     Mutation("MFD516", "SWITCHOVER_START behind END", switchover_late, PING_MORE, "command"),
     Mutation("MFD517", "no EOF", no_eof, untouched),
     Mutation("MFD517", "an end inside END", end_inside_end, untouched),
-    Mutation("MFD518", "no vmdescription", no_description, same(another_key)),
-    Mutation("MFD518", "a vmdescription that is no JSON", no_json, same(another_key), "json"),
-    Mutation("MFD518", "a vmdescription that is cut", cut_description, same(another_key), "length"),
-    Mutation("MFD519", "a device that was not sent", not_sent, same(both_orders), "devices"),
-    Mutation("MFD519", "another order", another_order, same(both_orders), "devices"),
-    Mutation("MFD520", "bytes behind the vmdescription", trailing, untouched),
     Mutation("MFD523", "PING without return path", unopened, same(never_opened), "command"),
     Mutation("MFD524", "a package without RUN", no_run, same(repacked), "command"),
     Mutation("MFD524", "a package that is cut", cut_package, same(repacked), "length"),
