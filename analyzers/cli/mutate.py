@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -139,9 +140,11 @@ def write(output: Path, draft: Draft, migration: Migration, done: Mutated) -> No
     """Write the mutated draft, as the mutation wants it recorded. Raises InputError, EncodeError, OSError."""
     if output.suffix == CAPTURE_SUFFIX:
         from analyzers.mutation.recorded import tap_of  # noqa: PLC0415
-        from captures.tap import write_draft  # noqa: PLC0415
+        from captures.tap import Tap, write_draft  # noqa: PLC0415
 
-        write_draft(output, draft, done.tap or tap_of(migration), migration.return_path)
+        tap = done.tap or Tap()
+        tap = replace(tap, ends=tap_of(migration).ends | tap.ends)
+        write_draft(output, draft, tap, migration.return_path)
         return
     if done.tap is not None:
         raise InputError(f"{done.mutation.code} is about captures: give an output whose name ends in {CAPTURE_SUFFIX}")

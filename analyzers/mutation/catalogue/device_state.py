@@ -17,6 +17,7 @@ from analyzers.mutation.catalogue.device_packets import (
 )
 from analyzers.mutation.mutation import Edit, Mutation, Place, same
 from analyzers.mutation.shape import Shape, is_config, need, pick, vfio_header
+from captures.tap import Tap
 from multifd_codec import main_events as ev
 from multifd_codec.channel_records import VFIO_HEADER, vfio_buffer
 from multifd_codec.draft import Draft, Record
@@ -233,6 +234,11 @@ def in_front_of_full(draft: Draft, random: Random) -> None:
     draft.order = [record for record in draft.order if id(record) not in late] + last
 
 
+def ordered(draft: Draft, place: Place) -> Tap:
+    """Only a capture tells what was sent when."""
+    return Tap()
+
+
 def first_state(draft: Draft, random: Random) -> Place:
     """No edit: the question is what an older destination makes of it."""
     return states(draft)[0]
@@ -246,6 +252,7 @@ def older_machine(draft: Draft, random: Random) -> Place:
     return found[0]
 
 
+IN_FRONT = same(in_front_of_full)
 SHUFFLED, MANY, ON_MAIN = same(shuffled), same(many_buffers), same(only_on_main)
 
 MUTATIONS = (
@@ -274,7 +281,9 @@ MUTATIONS = (
         {"profile": "qemu-11.1"},
         also=frozenset({"MFD413"}),
     ),
-    Mutation("MFD415", "device state behind a FULL section", behind_full, same(in_front_of_full)),
+    Mutation(
+        "MFD415", "device state behind a FULL section", behind_full, IN_FRONT, tap=ordered, near_tap=ordered,
+    ),
     Mutation(
         "MFD417", "an older destination", first_state, first_state, "flags",
         {"profile": "qemu-9.2"}, {}, also=frozenset({"MFD515"}),
