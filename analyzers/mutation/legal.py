@@ -15,13 +15,14 @@ from analyzers.mutation.shape import (
     block_of,
     is_command,
     need,
+    payload_size,
     pick,
     sent_in_round,
     used_pages,
 )
 from multifd_codec import main_events as ev
 from multifd_codec.channel_records import ram_record
-from multifd_codec.draft import Draft, Line, Record, raw
+from multifd_codec.draft import Draft, Line, Record
 from multifd_codec.wire.packet import COMPRESSION_MASK, RAMBLOCK_NAME_SIZE, PacketFlags
 from multifd_codec.wire.qemufile import CommandId
 from multifd_codec.wire.ram import RamFlags
@@ -280,7 +281,7 @@ def fits_containers(shape: Shape) -> list[Record]:
     avoid(shape.states, "device state: it is not sent beside compression")
     packets = [p.record for p in shape.data]
     need(any(r.event.normal_pages for r in packets), "a packet with content")
-    need(all(len(r.payload) == r.event.normal_pages * shape.page_size for r in packets), "whole payloads")
+    need(all(payload_size(r) == r.event.normal_pages * shape.page_size for r in packets), "whole payloads")
     return packets
 
 
@@ -294,8 +295,10 @@ def as_containers(draft: Draft, method: int) -> None:
         if not event.normal_pages:
             continue
         table = struct.pack(f">{event.normal_pages}I", *[shape.page_size] * event.normal_pages)
-        size = len(table) + len(record.payload)
-        draft.behind(record, raw(record.payload))
+        size = len(table) + payload_size(record)
+        pages = record.copy()
+        pages.event = None
+        draft.behind(record, pages)
         record.payload = table
         record.set(next_packet_size=size, payload_length=size)
 

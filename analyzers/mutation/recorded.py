@@ -10,7 +10,7 @@ from typing import NamedTuple
 from captures.model import CapturedChannel, ChannelKind, Migration, StreamSource
 from captures.tap import Tap
 from multifd_codec import main_events as ev
-from multifd_codec.channel import ChannelDecoder
+from multifd_codec.channel import ChannelDecoder, encode_event
 from multifd_codec.draft import Draft, Line, Record, raw
 from multifd_codec.errors import ChannelName, HoleError, InputError
 from multifd_codec.events import ChannelEnd, ChannelInit, DeviceStatePacket, RamPacket, Unreadable
@@ -18,6 +18,53 @@ from multifd_codec.mainstream import MainDecoder
 from multifd_codec.source import Buffer, ByteSource, StreamEnd
 from multifd_codec.wire.packet import PacketFlags
 
+
+class RecordedPacket(Record):
+    """A packet whose payload stays in the recording until it is asked for or replaced: payload that was sent in several
+    frames is no view, and all of it would not fit into memory."""
+
+    __slots__ = ("_given", "_length", "_offset", "_source")
+
+    def __init__(self, event: RamPacket | DeviceStatePacket, source: ByteSource) -> None:
+        self.event = event
+        self._source = source
+        self._offset = event.payload_offset
+        self._length = max(0, min(event.payload_length, source.size - event.payload_offset))
+        self._given: Buffer | None = None
+
+    @property
+    def payload(self) -> Buffer:
+        """Read anew each time."""
+        return self._source.read(self._offset, self._length) if self._given is None else self._given
+
+    @payload.setter
+    def payload(self, payload: Buffer) -> None:
+        self._given = payload
+
+    def copy(self) -> Record:
+        """Its payload stays where it is, too."""
+        copied = RecordedPacket.__new__(RecordedPacket)
+        copied.event, copied._given = self.event, self._given
+        copied._source, copied._offset, copied._length = self._source, self._offset, self._length
+        return copied
+
+    def pieces(self) -> Iterator[Buffer]:
+        if self._given is not None or self.event is None:
+            yield from super().pieces()
+            return
+        yield encode_event(self.event)
+        end = self._offset + self._length
+        for start in range(self._offset, end, PIECE):
+            yield self._source.read(start, min(PIECE, end - start))
+
+    def size(self) -> int:
+        if self._given is not None or self.event is None:
+            return super().size()
+        return len(encode_event(self.event)) + self._length
+
+
+PIECE = 1 << 18
+"""Payload is passed on in pieces of this size."""
 Placed = tuple[int, Record]
 """A record and its offset."""
 
@@ -32,8 +79,8 @@ class _Timed(NamedTuple):
 def draft_of_migration(migration: Migration, page_size: int | None = None) -> Draft:
     """The records of a migration, to be edited.
 
-    Payload stays where it is (views, valid while the recording is open), except that of a mapped-ram file with several
-    RAM blocks. Bytes that are no record become raw ones, runs of zero pages on main one record each. The order is that
+    Payload stays where it is, to be read while the recording is open, except that of a mapped-ram file with several RAM
+    blocks. Bytes that are no record become raw ones, runs of zero pages on main one record each. The order is that
     of the frames; without a capture, round by round. ``page_size``: target page size in bytes, by default what frames.
 
     Raises HoleError when bytes are missing in the recording, InputError when a channel cannot be read (TLS) or there
@@ -75,7 +122,7 @@ def _channel(source: ByteSource, page_size: int | None) -> Iterator[Placed]:
                 yield event.offset, Record(event)
                 behind = event.offset + event.length
             case RamPacket() | DeviceStatePacket():
-                yield event.offset, Record(event, _view(source, event.payload_offset, event.payload_length))
+                yield event.offset, RecordedPacket(event, source) if event.payload_length else Record(event)
                 behind = event.payload_offset + event.payload_length
             case Unreadable():
                 yield event.offset, raw(_view(source, event.offset, event.length))

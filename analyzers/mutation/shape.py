@@ -293,6 +293,11 @@ def used_pages(event: RamPacket) -> tuple[int, ...]:
     return event.pages[: event.normal_pages + event.zero_pages]
 
 
+def payload_size(record: Record) -> int:
+    """Bytes behind a packet's header."""
+    return int(record.size() - record.event.length)
+
+
 def packets_where(packets: Sequence[Segmented], test: Callable[[RamPacket], object]) -> list[Record]:
     return [p.record for p in packets if test(p.record.event)]
 

@@ -7,7 +7,7 @@ from random import Random
 
 from analyzers.mutation.legal import another_round
 from analyzers.mutation.mutation import Mutation, Place, same, untouched
-from analyzers.mutation.shape import Shape, avoid, block_of, need, pick, used_pages
+from analyzers.mutation.shape import Shape, avoid, block_of, need, payload_size, pick, used_pages
 from captures.tap import Again, Lost, Tap
 from multifd_codec import main_events as ev
 from multifd_codec.draft import Draft, Record, raw
@@ -32,7 +32,7 @@ def page_content(draft: Draft, random: Random) -> Place:
     """Page content that is not read: plain, and in one packet of its round only."""
     shape = Shape(draft)
     need(not shape.compression, "pages that are not compressed")
-    found = [p.record for p in shape.content if len(p.record.payload) > 64]
+    found = [p.record for p in shape.content if payload_size(p.record) > 64]
     return pick(random, found, "a packet with content")
 
 
@@ -56,7 +56,7 @@ def a_channel(draft: Draft, random: Random) -> Place:
 
 def lost_content(draft: Draft, place: Place) -> Tap:
     assert isinstance(place, Record)
-    header = len(place.encoded()) - len(place.payload)
+    header = place.event.length
     return Tap(lost=(Lost(place, header + 16, header + 48),))
 
 

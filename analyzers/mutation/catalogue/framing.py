@@ -7,7 +7,7 @@ from typing import Any
 
 from analyzers.mutation.legal import another_round
 from analyzers.mutation.mutation import Edit, Mutation, Place, same, untouched
-from analyzers.mutation.shape import Shape, avoid, block_of, pick, used_pages
+from analyzers.mutation.shape import Shape, avoid, block_of, payload_size, pick, used_pages
 from multifd_codec.channel_records import ram_record
 from multifd_codec.draft import Draft, Record, raw
 from multifd_codec.wire.handshake import MULTIFD_MAGIC
@@ -41,7 +41,7 @@ def packet_as_page(**wrong: int) -> Edit:
         if shape.compression:
             another_round(draft, random)
             return
-        records = [p.record for p in shape.content if len(p.record.payload) and _alone(shape, p.record)]
+        records = [p.record for p in shape.content if payload_size(p.record) and _alone(shape, p.record)]
         record = pick(random, records, "a packet with content")
         packet = ram_record(7, block_of(record.event), (shape.page_size,), page_size=shape.page_size).set(**wrong)
         page = packet.encoded().ljust(shape.page_size, b"\1")[: shape.page_size]
@@ -117,7 +117,7 @@ def nothing_behind_the_init(draft: Draft, random: Random) -> Place:
 
 
 def end_of_channel(draft: Draft, position: int) -> Place:
-    return draft.name(position), sum(len(piece) for record in draft.channels[position] for piece in record.pieces())
+    return draft.name(position), sum(record.size() for record in draft.channels[position])
 
 
 def idle_channel(draft: Draft, random: Random) -> Any:

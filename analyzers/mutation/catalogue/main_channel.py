@@ -258,7 +258,7 @@ def package(draft: Draft) -> tuple[Record, int, int]:
     start = next(i for i, record in enumerate(draft.main) if record is found[0]) + 1
     length, end = PACKAGE_LENGTH.unpack(found[0].event.payload)[0], start
     while end < len(draft.main) and length > 0:
-        length -= sum(map(len, draft.main[end].pieces()))
+        length -= draft.main[end].size()
         end += 1
     return found[0], start, end
 
@@ -267,7 +267,7 @@ def repacked(draft: Draft, random: Random) -> Record:
     """A PING more in the package, whose length is stated again."""
     opening, start, end = package(draft)
     draft.main.insert(start, command(CommandId.PING, PING))
-    length = sum(len(record.encoded()) for record in draft.main[start : end + 1])
+    length = sum(record.size() for record in draft.main[start : end + 1])
     return opening.set(payload=PACKAGE_LENGTH.pack(length))
 
 
@@ -276,7 +276,7 @@ def no_run(draft: Draft, random: Random) -> Place:
     runs = [record for record in draft.main[start:end] if is_command(record, CommandId.POSTCOPY_RUN)]
     need(runs, "POSTCOPY_RUN in its package")
     draft.drop(runs[-1])
-    length = sum(len(record.encoded()) for record in draft.main[start : end - 1])
+    length = sum(record.size() for record in draft.main[start : end - 1])
     opening.set(payload=PACKAGE_LENGTH.pack(length))
     return next(record for record in draft.main[end - 1 :] if not isinstance(record.event, ev.PackageEnd))
 
