@@ -32,6 +32,7 @@ from analyzers.rules import device_state, packets, sync
 from analyzers.survey.channel import ChannelSurvey, survey_channel
 from analyzers.survey.main import MainSurvey, RecordKind
 from analyzers.survey.main_pass import survey_main
+from analyzers.survey.start import starts_with_init
 from captures.model import CapturedChannel, ChannelKind, Migration, ProgressCallback, Recording, StreamSource
 from multifd_codec import framing
 from multifd_codec.arrays import distinct
@@ -143,23 +144,11 @@ class _Linter:
             source,
             page_size=page_size,
             blocks=main.blocks if main is not None else None,
-            starts_with_init=self._starts_with_init(channel),
+            starts_with_init=starts_with_init(channel),
             progress=self._progress(),
         )
         self.done += source.size
         return survey
-
-    def _starts_with_init(self, channel: CapturedChannel) -> bool:
-        """Whether the stream's first bytes are a ChannelInit, be it a wrong one."""
-        source = channel.source
-        marked = framing.read_known(source, 0, len(framing.MARK)) == framing.MARK
-        if not channel.start_captured:
-            return marked and framing.starts_packet(source, framing.INIT.size) is framing.Fit.YES
-        return marked or (
-            source.size <= framing.INIT.size
-            or framing.starts_packet(source, framing.INIT.size) is framing.Fit.YES
-            or channel.kind is ChannelKind.MULTIFD
-        )
 
     def _unreadable(self) -> Report:
         collect = Collector({})

@@ -69,9 +69,11 @@ def connect_sides(client_port: int, server_port: int, initial_sequence: int) -> 
 
 
 def _sum16(data: Buffer) -> int:
-    """The data's big-endian 16-bit words added up, an odd last byte padded with a zero."""
-    words = np.frombuffer(data, ">u2", len(data) // 2)
-    return int(words.sum(dtype=np.uint64)) + ((data[-1] << 8) if len(data) % 2 else 0)
+    """The data's big-endian 16-bit words added up, modulo 65535, an odd last byte padded with a zero."""
+    whole = len(data) // 4
+    words = np.frombuffer(data, "<u4", whole)
+    # Little-endian 32-bit words add up fastest; 256 times that is the sum of the swapped halves.
+    return (int(words.sum(dtype=np.uint64)) + int.from_bytes(data[4 * whole :], "little")) * 256
 
 
 def _checksum(total: int) -> int:
@@ -96,9 +98,11 @@ def record_header(side: Side, flags: int, payload: Buffer, microseconds: int, *,
     if checksum:
         fixed = side.port + side.peer_port + side.sequence + side.acknowledged + offset_flags + _WINDOW
         pseudo = addresses + 6 + tcp_size + len(payload)
-        tcp_sum = _checksum(
-            fixed + _NOP_NOP + _TIMESTAMPS + milliseconds + echo + pseudo + _sum16(options) + _sum16(payload)
-        )
+        tcp_sum = fixed + _NOP_NOP + _TIMESTAMPS + milliseconds + echo + pseudo
+        for part in (options, payload):
+            if part:
+                tcp_sum += _sum16(part)
+        tcp_sum = _checksum(tcp_sum)
     seconds, rest = divmod(microseconds, 1_000_000)
     captured = _ETHERNET_SIZE + length
     header = (

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, NamedTuple, Self
 
+from captures.gathered import GatheredFile
 from captures.model import CapturedChannel, ChannelKind, Migration
 from captures.tcp_frames import (
     ACK,
@@ -80,8 +81,8 @@ class PcapWriter:
         self._connections: list[_Connection] = []
         self._clock = START_TIME * 1_000_000
         self._files = ExitStack()
-        self._file: BinaryIO = (
-            self._files.enter_context(target.open("wb", buffering=_BUFFER_SIZE)) if isinstance(target, Path) else target
+        self._file: GatheredFile | BinaryIO = (
+            self._files.enter_context(GatheredFile(target)) if isinstance(target, Path) else target
         )
         self._file.write(PCAP_FILE_HEADER)
 

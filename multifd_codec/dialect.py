@@ -63,6 +63,12 @@ class Sender(NamedTuple):
     """Per-round: that SYNC is still sent, its FLUSH no longer (9.1, 9.2)."""
     device_state: bool = False
     """Device state on multifd channels, SWITCHOVER_START on main (10.0 and later)."""
+    block_section: bool = True
+    """Block migration is registered as section 1 (up to 9.0), which moves RAM's section id."""
+    configuration_described: bool = False
+    """The vmdescription describes the configuration section (8.2 and later)."""
+    was_suspended: bool = False
+    """globalstate says whether the guest was suspended (9.0 and later)."""
 
 
 class Destination(NamedTuple):
@@ -135,18 +141,22 @@ _CHANGES: dict[Version, tuple[dict[str, Any], dict[str, Any]]] = {
     (7, 2): ({}, {}),
     (8, 0): ({"repeats_page": False}, {"handshake_error": HandshakeError.EXITS}),
     (8, 1): ({"per_round": True, "flush_at_complete": True}, {"flush_known": True, "postcopy_refused": True}),
-    (8, 2): ({"sync_size_stale": False}, {"zero_fill_checked": True, "hook_fails": False}),
+    (8, 2): (
+        {"sync_size_stale": False, "configuration_described": True},
+        {"zero_fill_checked": True, "hook_fails": False},
+    ),
     (9, 0): (
         {
             "sync_carries_pages": False,
             "zero_pages": True,
             "packet_num_dense": True,
             "drops_zero_only_compressed": True,
+            "was_suspended": True,
         },
         {"zero_pages": True},
     ),
     (9, 1): (
-        {"flush_at_complete": False, "unpaired_sync_at_complete": True},
+        {"flush_at_complete": False, "unpaired_sync_at_complete": True, "block_section": False},
         {"compression_mask": _FOUR_BITS, "compress_page": False, "touches_receivedmap": True},
     ),
     (9, 2): (

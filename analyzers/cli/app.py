@@ -9,7 +9,7 @@ import click
 from analyzers.cli.errors import Commands
 from analyzers.report.exit_codes import ExitCode
 
-COMMANDS = ("lint", "decode", "info", "explain", "rules", "mutate")
+COMMANDS = ("lint", "decode", "info", "extract", "generate", "mutate", "explain", "rules")
 
 EPILOG = """\b
 Examples:

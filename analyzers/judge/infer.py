@@ -20,6 +20,8 @@ from multifd_codec.wire.packet import PacketFlags
 
 PING_PACKAGED_LOADED = 0x42
 SWITCHOVER_START = 11
+SYNC_WITH_PAGES = "SYNC with pages"
+"""Key of the packets that say so."""
 
 
 class Facts(NamedTuple):
@@ -76,7 +78,7 @@ CLUES: tuple[Clue, ...] = (
     Clue((9, 2), NEWEST, lambda f: f.compressed(PacketFlags.QATZIP), "qatzip: 9.2 or later"),
     Clue((9, 1), NEWEST, lambda f: f.compressed(PacketFlags.QPL | PacketFlags.UADK), "qpl or uadk: 9.1 or later"),
     Clue((9, 0), NEWEST, lambda f: f.seen("zero pages in packets"), "zero pages in packets: 9.0 or later"),
-    Clue((4, 0), (8, 2), lambda f: f.seen("SYNC with pages"), "SYNC carries pages: up to 8.2"),
+    Clue((4, 0), (8, 2), lambda f: f.seen(SYNC_WITH_PAGES), "SYNC carries pages: up to 8.2"),
     Clue((4, 0), (8, 2), lambda f: f.seen("empty without SYNC"), "empty packets without SYNC: up to 8.2"),
     Clue((4, 0), (9, 1), lambda f: f.seen("SYNC says pages_alloc"), "pages_alloc in SYNC packets: up to 9.1"),
     Clue((9, 2), NEWEST, lambda f: f.seen("SYNC says no pages_alloc"), "SYNC packets say pages_alloc 0: from 9.2"),
@@ -186,7 +188,9 @@ def _misses_numbers(channels: Sequence[ChannelSurvey]) -> bool:
     if len(seen) < 2 or len(seen) == int(seen[-1]) + 1:
         return False
     rounds = min(channel.sync for channel in channels)
-    missing = int(seen[-1]) + 1 - len(seen)
+    # Up to 8.2 a SYNC that is merged into data overwrites the number that data had.
+    overwritten = sum(channel.hits[SYNC_WITH_PAGES].count for channel in channels if SYNC_WITH_PAGES in channel.hits)
+    missing = int(seen[-1]) + 1 - len(seen) - overwritten
     return rounds >= 2 and rounds - 1 <= missing <= seen[-1] and missing * (len(channels) + 1) * 2 >= len(seen)
 
 

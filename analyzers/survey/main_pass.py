@@ -164,6 +164,9 @@ class _Reader:
         if survey.setup is not None and not self.configured and known:
             survey.hit("M-01", "", survey.setup, 1, "no configuration section in front of the first section")
             self._fail(survey.setup, "the configuration section is missing")
+        if survey.setup is None and survey.eof is not None and not self.configured and known:
+            survey.hit("M-01", "", survey.eof, 1, "EOF where the configuration section must be")
+            survey.failure = survey.eof, "the configuration section is missing"
         ram = any(device.idstr == RAM for device in survey.sections)
         if self.first_start is not None and survey.eof is not None and not ram and not self.incomplete:
             message = "no section is that of 'ram': this one has a name no destination knows"

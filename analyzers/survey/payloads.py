@@ -14,6 +14,8 @@ from multifd_codec.source import ByteSource
 from multifd_codec.wire.packet import PacketFlags
 
 CONTAINERS = int(PacketFlags.QPL | PacketFlags.UADK)
+CONTEXTS = int(PacketFlags.ZLIB | PacketFlags.ZSTD)
+"""Methods whose payloads are expanded: a receiver's error there is P-22."""
 
 
 class PayloadChecker:
@@ -71,6 +73,8 @@ class PayloadChecker:
             message = _container(bytes(payload), normal, page_size)
             if message:
                 yield index, "container", message
+            return
+        if not compression & CONTEXTS:
             return
         try:
             if compression not in self._streams:

@@ -30,6 +30,13 @@ ZlibHeader = Struct("cmf" / Int8ub, "flg" / Int8ub)
 ZstdHeader = Struct("magic" / Bytes(4), "descriptor" / Int8ub)
 """Start of the frame, in the first payload of a channel only."""
 
+GZIP_MAGIC = b"\x1f\x8b"
+GZIP_DEFLATE = 8
+GZIP_EXTRA = 0x04
+"""``flags``: an extra field follows, and nothing else."""
+QATZIP_CHUNK = 64 * 1024
+"""Input bytes of one gzip member: the library's default hardware buffer."""
+
 GzipHeader = Struct(
     "magic" / Bytes(2),
     "method" / Int8ub,
@@ -43,8 +50,12 @@ GzipHeader = Struct(
     "raw_size" / Int32ul,
     "compressed_size" / Int32ul,
 )
-"""Start of a QATzip buffer in the library's default format (gzip with extra field ``QZ``); little-endian, as gzip is.
-Read from the library's documentation, not seen on a wire."""
+"""Start of each gzip member of a QATzip buffer in the library's default format, QZ_DEFLATE_GZIP_EXT (extra field
+``QZ``); little-endian, as gzip is. ``mtime`` and ``extra_flags`` are 0, ``os`` is 255. Deflate data follows, then
+GzipTrailer. Read from the library's source (src/qatzip_gzip.c), not seen on a wire."""
+
+GzipTrailer = Struct("crc32" / Int32ul, "raw_size" / Int32ul)
+"""End of a gzip member: checksum and size of its content."""
 
 
 @lru_cache(maxsize=256)

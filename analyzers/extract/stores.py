@@ -1,0 +1,113 @@
+"""Where the bytes of RAM blocks go: into memory, or into sparse files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Protocol
+
+from multifd_codec.errors import InputError
+from multifd_codec.source import Buffer
+
+ZEROS = bytes(1 << 20)
+MAX_IN_MEMORY = 1 << 32
+"""Bytes of all RAM blocks that are rebuilt in memory; the lengths are only what a stream claims."""
+MAX_OPEN = 64
+"""Block files open at a time."""
+
+
+class Store(Protocol):
+    """The bytes of RAM blocks; what was never written reads as zero. Methods raise OSError or InputError."""
+
+    def add(self, block: str, size: int | None) -> None:
+        """A block of that many bytes; None: not known, it grows."""
+
+    def write(self, block: str, offset: int, data: Buffer) -> None: ...
+
+    def zero(self, block: str, offset: int, length: int) -> None: ...
+
+    def read(self, block: str, offset: int, length: int) -> bytes: ...
+
+    def finish(self, block: str, size: int) -> None:
+        """Nothing more will be written; the block has this many bytes."""
+
+
+class MemoryStore:
+    """Blocks as bytearrays."""
+
+    def __init__(self, limit: int = MAX_IN_MEMORY) -> None:
+        self.blocks: dict[str, bytearray] = {}
+        self._left = limit
+
+    def add(self, block: str, size: int | None) -> None:
+        self.blocks[block] = bytearray(self._take(block, size or 0))
+
+    def write(self, block: str, offset: int, data: Buffer) -> None:
+        memory = self._reaching(block, offset + len(data))
+        memory[offset : offset + len(data)] = data
+
+    def zero(self, block: str, offset: int, length: int) -> None:
+        self.write(block, offset, bytes(length))
+
+    def read(self, block: str, offset: int, length: int) -> bytes:
+        return bytes(self.blocks[block][offset : offset + length]).ljust(length, b"\0")
+
+    def finish(self, block: str, size: int) -> None:
+        self._reaching(block, size)
+
+    def _reaching(self, block: str, size: int) -> bytearray:
+        memory = self.blocks[block]
+        if len(memory) < size:
+            memory += bytes(self._take(block, size - len(memory)))
+        return memory
+
+    def _take(self, block: str, size: int) -> int:
+        if size > self._left:
+            raise InputError(f"RAM block {block!r}: {size} bytes are too many to rebuild in memory")
+        self._left -= size
+        return size
+
+
+class FileStore:
+    """Blocks as sparse files, opened when first written to. ``create`` gives the file descriptor of a new, empty file
+    for a block; ``reopen`` one for a file it created before."""
+
+    def __init__(self, create: Callable[[str], int], reopen: Callable[[str], int]) -> None:
+        self._create, self._reopen = create, reopen
+        self._open: dict[str, int] = {}
+        self._made: set[str] = set()
+
+    def add(self, block: str, size: int | None) -> None:
+        del block, size  # nothing to do before something is written
+
+    def write(self, block: str, offset: int, data: Buffer) -> None:
+        file = self._file(block)
+        view = memoryview(data)
+        while view:
+            written = os.pwrite(file, view, offset)
+            offset, view = offset + written, view[written:]
+
+    def zero(self, block: str, offset: int, length: int) -> None:
+        for start in range(offset, offset + length, len(ZEROS)):
+            self.write(block, start, memoryview(ZEROS)[: offset + length - start])
+
+    def read(self, block: str, offset: int, length: int) -> bytes:
+        return os.pread(self._file(block), length, offset).ljust(length, b"\0")
+
+    def finish(self, block: str, size: int) -> None:
+        os.ftruncate(self._file(block), size)
+        os.close(self._open.pop(block))
+
+    def close(self) -> None:
+        """Close what was not finished."""
+        while self._open:
+            os.close(self._open.popitem()[1])
+
+    def _file(self, block: str) -> int:
+        file = self._open.get(block)
+        if file is None:
+            if len(self._open) >= MAX_OPEN:
+                os.close(self._open.pop(next(iter(self._open))))
+            file = self._open[block] = self._reopen(block) if block in self._made else self._create(block)
+            self._made.add(block)
+        return file

@@ -1,0 +1,64 @@
+"""Plans from a few numbers: what ``multifd generate`` makes of its options."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from multifd_codec.errors import InputError
+from multifd_codec.page_content import Pattern
+from multifd_codec.plan import Block, MigrationPlan, Pages, Round
+
+RUN = 64
+"""Dirty pages come in runs of up to so many."""
+
+
+class Outline(NamedTuple):
+    """A migration in a few numbers."""
+
+    blocks: tuple[tuple[str, int], ...]
+    """RAM blocks: name, bytes."""
+    page_size: int = 4096
+    rounds: int = 1
+    dirty: float = 0.1
+    """Part of RAM that is dirty again in each round behind the first, the last one included."""
+    zero: float = 0.0
+    """Part of the pages that are zero."""
+    seed: int = 0
+
+
+def outlined(outline: Outline) -> MigrationPlan:
+    """A plan: all pages in the first round, then runs of pages here and there. Raises InputError."""
+    for name, size in outline.blocks:
+        if size <= 0 or size % outline.page_size:
+            raise InputError(f"RAM block {name}: {size} bytes are not a number of pages of {outline.page_size} bytes")
+    content = Pattern(outline.seed, outline.zero)
+    chance = random.Random(outline.seed)
+    everything = Round(tuple(Pages(name, 0, size // outline.page_size, content) for name, size in outline.blocks))
+    again = [Round(tuple(_dirty(outline, content, chance))) for _ in range(outline.rounds)]
+    blocks = tuple(Block(name, size) for name, size in outline.blocks)
+    return MigrationPlan(blocks, (everything, *again[1:]), (again[0] if outline.rounds > 1 else Round(),))
+
+
+def _dirty(outline: Outline, content: Pattern, chance: random.Random) -> Iterator[Pages]:
+    for name, size in outline.blocks:
+        pages = size // outline.page_size
+        wanted = int(pages * outline.dirty)
+        runs: dict[int, int] = {}
+        while wanted > 0 and len(runs) < pages:
+            count = min(wanted, 1 + chance.randrange(RUN))
+            runs[chance.randrange(max(1, pages - count + 1))] = count
+            wanted -= count
+        position = 0
+        for first, count in sorted(runs.items()):
+            start, end = max(first, position), first + count
+            if start < end:
+                yield Pages(name, start, end - start, content)
+                position = end
+
+
+def with_options(plan: MigrationPlan, options: Mapping[str, Any]) -> MigrationPlan:
+    """The plan with those fields replaced that are not None."""
+    return replace(plan, **{name: value for name, value in options.items() if value is not None})

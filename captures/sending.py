@@ -1,0 +1,115 @@
+"""Where a sender's records go: a capture, a folder of channel files, or pieces of bytes in sending order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+from captures.files import CHANNEL_SUFFIX
+from captures.gathered import GatheredFile
+from captures.memory import label
+from captures.writer import PcapWriter
+from multifd_codec.draft import Sent
+from multifd_codec.errors import ChannelName, InputError
+from multifd_codec.source import Buffer
+
+CAPTURE_SUFFIX = ".pcap"
+JOIN = 1 << 15
+"""Records shorter than this go out with their neighbours, as QEMUFile buffers them (IO_BUF_SIZE)."""
+
+ACKNOWLEDGED = 1 << 20
+"""Bytes a server acknowledges at once, as one with a large window does; fewer frames to write and to read."""
+
+Progress = Callable[[int], None]
+"""Called now and then with the bytes written so far."""
+
+
+class Chunk(NamedTuple):
+    """Bytes of one channel that are written at once."""
+
+    channel: ChannelName
+    data: Buffer
+
+
+def chunks(sent: Iterable[Sent]) -> Iterator[Chunk]:
+    """Records as bytes, short ones that follow each other on a channel joined. Raises EncodeError."""
+    pending: list[Buffer] = []
+    size, channel = 0, None
+    for name, record in sent:
+        if name != channel or size >= JOIN:
+            if pending and channel is not None:
+                yield Chunk(channel, b"".join(pending))
+            pending, size, channel = [], 0, name
+        for piece in record.pieces():
+            if len(piece) < JOIN:
+                pending.append(piece)
+                size += len(piece)
+                continue
+            if pending:
+                yield Chunk(name, b"".join(pending))
+                pending, size = [], 0
+            yield Chunk(name, piece)
+    if pending and channel is not None:
+        yield Chunk(channel, b"".join(pending))
+
+
+def is_capture(path: Path) -> bool:
+    """Whether output of that name is a capture rather than a folder."""
+    return path.suffix == CAPTURE_SUFFIX
+
+
+def check_target(path: Path, *, force: bool = False) -> None:
+    """Raises InputError for what cannot, or without ``force`` should not, be written to."""
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: there is no folder {path.parent}")
+    if is_capture(path):
+        if path.is_dir():
+            raise InputError(f"{path}: is a folder, not a capture to write")
+        return
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path}: is a file; a capture is called *{CAPTURE_SUFFIX}, anything else is a folder")
+    others = [item.name for item in path.iterdir() if CHANNEL_SUFFIX in item.suffixes] if path.is_dir() else []
+    if others and not force:
+        raise InputError(f"{path}: holds channel files already ({sorted(others)[0]}); give another folder or --force")
+    for name in others:
+        (path / name).unlink()
+
+
+def write_sent(path: Path, sent: Iterable[Sent], channels: int, progress: Progress | None = None) -> int:
+    """Write what is sent as a capture (``*.pcap``) or a folder of channel files; the bytes of all streams together.
+
+    Connections are opened main first. Memory used does not depend on sizes. Raises EncodeError, OSError.
+    """
+    return (_write_pcap if is_capture(path) else _write_folder)(path, sent, channels, progress)
+
+
+def _write_pcap(path: Path, sent: Iterable[Sent], channels: int, progress: Progress | None) -> int:
+    done = 0
+    with PcapWriter(path, acknowledge_bytes=ACKNOWLEDGED) as writer:
+        numbers: dict[ChannelName, int] = {"main": writer.connect()}
+        numbers |= {channel: writer.connect() for channel in range(channels)}
+        for name, data in chunks(sent):
+            writer.send(numbers[name], data)
+            done += len(data)
+            if progress is not None:
+                progress(done)
+        for number in numbers.values():
+            writer.finish(number)
+    return done
+
+
+def _write_folder(path: Path, sent: Iterable[Sent], channels: int, progress: Progress | None) -> int:
+    path.mkdir(exist_ok=True)
+    done = 0
+    with ExitStack() as stack:
+        files: dict[ChannelName, GatheredFile] = {
+            name: stack.enter_context(GatheredFile(path / label(name))) for name in ("main", *range(channels))
+        }
+        for name, data in chunks(sent):
+            files[name].write(data)
+            done += len(data)
+            if progress is not None:
+                progress(done)
+    return done

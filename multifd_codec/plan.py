@@ -1,0 +1,261 @@
+"""What a migration is to carry, and as whom to send it: the input of the reference sender.
+
+Everything is in guest pages and bytes; nothing here knows the wire. ``check`` says what no source could do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from multifd_codec.dialect import Mode, Release, Version, machine_version, mode_of_machine, release
+from multifd_codec.errors import InputError
+from multifd_codec.framing import PAGE_SIZES
+from multifd_codec.page_content import PageContent
+from multifd_codec.source import Buffer
+from multifd_codec.sync_policy import FinalSync, SyncPolicy, policy, policy_of
+from multifd_codec.wire.packet import PacketFlags
+
+COMPRESSIONS: dict[str, tuple[int, Version]] = {
+    "none": (0, (4, 0)),
+    "zlib": (PacketFlags.ZLIB, (5, 0)),
+    "zstd": (PacketFlags.ZSTD, (5, 0)),
+    "qpl": (PacketFlags.QPL, (9, 1)),
+    "uadk": (PacketFlags.UADK, (9, 1)),
+    "qatzip": (PacketFlags.QATZIP, (9, 2)),
+}
+"""multifd-compression to its id in ``flags`` and the release it came with."""
+
+ZERO_PAGE_DETECTION = ("none", "legacy", "multifd")
+"""Zero pages travel as normal pages, as ZERO records on main, or in packets (since 9.0)."""
+
+LEGACY_ZERO_PAGES: Version = (8, 2)
+"""The last machine type whose default is ``legacy`` (hw_compat_8_2)."""
+
+MAX_CHANNELS = 255
+MAX_NAME = 255
+MAX_BUFFER = 1 << 20
+"""Bytes of device state in one packet that upstream senders do not exceed."""
+
+
+class Block(NamedTuple):
+    """A RAM block."""
+
+    name: str
+    size: int
+    """Bytes, a multiple of the page size."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """Pages that are dirty in a round: ``count`` pages of a block from page ``first`` on."""
+
+    block: str
+    first: int
+    count: int
+    content: PageContent
+
+
+class Round(NamedTuple):
+    """One pass over the dirty pages, in order."""
+
+    pages: tuple[Pages, ...] = ()
+    sections: int = 1
+    """PART sections it takes: a source ends one when its bandwidth for that time is used."""
+
+
+class Device(NamedTuple):
+    """A VFIO device whose state travels on the multifd channels."""
+
+    idstr: str
+    size: int
+    """Bytes of state in front of its config."""
+    buffer_size: int = MAX_BUFFER
+    """Bytes of state in one packet at most."""
+    instance_id: int = 0
+    config_size: int = 256
+    """Bytes of its PCI config vmstate."""
+
+
+class Section(NamedTuple):
+    """A device that travels as a FULL section on main."""
+
+    section_id: int
+    idstr: str
+    body: Buffer
+    version_id: int = 1
+    instance_id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationPlan:
+    """A whole migration. The defaults are those of a 10.0 source of ``-machine none``."""
+
+    blocks: tuple[Block, ...]
+    rounds: tuple[Round, ...]
+    """While the guest runs; the first normally has all pages."""
+    final: tuple[Round, ...] = (Round(),)
+    """Passes over what is still dirty when the guest has stopped, all in the END section. One at least."""
+    devices: tuple[Device, ...] = ()
+    dialect: str = "qemu-10.0"
+    """The release that sends, or ``rfc-v3``."""
+    mode: Mode | None = None
+    """None: what the machine type implies, else the newest the release can."""
+    policy: str | None = None
+    """Sync policy; None: the release's own."""
+    machine: str = "none"
+    channels: int = 2
+    page_size: int = 4096
+    """Target page size in bytes."""
+    compression: str = "none"
+    zero_page_detection: str | None = None
+    """None: the release's default for this machine type."""
+    uuid: bytes = bytes(16)
+    return_path: bool = False
+    """OPEN_RETURN_PATH and a PING come first."""
+    switchover_start: bool | None = None
+    """None: as the release does for this machine type."""
+    merge_sync: float = 0.0
+    """Up to 8.2: how often, of all SYNCs that could, one is merged into the last data packet of its channel."""
+    channel_order: tuple[int, ...] = ()
+    """The channel of each data and device-state packet, in order, repeated as often as needed; empty: by seed."""
+    sections: tuple[Section, ...] | None = None
+    """Further devices on main; None: timer and globalstate, all that ``-machine none`` has."""
+    description: dict[str, Any] | None = None
+    """The vmdescription for ``sections``; None with own sections: they are described as opaque bytes."""
+    seed: int = 0
+
+    @property
+    def release(self) -> Release:
+        return release(self.dialect)
+
+
+class Habits(NamedTuple):
+    """A plan's open questions, answered by its release and machine type."""
+
+    release: Release
+    mode: Mode
+    policy: SyncPolicy
+    final_sync: FinalSync
+    compression: int
+    zero_pages: str
+    switchover_start: bool
+
+
+def habits(plan: MigrationPlan) -> Habits:
+    """How the plan is sent. Raises InputError for what its release cannot do; ``check`` says the rest."""
+    row = plan.release
+    sender, machine = row.sender, machine_version(plan.machine)
+    mode = plan.mode
+    if mode is None:
+        mode = mode_of_machine(machine or row.version) if sender.per_round else Mode.PER_SECTION
+    if mode is Mode.PER_ROUND and not sender.per_round:
+        raise InputError(f"{plan.dialect} cannot send per round (8.1 and later can)")
+    if plan.compression not in COMPRESSIONS:
+        raise InputError(f"there is no compression {plan.compression!r}; there are {', '.join(COMPRESSIONS)}")
+    compression, since = COMPRESSIONS[plan.compression]
+    if row.version < since:
+        raise InputError(f"{plan.dialect} has no compression {plan.compression} ({since[0]}.{since[1]} and later have)")
+    zero_pages = plan.zero_page_detection
+    if zero_pages is None:
+        new = sender.zero_pages and not (machine is not None and machine <= LEGACY_ZERO_PAGES)
+        zero_pages = "multifd" if new else "legacy"
+    if zero_pages not in ZERO_PAGE_DETECTION:
+        raise InputError(f"there is no zero page detection {zero_pages!r}; there are {', '.join(ZERO_PAGE_DETECTION)}")
+    if zero_pages != "legacy" and not sender.zero_pages:
+        raise InputError(f"{plan.dialect} detects zero pages on main only ('legacy'; 9.0 and later have others)")
+    if plan.devices and not sender.device_state:
+        raise InputError(f"{plan.dialect} sends no device state on multifd channels (10.0 and later do)")
+    if plan.devices and compression:
+        raise InputError("device state on multifd channels needs compression none")
+    chosen = policy(plan.policy) if plan.policy is not None else policy_of(sender)
+    switchover = plan.switchover_start
+    if switchover is None:
+        switchover = sender.device_state and not (machine is not None and machine < (10, 0))
+    if switchover and not sender.device_state:
+        raise InputError(f"{plan.dialect} has no SWITCHOVER_START (10.0 and later have)")
+    final_sync = chosen.final_sync(mode, device_state=bool(plan.devices))
+    return Habits(row, mode, chosen, final_sync, int(compression), zero_pages, switchover)
+
+
+def check(plan: MigrationPlan) -> Habits:
+    """``habits``, and raises InputError, in one line, for a plan that no source could have."""
+    result = habits(plan)
+    if not 1 <= plan.channels <= MAX_CHANNELS:
+        raise InputError(f"{plan.channels} channels: there are 1 to {MAX_CHANNELS}")
+    if plan.page_size not in PAGE_SIZES:
+        raise InputError(f"there is no target page size of {plan.page_size} bytes")
+    if len(plan.uuid) != 16:
+        raise InputError(f"a uuid has 16 bytes, not {len(plan.uuid)}")
+    if not 0 <= plan.merge_sync <= 1:
+        raise InputError(f"merge_sync is a share from 0 to 1, not {plan.merge_sync}")
+    if plan.merge_sync and not result.release.sender.sync_carries_pages:
+        raise InputError(f"{plan.dialect} never merges SYNC into data (up to 8.2 do)")
+    if bad := [number for number in plan.channel_order if not 0 <= number < plan.channels]:
+        raise InputError(f"channel_order names channel {bad[0]}, there are {plan.channels}")
+    _check_blocks(plan)
+    _check_devices(plan)
+    return result
+
+
+def _check_blocks(plan: MigrationPlan) -> None:
+    sizes: dict[str, int] = {}
+    for block in plan.blocks:
+        _check_name("RAM block", block.name)
+        if block.name in sizes:
+            raise InputError(f"RAM block {block.name} stands twice in the plan")
+        if block.size <= 0 or block.size % plan.page_size:
+            raise InputError(f"RAM block {block.name}: {block.size} bytes are not a number of pages")
+        sizes[block.name] = block.size // plan.page_size
+    if not sizes:
+        raise InputError("a migration needs a RAM block")
+    for number, one in enumerate((*plan.rounds, *plan.final)):
+        if one.sections < 1:
+            raise InputError(f"round {number} takes {one.sections} sections, at least one is needed")
+        for pages in one.pages:
+            if pages.block not in sizes:
+                raise InputError(f"round {number} has pages of RAM block {pages.block}, which is not in the plan")
+            if pages.first < 0 or pages.count < 0 or pages.first + pages.count > sizes[pages.block]:
+                there = f"{pages.block} has {sizes[pages.block]}"
+                raise InputError(f"round {number}: pages {pages.first} to {pages.first + pages.count}, {there}")
+    if not plan.rounds or not plan.final:
+        raise InputError("a migration needs a round while the guest runs and one when it has stopped")
+    if any(one.sections != 1 for one in plan.final):
+        raise InputError("the rounds behind the stop of the guest all stand in one END section")
+
+
+def _check_devices(plan: MigrationPlan) -> None:
+    seen = set()
+    for device in plan.devices:
+        _check_name("device", device.idstr)
+        if (device.idstr, device.instance_id) in seen:
+            raise InputError(f"device {device.idstr} instance {device.instance_id} stands twice in the plan")
+        seen.add((device.idstr, device.instance_id))
+        if device.size < 0 or device.config_size < 0 or not 0 < device.buffer_size <= MAX_BUFFER:
+            raise InputError(f"device {device.idstr}: buffers hold 1 to {MAX_BUFFER} bytes, sizes are not negative")
+
+
+def _check_name(what: str, name: str) -> None:
+    if not 0 < len(name.encode()) <= MAX_NAME or "\0" in name:
+        raise InputError(f"{what} {name!r}: a name has 1 to {MAX_NAME} bytes")
+
+
+def memory(plan: MigrationPlan) -> dict[str, bytearray]:
+    """RAM block to what it holds when all rounds are applied: what a destination must end up with."""
+    result = {block.name: bytearray(block.size) for block in plan.blocks}
+    for pages, generation in dirty(plan):
+        size = plan.page_size
+        made = pages.content.pages(pages.block, pages.first, pages.count, size, generation)
+        target = np.frombuffer(result[pages.block], np.uint8).reshape(-1, size)
+        target[pages.first : pages.first + pages.count] = made
+    return result
+
+
+def dirty(plan: MigrationPlan) -> Iterator[tuple[Pages, int]]:
+    """All pages of all rounds in order, each with its generation: the number of its round."""
+    for generation, one in enumerate((*plan.rounds, *plan.final)):
+        for pages in one.pages:
+            yield pages, generation

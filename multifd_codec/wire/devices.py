@@ -1,0 +1,24 @@
+"""Bodies of the two devices that every machine has, ``-machine none`` included.
+
+Sources: vmstate_timers (cpus.c up to 4.x, softmmu/cpus.c, system/cpu-timers.c), vmstate_globalstate
+(migration/global_state.c). All integers big-endian.
+"""
+
+from __future__ import annotations
+
+from construct import Bytes, Default, GreedyBytes, Int8ub, Int32ub, Int64sb, Int64ub, Padded, Struct
+
+RUNSTATE_SIZE = 32
+
+Timers = Struct("cpu_ticks_offset" / Int64sb, "unused" / Default(Int64ub, 0), "cpu_clock_offset" / Int64sb)
+"""timer, version 2: nanoseconds and ticks."""
+
+GlobalState = Struct(
+    "size" / Int32ub,
+    "runstate" / Padded(RUNSTATE_SIZE, GreedyBytes),
+    "has_vm_was_suspended" / Int8ub,
+    "vm_was_suspended" / Default(Int8ub, 0),
+    "unused" / Default(Bytes(66), bytes(66)),
+)
+"""globalstate, version 1: ``runstate`` is the run state's name, NUL-padded; ``size`` counts its NUL. Up to 8.2 the 100
+bytes behind ``size`` were one buffer, the rest of it zero."""
