@@ -52,12 +52,13 @@ def test_recorded_bytes_and_frames_come_back(name: str, tmp_path: Path) -> None:
     with open_recording(SAMPLES / name) as recording:
         (migration,) = recording.migrations
         draft = draft_of_migration(migration)
-        assert encoded(draft) == contents(migration)
+        recorded = contents(migration)
+        assert encoded(draft) == recorded
         assert len(list(draft.sent())) == sum(len(line) for _, line in draft.lines()) == len(draft.order)
         write_draft(tmp_path / "again.pcap", draft, tap_of(migration), migration.return_path)
         (before,) = lint_recording(recording)
     with open_recording(tmp_path / "again.pcap") as recording:
-        assert contents(recording.migrations[0]) == encoded(draft)
+        assert contents(recording.migrations[0]) == recorded
         (after,) = lint_recording(recording)
     assert [f._replace(frame=None, message="") for f in after.findings] == [
         f._replace(frame=None, message="") for f in before.findings
