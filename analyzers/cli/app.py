@@ -9,7 +9,7 @@ import click
 from analyzers.cli.errors import Commands
 from analyzers.report.exit_codes import ExitCode
 
-COMMANDS = ("lint", "decode", "info", "extract", "generate", "fuzz", "explain", "rules")
+COMMANDS = ("lint", "decode", "info", "extract", "generate", "mutate", "fuzz", "explain", "rules")
 
 EPILOG = """\b
 Examples:
