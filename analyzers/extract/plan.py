@@ -16,7 +16,7 @@ from captures.model import CapturedChannel, ChannelKind, Migration, ProgressCall
 from multifd_codec.channel import ChannelDecoder, ScanItem
 from multifd_codec.dialect import Mode
 from multifd_codec.errors import ChannelName
-from multifd_codec.main_events import MainItem
+from multifd_codec.main_events import BlockList, MainItem
 from multifd_codec.mainstream import MainDecoder
 
 UNKNOWN_PAGE_SIZE = 4096
@@ -58,6 +58,8 @@ class Plan:
             return
         for item in MainDecoder(self.main.source, page_size=self.page_size).walk():
             if self.main_stop is not None and item.offset >= self.main_stop:
+                if isinstance(item, BlockList) and item.offset == self.main_stop:
+                    yield item  # a destination had read some of it
                 return
             yield item
 
@@ -146,8 +148,9 @@ def _judged(
     if last.act in (MainAct.FAIL, MainAct.CRASH):
         plan.main_stop = last.offset
     plan.reached = min(counts, default=None)
-    if len(channels) < profile.channels:
-        plan.incomplete.append(f"{len(channels)} of {profile.channels} multifd channels are in the recording")
+    expected = max((channel.captured.channel_id or 0 for channel in channels), default=-1) + 1
+    if len(channels) < expected:
+        plan.incomplete.append(f"{len(channels)} of at least {expected} multifd channels are in the recording")
     elif surveyed is not None and not channels and surveyed.count(RecordKind.FLUSH) and not surveyed.page_records:
         plan.incomplete.append("the multifd channels are not in the recording")
     return plan
