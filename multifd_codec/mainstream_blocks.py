@@ -55,9 +55,14 @@ def parse_block_list(state: MainState, offset: int, total: int, flags: int) -> B
             raise
         parsed = best
     else:
-        if parsed.problems:
+        if parsed.problems and not _pages_cut(parsed):
             parsed = _other_form(state, offset, total, expected) or parsed
     return BlockList(offset, parsed.end - offset, total, parsed.blocks, flags, parsed.problems)
+
+
+def _pages_cut(parsed: _Parsed) -> bool:
+    """Whether all that is wrong is that pages lie behind the end of the file, as in a mapped-ram file cut short."""
+    return all(p.kind is ProblemKind.MAPPED_RAM_HEADER and p.field == "pages_offset" for p in parsed.problems)
 
 
 def _other_form(state: MainState, offset: int, total: int, expected: Form) -> _Parsed | None:
