@@ -1,0 +1,47 @@
+"""What a real destination did with a stream."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+COMPLETES, FAILS, LOSES_DATA, HANGS, CRASHES = "completes", "fails", "loses-data", "hangs", "crashes"
+"""The outcomes of the report contract, as far as a process can show them (``analyzers.findings.Outcome``)."""
+
+
+class Observation(NamedTuple):
+    """How one run ended."""
+
+    outcome: str
+    """``completes``, ``fails``, ``loses-data``, ``hangs`` or ``crashes``. A migration that never started hangs, with
+    the monitor alive."""
+    status: str | None
+    """Of query-migrate, when it last answered with one; None: it never had one."""
+    words: str
+    """Its error messages, in one line."""
+    exit_code: int | None
+    """Negative: minus the signal that ended it. None: it had to be ended."""
+    monitor_alive: bool
+    """Whether it still answered when it was given up. False when it ended itself."""
+    seconds: float
+    """From the first connection to the verdict."""
+    taken: tuple[int, ...]
+    """Bytes that each connection could be given, in the order of the streams."""
+    different_page: int | None = None
+    """Byte offset in guest RAM of the first page that is not as expected."""
+    timed_out: bool = False
+    """It was still at work when the time limit was reached; ``hangs`` is then a guess."""
+
+    def line(self) -> str:
+        """In one line, for people."""
+        details = {
+            HANGS: "monitor alive" if self.monitor_alive else "monitor dead",
+            CRASHES: f"signal {-self.exit_code}" if self.exit_code is not None else "",
+            FAILS: f"exit code {self.exit_code}" if self.exit_code is not None else f"status {self.status}",
+            LOSES_DATA: f"guest RAM differs at {self.different_page:#x}" if self.different_page is not None else "",
+        }
+        detail = details.get(self.outcome, "")
+        if self.outcome == HANGS:
+            detail += f", status {self.status}" if self.status else ", never started" if self.monitor_alive else ""
+            detail += ", still at work" if self.timed_out else ""
+        text = f"{self.outcome} ({detail})" if detail else self.outcome
+        return f"{text}: {self.words}" if self.words else text
