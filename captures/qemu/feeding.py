@@ -1,20 +1,17 @@
 """The bytes of a migration into the connections of a destination, however it reads them.
 
-Nothing waits for ever: writing is non-blocking, connections do not hold each other up, and every connection can be asked
-whether bytes are still on their way.
+Nothing waits for ever: writing is non-blocking, connections do not hold each other up, and every connection can be
+asked whether bytes are still on their way.
 """
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import socket
 import struct
-import termios
 from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import NamedTuple
 
 from captures.model import ChannelKind, Migration, StreamSource
@@ -23,6 +20,8 @@ from multifd_codec.source import Buffer, StreamEnd
 
 PIECE = 1 << 18
 CONNECT_SECONDS = 3.0
+_TCP_INFO = struct.Struct("=24xI")
+"""tcpi_unacked of struct tcp_info (linux/tcp.h): segments sent and not acknowledged."""
 ORDER_SECONDS = 0.02
 """So long bytes wait for those in front of them in the sending order, when a full connection does not take them."""
 BACKLOG = 64 << 20
@@ -181,13 +180,14 @@ class Connection:
         self.complete = True
         self._added.set()
 
-    def on_its_way(self) -> int:
-        """Bytes written that the receiving kernel has not acknowledged (SIOCOUTQ)."""
+    def on_its_way(self) -> bool:
+        """Whether bytes were sent that the receiving kernel has not acknowledged."""
         if self.socket is None:
-            return 0
+            return False
         with suppress(OSError):
-            return int(struct.unpack("i", fcntl.ioctl(self.socket, termios.TIOCOUTQ, b"\0" * 4))[0])
-        return 0
+            info = self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+            return bool(_TCP_INFO.unpack(info)[0])
+        return False
 
     def close(self) -> None:
         if self.socket is not None:
@@ -280,34 +280,15 @@ class Feeder:
         return self._task.exception() if done and self._task is not None else None
 
     def settled(self) -> bool:
-        """Whether only the destination can move anything: each connection has given all it has, or is full, and what
-        was given has arrived (or lies in front of a reader that does not read)."""
-        if not self.opened:
-            return False
-        unread: dict[int, int] | None = None
-        for connection in self.connections:
-            if connection.socket is None:
-                continue
-            full = bool(connection.waiting)
-            if not (connection.done or full or self.stuck):
-                return False
-            if full or connection.on_its_way():
-                unread = unread_bytes(self.port) if unread is None else unread
-                if not unread.get(connection.socket.getsockname()[1], 1):
-                    return False
-        return True
+        """Whether only the destination can move anything: each connection has given all it has or is full, and the
+        receiving kernel has all that was given.
 
-
-def unread_bytes(port: int) -> dict[int, int]:
-    """For connections to a port of this machine: the sender's port to the bytes received that nobody has read."""
-    result: dict[int, int] = {}
-    for name in ("tcp", "tcp6"):
-        with suppress(OSError, ValueError, IndexError):
-            for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]:
-                fields = line.split()
-                if int(fields[1].rpartition(":")[2], 16) == port:
-                    result[int(fields[2].rpartition(":")[2], 16)] = int(fields[4].partition(":")[2], 16)
-    return result
+        A kernel opens a full window as soon as its reader has read, so bytes that do not fit are the reader's doing.
+        """
+        return self.opened and not any(
+            connection.on_its_way() or not (connection.done or connection.waiting or self.stuck)
+            for connection in self.connections
+        )
 
 
 def positions(migration: Migration) -> Sequence[int | None]:

@@ -58,7 +58,7 @@ async def _announced(work: Coroutine[Any, Any, T], done: threading.Event) -> T:
 
 def _forget() -> None:
     """A forked child has no such thread."""
-    global _loop, _lock  # noqa: PLW0603
+    global _loop, _lock
     _loop, _lock = None, threading.Lock()
 
 

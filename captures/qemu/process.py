@@ -1,7 +1,8 @@
 """A QEMU process with a monitor: started, asked, watched, ended.
 
-Nothing of it is on disk: the monitor is a socket pair, what it prints goes to a file in memory. It ends when it is left,
-when the interpreter ends, and when this process dies (PR_SET_PDEATHSIG); only its own process group is signalled.
+Nothing of it is on disk: the monitor is a socket pair, what it prints goes to a file in memory. It ends when it is
+left, when the interpreter ends, and when this process dies (PR_SET_PDEATHSIG); only its own process group is signalled.
+A wrapper that starts QEMU as a child of its own, rather than becoming it, passes on all of these but the last.
 """
 
 from __future__ import annotations
@@ -159,7 +160,7 @@ class Process:
             stdout=self._words,
             stderr=self._words,
             pass_fds=(monitor, *self._files),
-            preexec_fn=in_child,
+            preexec_fn=in_child,  # noqa: PLW1509 - it takes no lock
             start_new_session=True,
             env=None if self._environment is None else {**os.environ, **self._environment},
         )

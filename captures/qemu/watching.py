@@ -21,9 +21,9 @@ from captures.qemu.process import Activity, GoneError
 from multifd_codec.errors import InputError
 
 FIRST_LOOK = 0.003
-LONGEST_LOOK = 0.05
+LONGEST_LOOK = 0.04
 """Seconds between two looks at it; they grow."""
-GROWTH = 1.6
+GROWTH = 2.0
 QUIET_LOOKS = 2
 """So many looks of the longest kind in a row without any activity make a hang."""
 ANSWER_SECONDS = 0.02
