@@ -1,90 +1,29 @@
-"""A destination: a QEMU that waits for a migration, with guest RAM that can be read from outside."""
+"""A destination: a QEMU that waits for a migration."""
 
 from __future__ import annotations
 
-import mmap
-import os
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
-
 from captures.qemu.binary import Qemu
-from captures.qemu.process import GoneError, Process
+from captures.qemu.guest import DestinationOptions, Guest
+from captures.qemu.process import GoneError
 from multifd_codec.errors import InputError
-from multifd_codec.source import Buffer
 
 HOST = "127.0.0.1"
-PER_ROUND_SINCE = (8, 1)
-_COMPARED = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class DestinationOptions:
-    """What a destination must be given to take a stream."""
-
-    ram_size: int = 4 << 20
-    """Bytes of guest RAM."""
-    ram_block: str = "ram"
-    """Name of its RAM block; ``-machine none`` has this one only. Known: ``ram``, with a backend the backend's."""
-    machine: str = "none"
-    uuid: str | None = None
-    per_section: bool = False
-    """multifd-flush-after-each-section. Releases before 8.1 know nothing else, whatever is said here."""
-    arguments: tuple[str, ...] = ()
-    """Further arguments of the program."""
-    channels: int = 2
-    compression: str = "none"
-    capabilities: tuple[str, ...] = ()
-    """Further capabilities to switch on."""
-
-    def at_start(self) -> DestinationOptions:
-        """Without what can still be chosen when it runs: equal for destinations that can stand in for each other."""
-        return replace(self, channels=2, compression="none", capabilities=())
-
-
-def _arguments(qemu: Qemu, options: DestinationOptions, ram: int) -> list[str]:
-    name = options.ram_block.replace(",", ",,")
-    backend = f"memory-backend-file,id={name},size={options.ram_size}B,mem-path=/proc/self/fd/{ram},share=on"
-    result = ["-machine", f"{options.machine},memory-backend={name}", "-object", backend]
-    result += ["-m", f"size={options.ram_size}B", "-S", "-incoming", "defer"]
-    result += ["-display", "none", "-nodefaults", "-no-user-config"]
-    if options.uuid is not None:
-        result += ["-uuid", options.uuid]
-    if qemu.version >= PER_ROUND_SINCE:
-        state = "on" if options.per_section else "off"
-        result += ["-global", f"migration.multifd-flush-after-each-section={state}"]
-    return [*result, *options.arguments]
-
-
-class Destination(Process):
+class Destination(Guest):
     """A destination process; ``listen`` makes it wait for a migration on a free port of its own."""
 
     def __init__(self, qemu: Qemu, options: DestinationOptions) -> None:
-        self.options = options
         self.port = 0
-        if options.ram_size <= 0:
-            raise InputError(f"guest RAM of {options.ram_size} bytes")
-        self._ram = os.memfd_create("ram")
-        try:
-            os.ftruncate(self._ram, options.ram_size)
-        except OSError as error:
-            os.close(self._ram)
-            raise InputError(f"guest RAM of {options.ram_size} bytes: {error.strerror}") from None
-        super().__init__(qemu, _arguments(qemu, options, self._ram), files=(self._ram,))
+        super().__init__(qemu, options, ("-incoming", "defer", *options.arguments))
 
     async def listen(self, options: DestinationOptions | None = None) -> None:
         """Get ready for a migration, with the channels, compression and capabilities of ``options``.
 
         Raises InputError when it refuses them or does not answer.
         """
-        options = self.options = options or self.options
         try:
-            switched_on = [{"capability": name, "state": True} for name in ("multifd", *options.capabilities)]
-            await self.execute("migrate-set-capabilities", {"capabilities": switched_on})
-            parameters: dict[str, object] = {"multifd-channels": options.channels}
-            if options.compression != "none":
-                parameters["multifd-compression"] = options.compression
-            await self.execute("migrate-set-parameters", parameters)
+            await self.set_up(options or self.options)
             await self.execute("migrate-incoming", {"uri": f"tcp:{HOST}:0"})
             status = await self.execute("query-migrate")
             self.port = int(status["socket-address"][0]["port"])
@@ -92,40 +31,3 @@ class Destination(Process):
             raise InputError(f"{self.qemu.name}: did not get ready: {self.words() or 'no answer'}") from None
         except (KeyError, IndexError, ValueError, TypeError):
             raise InputError(f"{self.qemu.name}: does not say on which port it listens") from None
-
-    def read_ram(self, offset: int, length: int) -> bytes:
-        """Guest RAM as it is now."""
-        return os.pread(self._ram, length, offset)
-
-    def different_page(self, expected: Buffer | Path, page_size: int) -> int | None:
-        """Byte offset of the first page that is not as expected. What is longer differs where the other one ends."""
-        if isinstance(expected, Path):
-            with expected.open("rb") as file:
-                return first_difference(lambda at, size: os.pread(file.fileno(), size, at), self.read_ram, page_size)
-        view = memoryview(expected).cast("B")
-        return first_difference(lambda at, size: bytes(view[at : at + size]), self.read_ram, page_size)
-
-    def ram(self) -> mmap.mmap:
-        """A view of guest RAM that outlives the process."""
-        return mmap.mmap(self._ram, self.options.ram_size, prot=mmap.PROT_READ)
-
-    async def end(self) -> None:
-        await super().end()
-        if self._ram >= 0:
-            os.close(self._ram)
-            self._ram = -1
-
-
-Reader = Callable[[int, int], bytes]
-
-
-def first_difference(expected: Reader, actual: Reader, page_size: int) -> int | None:
-    """Byte offset of the first page in which two readers (offset, length) differ, None when they are the same."""
-    for offset in range(0, 1 << 62, _COMPARED):
-        one, other = expected(offset, _COMPARED), actual(offset, _COMPARED)
-        if one != other:
-            pages = range(0, max(len(one), len(other)), page_size)
-            return next(offset + at for at in pages if one[at : at + page_size] != other[at : at + page_size])
-        if not one:
-            return None
-    return None

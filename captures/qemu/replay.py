@@ -11,8 +11,9 @@ from types import TracebackType
 from typing import Self
 
 from captures.qemu.binary import Qemu, parse_command
-from captures.qemu.destination import HOST, Destination, DestinationOptions
+from captures.qemu.destination import HOST, Destination
 from captures.qemu.feeding import Feed, Feeder
+from captures.qemu.guest import DestinationOptions
 from captures.qemu.loop import run
 from captures.qemu.observation import COMPLETES, LOSES_DATA, Observation
 from captures.qemu.watching import watch
