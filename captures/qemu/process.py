@@ -143,9 +143,7 @@ class Process:
                 task.cancel()
 
     def _launch(self, monitor: int) -> None:
-        arguments = [
-            "-chardev", f"socket,id=multifd-monitor,fd={monitor}", "-mon", "chardev=multifd-monitor,mode=control",
-        ]  # fmt: skip
+        arguments = ["-chardev", f"socket,id=multifd,fd={monitor}", "-qmp", "chardev:multifd"]
         parent = os.getpid()
 
         def in_child() -> None:
