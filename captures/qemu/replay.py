@@ -51,15 +51,16 @@ class DestinationPool:
         *,
         expected_ram: Buffer | Path | None = None,
         page_size: int = 4096,
+        keep_ram: bool = False,
         limit: float = LIMIT_SECONDS,
     ) -> Observation:
         """Send a migration to a destination nobody has used, and watch what it does, for ``limit`` seconds at most.
 
         ``options`` may differ from the pool's; where they differ in more than channels, compression and capabilities,
         a destination is started for them. ``expected_ram``: what guest RAM must be when the migration completes, else
-        the outcome is ``loses-data``. Raises InputError when QEMU cannot be run so.
+        the outcome is ``loses-data``; ``keep_ram`` keeps it for the caller to look at. Raises InputError when QEMU cannot be run so.
         """
-        return run(self._replay(feed, options or self.options, expected_ram, page_size, limit))
+        return run(self._replay(feed, options or self.options, expected_ram, page_size, keep_ram, limit))
 
     async def _fill(self) -> None:
         while len(self._ready) < self.size:
@@ -92,12 +93,13 @@ class DestinationPool:
         options: DestinationOptions,
         expected_ram: Buffer | Path | None,
         page_size: int,
+        keep_ram: bool,
         limit: float,
     ) -> Observation:
         destination = await self._take(options)
         try:
             await destination.listen(options)
-            return await observe(destination, feed, expected_ram, page_size, limit)
+            return await observe(destination, feed, expected_ram, page_size, limit, keep_ram=keep_ram)
         finally:
             await destination.end()
 
@@ -113,7 +115,13 @@ async def _discarded(task: asyncio.Task[Destination]) -> None:
 
 
 async def observe(
-    destination: Destination, feed: Feed, expected_ram: Buffer | Path | None, page_size: int, limit: float
+    destination: Destination,
+    feed: Feed,
+    expected_ram: Buffer | Path | None,
+    page_size: int,
+    limit: float,
+    *,
+    keep_ram: bool = False,
 ) -> Observation:
     """Feed a destination that listens, and watch it."""
     begin = time.monotonic()
@@ -134,6 +142,9 @@ async def observe(
         seconds=seconds,
         taken=taken,
         different_page=page,
+        ram=destination.read_ram(0, destination.options.ram_size)
+        if keep_ram and verdict.outcome == COMPLETES
+        else None,
         timed_out=verdict.timed_out,
     )
 
@@ -145,8 +156,9 @@ def replay(
     *,
     expected_ram: Buffer | Path | None = None,
     page_size: int = 4096,
+    keep_ram: bool = False,
     limit: float = LIMIT_SECONDS,
 ) -> Observation:
     """As ``DestinationPool.replay``, once."""
     with DestinationPool(command, options, size=0) as pool:
-        return pool.replay(feed, expected_ram=expected_ram, page_size=page_size, limit=limit)
+        return pool.replay(feed, expected_ram=expected_ram, page_size=page_size, keep_ram=keep_ram, limit=limit)
