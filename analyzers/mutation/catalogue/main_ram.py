@@ -228,7 +228,7 @@ MUTATIONS = (
         "flags",
         {"profile": "qemu-9.0"},
         {},
-        also=frozenset({"MFD515", "MFD417"}),
+        also=frozenset({"MFD206", "MFD417", "MFD515"}),
     ),
     Mutation("MFD525", "version 2", header_version, untouched, "version"),
     Mutation("MFD525", "pages that are not aligned", not_aligned, same(aligned), "pages_offset"),

@@ -43,6 +43,7 @@ def extra_flush(draft: Draft, random: Random) -> Place:
     shape = Shape(draft)
     shape.multifd()
     need(shape.per_round, "FLUSH records")
+    avoid(shape.tail, "a SYNC without FLUSH at the end, which would get one")
     add_flush(draft, shape)
     channel = random.randrange(len(draft.channels))
     return shape.syncs[channel][-1]
@@ -351,7 +352,7 @@ MUTATIONS = (
         of_mode(per_round=True),
         options={"profile": "qemu-7.2"},
         near_options={},
-        also=frozenset({"MFD515", "MFD211", "MFD417"}),
+        also=frozenset({"MFD206", "MFD211", "MFD417", "MFD515"}),
     ),
     Mutation("MFD307", "no FLUSH in END", flush_from_end, TO_END),
     Mutation(
