@@ -270,8 +270,11 @@ def number_twice(draft: Draft, random: Random) -> Place:
     shape = Shape(draft)
     need(shape.dense_numbers and shape.since_9_0, "dense numbers, as from 9.0 on")
     shape.multifd(2)
-    last = sorted((draft.rams(channel)[-1] for channel in range(len(draft.channels))), key=lambda r: r.event.packet_num)
-    return last[-1].set(packet_num=last[-2].event.packet_num)
+    ends = [draft.rams(channel)[-1] for channel in shape.by_id]
+    other, last = sorted(ends, key=lambda record: record.event.packet_num)[-2:]
+    last.set(packet_num=other.event.packet_num)
+    # The one on the channel with the higher id is found.
+    return next(record for record in reversed(ends) if record is last or record is other)
 
 
 def renumbered(draft: Draft, random: Random) -> None:
