@@ -56,9 +56,10 @@ def parse_block_list(state: MainState, offset: int, total: int, flags: int) -> B
             raise
         parsed = best
     else:
-        if parsed.problems or not _continues(state, parsed):
+        wrong = bool(parsed.problems) and not _pages_cut(parsed)
+        if wrong or not _continues(state, parsed):
             other = _other_form(state, offset, total, expected)
-            if other is not None and (parsed.problems or _continues(state, other)):
+            if other is not None and (wrong or _continues(state, other)):
                 parsed = other
     return BlockList(offset, parsed.end - offset, total, parsed.blocks, flags, parsed.problems)
 
@@ -75,6 +76,11 @@ def _continues(state: MainState, parsed: _Parsed) -> bool:
         return True
     kind = WORD.unpack(head)[0] & (state.page_size - 1) & ~RamFlags.CONTINUE
     return kind in KINDS
+
+
+def _pages_cut(parsed: _Parsed) -> bool:
+    """Whether all that is wrong is that pages lie behind the end of the file, as in a mapped-ram file cut short."""
+    return all(p.kind is ProblemKind.MAPPED_RAM_HEADER and p.field == "pages_offset" for p in parsed.problems)
 
 
 def _other_form(state: MainState, offset: int, total: int, expected: Form) -> _Parsed | None:

@@ -83,7 +83,7 @@ def senders(habitat: Habitat) -> list[Version]:
 def random_plan(chance: random.Random, habitat: Habitat) -> MigrationPlan:
     """A small migration; most are plain."""
     version = chance.choice(senders(habitat))
-    row = RELEASES[version]
+    row, per_round = RELEASES[version], habitat.mode is Mode.PER_ROUND
     count = chance.choice((2, 4, 8, habitat.most_pages))
     zero_share = chance.choice((0.0, 0.0, 0.5, 1.0))
     known = RELEASES[habitat.destination].destination.compression_mask
@@ -102,7 +102,8 @@ def random_plan(chance: random.Random, habitat: Habitat) -> MigrationPlan:
             Round((Pages(BLOCK, 0, count, Pattern(chance.randrange(4), zero_share)),), chance.choice((1, 1, 2))),
             *(_again(chance, count) for _ in range(chance.choice((0, 0, 1, 2)))),
         ),
-        final=tuple(_again(chance, count) for _ in range(chance.choice((1, 1, 1, 2)))),
+        # Per section all final passes share one rendezvous, so that they cannot have a page in common.
+        final=tuple(_again(chance, count) for _ in range(chance.choice((1, 1, 1, 2)) if per_round else 1)),
         devices=devices,
         dialect=row.name,
         mode=habitat.mode,

@@ -185,7 +185,8 @@ def _bad_inits(
             yield SetProblem("C-03", position, "uuid", message), exits
         elif channels and init.id >= max(channels, len(connections)):
             unchecked = init.id == channels and not destination.channel_id_checked
-            outcomes = exits | {Outcome.CRASHES} if unchecked else exits
+            # Out of bounds: whatever lies there decides.
+            outcomes = exits | {Outcome.CRASHES, Outcome.HANGS} if unchecked else exits
             message = f"id {init.id}, the destination has {channels} channels (0 to {channels - 1})"
             yield SetProblem("C-04", position, "id", message), outcomes
         elif init.id in taken:

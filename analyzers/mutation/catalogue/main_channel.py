@@ -144,8 +144,11 @@ def ram_version(draft: Draft, random: Random) -> Place:
 
 
 def other_version(draft: Draft, random: Random) -> None:
-    """The version of a device is the device's business."""
-    fulls(draft)[0].header.set(version_id=3)
+    """An older version of a device is the device's business."""
+    for full in fulls(draft):
+        if full.header.event.version_id > 1:
+            full.header.set(version_id=full.header.event.version_id - 1)
+            return
 
 
 def switchover(draft: Draft) -> Record:
