@@ -13,18 +13,24 @@ TEST_PROGRAMS := tshark tcpdump zstd qemu-system-x86_64
 BENCH_PROGRAMS := tshark tcpflow
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench clean
+.PHONY: help demo test test-real check bench clean
 
 help: ## this list
 	@echo "make TARGET, one of:"
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
 
 demo: $(VENV)/.installed-run ## judge a recorded migration that hangs, and a healthy one
 	@.ci/demo $(BIN)/multifd $(SAMPLES)
 
 test: $(VENV)/.installed-test ## run the tests; ARGS="-k name" goes to pytest
 	@.ci/setup programs $(TEST_PROGRAMS)
+	@.ci/setup qemu-10.0
 	$(BIN)/python -m pytest $(ARGS)
+
+test-real: $(VENV)/.installed-test ## the long runs against real QEMU 7.2 and 10.0
+	@.ci/setup programs $(TEST_PROGRAMS)
+	@.ci/setup qemu-10.0
+	$(BIN)/python -m pytest tests/real -m real $(ARGS)
 
 check: $(VENV)/.installed-check ## style, types, and which package may import which
 	$(BIN)/ruff check .

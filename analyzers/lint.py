@@ -25,7 +25,7 @@ from analyzers.judge.infer import Facts, choose, infer_mode
 from analyzers.judge.scripts import Judge
 from analyzers.judge.summary import channel_summary, device_summaries, facts_for_people, main_summary
 from analyzers.judge.verdict import Verdict, judge
-from analyzers.receiver.script import Device, MainAct
+from analyzers.receiver.script import Device, MainAct, Script
 from analyzers.receiver.solve import crashes_before_setup, lockstep
 from analyzers.rules import channel_set as set_rules
 from analyzers.rules import device_state, packets, sync
@@ -72,6 +72,13 @@ def lint_recording(
     return [_Linter(recording, migration, options, progress).report() for migration in recording.migrations]
 
 
+def lint_with_scripts(recording: Recording, options: LintOptions | None = None) -> list[tuple[Report, Script | None]]:
+    """Like ``lint_recording``, each report with the receiver's script it was judged by (None: nothing was readable)."""
+    options = options or LintOptions()
+    linters = [_Linter(recording, migration, options, None) for migration in recording.migrations]
+    return [(linter.report(), linter.script) for linter in linters]
+
+
 def _info(recording: Recording, channels: Sequence[CapturedChannel]) -> InputInfo:
     gaps = sum(len(channel.source.holes()) for channel in channels)
     return InputInfo(str(recording.path), recording.kind, recording.bytes, recording.frames, gaps)
@@ -106,6 +113,8 @@ class _Linter:
         self.mains = [c for c in self.channels if c.kind is ChannelKind.MAIN]
         self.foreign: list[CapturedChannel] = []
         self.notes = (*recording.notes, *migration.notes)
+        self.script: Script | None = None
+        """What was judged, once it has been."""
         self.done = 0
         self.total = sum(channel.source.size for channel in migration.channels)
 
@@ -209,6 +218,7 @@ class _Linter:
         read = [] if main is not None and "mapped-ram" in main.capabilities else channels
         verdict = judge(read, main, destination, sender, gaps=gaps, second_main=len(self.mains) > 1)
         broken = {problem.position for problem in handshake.problems if problem.row in REFUSED}
+        self.script = verdict.script
         outcomes, lines = self._outcomes(verdict, handshake.outcomes, handshake.reason, release.destination, broken)
         if main is not None and not channels and _needs_channels(main, verdict):
             outcomes = frozenset({Outcome.UNDECIDED})

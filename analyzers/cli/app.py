@@ -9,7 +9,20 @@ import click
 from analyzers.cli.errors import Commands
 from analyzers.report.exit_codes import ExitCode
 
-COMMANDS = ("lint", "decode", "info", "extract", "generate", "explain", "rules")
+COMMANDS = (
+    "lint",
+    "decode",
+    "info",
+    "extract",
+    "generate",
+    "mutate",
+    "fuzz",
+    "matrix",
+    "record",
+    "send",
+    "explain",
+    "rules",
+)
 
 EPILOG = """\b
 Examples:

@@ -76,6 +76,10 @@ class Loader:
             self.missing += 1
         else:
             self.refused += 1
+        self.remark(position, offset, message)
+
+    def remark(self, position: int, offset: int | None, message: str) -> None:
+        """Note what is worth knowing, and no more."""
         if len(self.problems) < MAX_PROBLEMS:
             self.problems.append(Problem(self.channel(position), offset, message))
 
@@ -308,8 +312,7 @@ class Loader:
         if block is None:
             if size > MAX_BLOCK:
                 self.problem(MAIN, None, f"RAM block {name!r} of {size} bytes: more than there can be")
-                return
-            block = self._add(name, size)
+            block = self._add(name, size if size <= MAX_BLOCK else None)
         elif block.size is None:
             block.size = size
         if entry.mapped_ram is not None and (self.wanted is None or name in self.wanted):

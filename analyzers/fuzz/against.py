@@ -10,8 +10,8 @@ from analyzers.fuzz.case import Case, Habitat
 from analyzers.lint import LintOptions, lint_recording
 from captures.memory import recording_of
 from captures.model import Migration
-from captures.qemu import DestinationOptions, Observation, Qemu, replay
-from captures.qemu.observation import COMPLETES, LOSES_DATA, streams_of
+from captures.qemu import DestinationOptions, Observation, Qemu, feed_of_migration, replay
+from captures.qemu.observation import COMPLETES, LOSES_DATA
 from multifd_codec.dialect import Mode
 from multifd_codec.errors import EncodeError, MultifdError
 from multifd_codec.plan import memory
@@ -48,7 +48,8 @@ def destination_options(case: Case, habitat: Habitat) -> DestinationOptions:
     """A destination like the plan's source."""
     plan = case.plan
     return DestinationOptions(
-        blocks=tuple((block.name, block.size) for block in plan.blocks),
+        ram_size=plan.blocks[0].size,
+        ram_block=plan.blocks[0].name,
         channels=plan.channels,
         compression=plan.compression,
         per_section=habitat.mode is Mode.PER_SECTION,
@@ -66,7 +67,7 @@ def trial(case: Case, habitat: Habitat, qemu: Qemu) -> Trial | None:
     if not migration.channels:
         return None
     outcomes, why = predict(recording, case, habitat)
-    seen = replay(qemu, streams_of(migration), destination_options(case, habitat), keep_memory=True)
+    seen = replay(qemu, feed_of_migration(migration), destination_options(case, habitat), keep_ram=True)
     observed = _with_memory(seen, case, migration, outcomes)
     predicted = tuple(sorted(str(outcome) for outcome in outcomes))
     undecided = Outcome.UNDECIDED in outcomes
@@ -79,24 +80,27 @@ def _with_memory(seen: Observation, case: Case, migration: Migration, outcomes: 
     The source had what the plan says. An edited stream may say something else without any way to notice; then a
     destination is right when it believes the stream.
     """
-    if seen.outcome != COMPLETES or seen.memory is None:
+    if seen.outcome != COMPLETES or seen.ram is None:
         return seen.outcome
     (block,) = case.plan.blocks
-    actual = bytes(seen.memory[: block.size])
+    actual = bytes(seen.ram[: block.size])
     planned = bytes(memory(case.plan)[block.name])
     if actual == planned:
-        if Outcome.COMPLETES in outcomes or not case.edits or planned == _said(migration, block.name, block.size):
+        if Outcome.COMPLETES in outcomes or not case.edits:
             return COMPLETES
-        return LOSES_DATA
-    if Outcome.LOSES_DATA not in outcomes and case.edits and actual == _said(migration, block.name, block.size):
+        said, complete = _said(migration, block.name, block.size)
+        # Pages that an edit took out of the stream count as lost, though they may be zero.
+        return COMPLETES if planned == said and complete else LOSES_DATA
+    if Outcome.LOSES_DATA not in outcomes and case.edits and actual == _said(migration, block.name, block.size)[0]:
         return COMPLETES
     return LOSES_DATA
 
 
-def _said(migration: Migration, block: str, size: int) -> bytes:
-    """What the stream says RAM holds, all of it applied."""
+def _said(migration: Migration, block: str, size: int) -> tuple[bytes, bool]:
+    """What the stream says RAM holds, all of it applied; whether it says so of every page."""
     try:
         rebuilt = rebuild(migration, RebuildOptions(apply_all=True))
     except MultifdError:
-        return b""
-    return bytes((rebuilt.memory or {}).get(block, b"")[:size]).ljust(size, b"\0")
+        return b"", False
+    complete = not any(one.never_sent or one.unknown for one in rebuilt.blocks if one.name == block)
+    return bytes((rebuilt.memory or {}).get(block, b"")[:size]).ljust(size, b"\0"), complete

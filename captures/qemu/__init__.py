@@ -1,11 +1,29 @@
 """Real QEMU: destinations that take a stream and show what it does to them.
 
-Every wait is bounded, every monitor command has a time limit, and only processes started here are ended.
+Every wait is bounded, and only processes started here are ended. Needs Linux and the extra ``qemu``.
+
+    with DestinationPool("qemu-system-x86_64", DestinationOptions(channels=2)) as pool:
+        seen = pool.replay(feed_of([main, channel_0, channel_1]), expected_ram=ram)
 """
 
-from captures.qemu.binary import Qemu, find_qemus
-from captures.qemu.destination import DestinationOptions
-from captures.qemu.observation import Observation, Stream
-from captures.qemu.replay import replay, replay_on
+from captures.qemu.binary import Qemu, find_qemu, find_qemus, parse_command
+from captures.qemu.feeding import Feed, Stream, feed_in_order, feed_of, feed_of_migration
+from captures.qemu.guest import DestinationOptions
+from captures.qemu.observation import Observation
+from captures.qemu.replay import DestinationPool, replay
 
-__all__ = ["DestinationOptions", "Observation", "Qemu", "Stream", "find_qemus", "replay", "replay_on"]
+__all__ = [
+    "DestinationOptions",
+    "DestinationPool",
+    "Feed",
+    "Observation",
+    "Qemu",
+    "Stream",
+    "feed_in_order",
+    "feed_of",
+    "feed_of_migration",
+    "find_qemu",
+    "find_qemus",
+    "parse_command",
+    "replay",
+]

@@ -16,9 +16,11 @@ from multifd_codec.errors import InputError
 
 PROGRAM = "qemu-system-x86_64"
 VARIABLE = "MULTIFD_QEMU"
-"""Further command lines, separated by colons."""
-UNPACKED = ".setup"
-"""Folder in which `.ci/setup` unpacks releases beside the installed one: ``qemu-10.0`` and so on."""
+"""Environment variable: further command lines, separated by colons."""
+UNPACKED = Path(".setup")
+"""Folder of the checkout in which `.ci/setup` unpacks releases beside the installed one: ``qemu-10.0`` and so on, each
+with an executable ``run`` that starts it."""
+CHECKOUT = Path(__file__).parents[2]
 _ASK_SECONDS = 20.0
 _VERSION = re.compile(r"QEMU emulator version (\d+)\.(\d+)\.(\d+)")
 
@@ -27,7 +29,7 @@ class Qemu(NamedTuple):
     """One QEMU: how to start it, and its release."""
 
     command: tuple[str, ...]
-    """The program and leading arguments."""
+    """The program, with a wrapper in front and leading arguments behind, if any."""
     version: Version
     micro: int
 
@@ -36,48 +38,71 @@ class Qemu(NamedTuple):
         """As profiles are called."""
         return f"qemu-{self.version[0]}.{self.version[1]}"
 
+    @property
+    def full_version(self) -> str:
+        return f"{self.version[0]}.{self.version[1]}.{self.micro}"
+
 
 @cache
 def qemu(command: tuple[str, ...]) -> Qemu:
-    """The QEMU of a command line. Raises InputError when it does not say that it is one."""
+    """The QEMU of a command line. Raises InputError when it cannot be run or is none."""
+    words = shlex.join(command)
     try:
-        asking = [*command, "--version"]
         run = subprocess.run(
-            asking, check=False, capture_output=True, text=True, timeout=_ASK_SECONDS, stdin=subprocess.DEVNULL
+            [*command, "--version"],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_ASK_SECONDS,
+            stdin=subprocess.DEVNULL,
+            check=False,
         )
-    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
-        raise InputError(f"{shlex.join(command)}: cannot be run: {error}") from None
+    except subprocess.TimeoutExpired:
+        raise InputError(f"{words}: does not say its version within {_ASK_SECONDS:.0f} s") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{words}: cannot be run: {getattr(error, 'strerror', None) or error}") from None
     found = _VERSION.search(run.stdout)
     if found is None:
-        words = (run.stderr or run.stdout).strip().splitlines()[:1]
-        raise InputError(f"{shlex.join(command)}: is no QEMU" + (f": {words[0]}" if words else ""))
+        said = (run.stderr or run.stdout).strip().splitlines()[:1]
+        raise InputError(f"{words}: is no QEMU" + (f": {said[0]}" if said else ""))
     return Qemu(command, (int(found[1]), int(found[2])), int(found[3]))
 
 
 def parse_command(text: str) -> Qemu:
-    """The QEMU of a command line as a user gives it. Raises InputError."""
+    """The QEMU of a command line as a user writes it, quoted as for a shell. Raises InputError."""
     try:
         parts = tuple(shlex.split(text))
     except ValueError as error:
         raise InputError(f"{text!r}: {error}") from None
     if not parts:
-        raise InputError("an empty QEMU command")
+        raise InputError("the QEMU command is empty")
     return qemu(parts)
 
 
 def find_qemus() -> list[Qemu]:
-    """All there are, oldest first, one a release: in MULTIFD_QEMU, unpacked by `.ci/setup`, and in PATH."""
-    commands = [tuple(shlex.split(text)) for text in os.environ.get(VARIABLE, "").split(":") if text.strip()]
-    for folder in sorted(Path(UNPACKED).glob("qemu-*/usr")):
-        if (folder / "bin" / PROGRAM).is_file():
-            commands.append((str(folder.resolve() / "bin" / PROGRAM), "-L", str(folder.resolve() / "share" / "qemu")))
-    if (installed := shutil.which(PROGRAM)) is not None:
-        commands.append((installed,))
+    """All there are, oldest first, one a release: in MULTIFD_QEMU, unpacked by `.ci/setup`, and in PATH.
+
+    Where two have the same release, the first of these places counts. Raises InputError for a command in MULTIFD_QEMU
+    that is no QEMU.
+    """
     found: dict[Version, Qemu] = {}
+    for text in os.environ.get(VARIABLE, "").split(":"):
+        if text.strip():
+            one = parse_command(text)
+            found.setdefault(one.version, one)
+    folders = dict.fromkeys((UNPACKED.absolute(), CHECKOUT / UNPACKED))
+    commands = [str(program) for folder in folders for program in sorted(folder.glob("qemu-*/run"))]
+    if (installed := shutil.which(PROGRAM)) is not None:
+        commands.append(installed)
     for command in commands:
         try:
-            one = qemu(command)
+            one = qemu((command,))
         except InputError:
-            continue
+            continue  # left half-made, or its libraries are gone
         found.setdefault(one.version, one)
     return [found[version] for version in sorted(found)]
+
+
+def find_qemu(version: Version) -> Qemu | None:
+    """The QEMU of that release, if there is one."""
+    return next((one for one in find_qemus() if one.version == version), None)

@@ -1,187 +1,165 @@
-"""A stream into a destination, and what that does."""
+"""A stream into a destination, and what that does; destinations that wait in stock, so that starting costs no time."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections import deque
 from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
 
-from captures.qemu.binary import Qemu
-from captures.qemu.destination import Destination, DestinationOptions, GoneError
-from captures.qemu.observation import (
-    COMPLETES,
-    CRASHES,
-    FAILS,
-    HANGS,
-    LOSES_DATA,
-    Observation,
-    Stream,
-    first_difference,
-)
+from captures.qemu.binary import Qemu, parse_command
+from captures.qemu.destination import HOST, Destination
+from captures.qemu.feeding import Feed, Feeder
+from captures.qemu.guest import DestinationOptions
+from captures.qemu.loop import run
+from captures.qemu.observation import COMPLETES, LOSES_DATA, Observation
+from captures.qemu.watching import watch
 from multifd_codec.errors import InputError
 from multifd_codec.source import Buffer
 
-PIECE = 1 << 18
-POLL_SECONDS = 0.02
-QUIET_SECONDS = 0.35
-"""All threads asleep and no CPU time used for so long: nothing will happen any more. Nothing in an incoming migration
-waits for a clock longer than the 1 ms of the channel peek."""
 LIMIT_SECONDS = 30.0
-QUIT_SECONDS = 5.0
+
+
+class DestinationPool:
+    """Destinations of one kind, ``size`` of them started ahead of their use. A context manager; leaving it ends them.
+
+    ``replay`` can be called from several threads at once. Each destination takes one migration.
+    """
+
+    def __init__(self, command: Qemu | str, options: DestinationOptions | None = None, size: int = 2) -> None:
+        self.qemu = parse_command(command) if isinstance(command, str) else command
+        self.options = options or DestinationOptions()
+        self.size = size
+        self._ready: deque[asyncio.Task[Destination]] = deque()
+
+    def __enter__(self) -> Self:
+        run(self._fill())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        run(self._close())
+
+    def replay(
+        self,
+        feed: Feed,
+        options: DestinationOptions | None = None,
+        *,
+        expected_ram: Buffer | Path | None = None,
+        page_size: int = 4096,
+        keep_ram: bool = False,
+        limit: float = LIMIT_SECONDS,
+    ) -> Observation:
+        """Send a migration to a destination nobody has used, and watch what it does, for ``limit`` seconds at most.
+
+        ``options`` may differ from the pool's; where they differ in more than channels, compression and capabilities,
+        a destination is started for them. ``expected_ram``: what guest RAM must be when the migration completes, else
+        the outcome is ``loses-data``; ``keep_ram`` keeps it for the caller to look at. Raises InputError when QEMU
+        cannot be run so.
+        """
+        return run(self._replay(feed, options or self.options, expected_ram, page_size, keep_ram, limit))
+
+    async def _fill(self) -> None:
+        while len(self._ready) < self.size:
+            self._ready.append(asyncio.ensure_future(_started(self.qemu, self.options)))
+
+    async def _close(self) -> None:
+        waiting, self.size = list(self._ready), 0
+        self._ready.clear()
+        await asyncio.gather(*map(_discarded, waiting))
+
+    async def _take(self, options: DestinationOptions) -> Destination:
+        if options.at_start() != self.options.at_start():
+            return await _started(self.qemu, options)
+        while self._ready:
+            task = self._ready.popleft()
+            await self._fill()
+            try:
+                destination = await task
+            except asyncio.CancelledError:
+                await _discarded(task)
+                raise
+            if destination.exit_code is None:
+                return destination
+            await destination.end()
+        return await _started(self.qemu, options)
+
+    async def _replay(
+        self,
+        feed: Feed,
+        options: DestinationOptions,
+        expected_ram: Buffer | Path | None,
+        page_size: int,
+        keep_ram: bool,
+        limit: float,
+    ) -> Observation:
+        destination = await self._take(options)
+        try:
+            await destination.listen(options)
+            return await observe(destination, feed, expected_ram, page_size, limit, keep_ram=keep_ram)
+        finally:
+            await destination.end()
+
+
+async def _started(qemu: Qemu, options: DestinationOptions) -> Destination:
+    return await Destination(qemu, options).__aenter__()
+
+
+async def _discarded(task: asyncio.Task[Destination]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError, InputError):  # it could not be started: whoever wants one is told
+        await (await task).end()
+
+
+async def observe(
+    destination: Destination,
+    feed: Feed,
+    expected_ram: Buffer | Path | None,
+    page_size: int,
+    limit: float,
+    *,
+    keep_ram: bool = False,
+) -> Observation:
+    """Feed a destination that listens, and watch it."""
+    begin = time.monotonic()
+    async with Feeder(HOST, destination.port, feed) as feeder:
+        verdict = await watch(destination, feeder, limit)
+        seconds = time.monotonic() - begin
+        taken = feeder.taken
+    outcome, page = verdict.outcome, None
+    if outcome == COMPLETES and expected_ram is not None:
+        page = await asyncio.to_thread(destination.different_page, expected_ram, page_size)
+        outcome = COMPLETES if page is None else LOSES_DATA
+    return Observation(
+        outcome=outcome,
+        status=verdict.status,
+        words=verdict.words,
+        exit_code=destination.exit_code,
+        monitor_alive=verdict.monitor_alive,
+        seconds=seconds,
+        taken=taken,
+        different_page=page,
+        ram=destination.read_ram(0, destination.options.ram_size)
+        if keep_ram and verdict.outcome == COMPLETES
+        else None,
+        timed_out=verdict.timed_out,
+    )
 
 
 def replay(
-    qemu: Qemu,
-    streams: Sequence[Stream],
-    options: DestinationOptions,
+    command: Qemu | str,
+    feed: Feed,
+    options: DestinationOptions | None = None,
     *,
-    expected: Mapping[str, Buffer] | None = None,
+    expected_ram: Buffer | Path | None = None,
     page_size: int = 4096,
-    keep_memory: bool = False,
+    keep_ram: bool = False,
     limit: float = LIMIT_SECONDS,
 ) -> Observation:
-    """Send a migration to a fresh destination and watch what it does, for ``limit`` seconds at most.
-
-    ``expected``: RAM block to what it must hold when the migration completes; else the outcome is ``loses-data``.
-    Raises InputError when QEMU cannot be run so.
-    """
-    return asyncio.run(
-        _replay(qemu, streams, options, expected=expected, page_size=page_size, keep_memory=keep_memory, limit=limit)
-    )
-
-
-def replay_on(host: str, port: int, streams: Sequence[Stream], *, limit: float = LIMIT_SECONDS) -> list[int]:
-    """Send a migration to a destination somebody else runs; the bytes of each stream that were taken."""
-
-    async def run() -> list[int]:
-        taken = [0] * len(streams)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(_feed(host, port, streams, taken), limit)
-        return taken
-
-    return asyncio.run(run())
-
-
-async def _feed(host: str, port: int, streams: Sequence[Stream], taken: list[int]) -> list[asyncio.StreamWriter]:
-    """Connect in order, then write all streams at once."""
-    writers: list[asyncio.StreamWriter] = []
-    for _ in streams:
-        try:
-            _, writer = await asyncio.open_connection(host, port, limit=PIECE)
-        except OSError as error:
-            if not writers:
-                raise InputError(f"{host}:{port}: {error.strerror or error}") from None
-            break  # refused behind a full set of channels
-        writers.append(writer)
-    await asyncio.gather(
-        *(_write(writer, streams[number], taken, number) for number, writer in enumerate(writers)),
-        return_exceptions=True,
-    )
-    return writers
-
-
-async def _write(writer: asyncio.StreamWriter, stream: Stream, taken: list[int], number: int) -> None:
-    with suppress(OSError):
-        view = memoryview(stream.data)
-        for start in range(0, len(view), PIECE):
-            writer.write(view[start : start + PIECE])
-            await writer.drain()
-            taken[number] = min(start + PIECE, len(view))
-        if stream.closes:
-            writer.write_eof()
-            await writer.drain()
-
-
-async def _replay(
-    qemu: Qemu,
-    streams: Sequence[Stream],
-    options: DestinationOptions,
-    *,
-    expected: Mapping[str, Buffer] | None,
-    page_size: int,
-    keep_memory: bool,
-    limit: float,
-) -> Observation:
-    async with Destination(qemu, options) as destination:
-        try:
-            await destination.listen()
-        except GoneError:
-            raise InputError(
-                f"{qemu.name}: did not get ready: {destination.words() or 'its monitor is dead'}"
-            ) from None
-        begin = time.monotonic()
-        taken = [0] * len(streams)
-        feeding = asyncio.ensure_future(_feed("127.0.0.1", destination.port, streams, taken))
-        try:
-            outcome, status, alive = await _watch(destination, taken, begin + limit)
-            page: tuple[str, int] | None = None
-            if outcome == COMPLETES:
-                if expected is not None:
-                    blocks = [(name, expected[name]) for name, _ in options.blocks if name in expected]
-                    page = first_difference(blocks, destination.memory(), page_size)
-                outcome = LOSES_DATA if page is not None else COMPLETES
-                with suppress(GoneError, InputError):
-                    await destination.execute("quit", seconds=QUIT_SECONDS)
-                code = await destination.wait(QUIT_SECONDS)
-                if code is not None and code < 0:
-                    outcome = CRASHES
-            memory = destination.memory() if keep_memory else None
-            return Observation(
-                outcome, status, destination.words(), destination.exit_code, alive,
-                time.monotonic() - begin, page, memory,
-            )  # fmt: skip
-        finally:
-            feeding.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                _close(await feeding)
-
-
-def _close(writers: Iterable[asyncio.StreamWriter]) -> None:
-    for writer in writers:
-        writer.transport.abort()
-
-
-async def _watch(destination: Destination, taken: Sequence[int], deadline: float) -> tuple[str, str | None, bool]:
-    """Outcome, last known status, whether the monitor answers.
-
-    One question is asked at a time: QEMU reads commands in a thread of its own, so each one sent would look like life.
-    """
-    status: str | None = None
-    seen: object = None
-    quiet_since = asked = time.monotonic()
-    question = destination.ask("query-migrate")
-    try:
-        while True:
-            await asyncio.wait({question}, timeout=POLL_SECONDS)
-            if destination.exit_code is not None or (question.done() and question.exception() is not None):
-                code = await destination.wait(QUIT_SECONDS)
-                return (HANGS if code is None else _exited(code)), status, False
-            if question.done():
-                status = question.result().get("status", status)
-                if status in ("completed", "failed"):
-                    await asyncio.sleep(POLL_SECONDS)  # an exit or a crash may follow
-                    code = destination.exit_code
-                    if code is not None and (status == "failed" or code < 0):
-                        return _exited(code), status, False
-                    return (COMPLETES if status == "completed" else FAILS), status, True
-            now = time.monotonic()
-            ticks, asleep = destination.activity()
-            # Answering uses CPU time: while it answers, what it takes of the streams shows progress.
-            place = (status, tuple(taken), None if question.done() else ticks)
-            if place != seen or not (asleep or question.done()):
-                seen, quiet_since = place, now
-            silent = now - quiet_since
-            if question.done() and silent >= 2 * QUIET_SECONDS:
-                return HANGS, status, True
-            if now > deadline or (silent >= QUIET_SECONDS and now - asked >= QUIET_SECONDS and not question.done()):
-                return HANGS, status, question.done()
-            if question.done():
-                await asyncio.sleep(POLL_SECONDS)
-                question, asked = destination.ask("query-migrate"), time.monotonic()
-    finally:
-        question.cancel()
-
-
-def _exited(code: int) -> str:
-    return CRASHES if code < 0 else FAILS
+    """As ``DestinationPool.replay``, once."""
+    with DestinationPool(command, options, size=0) as pool:
+        return pool.replay(feed, expected_ram=expected_ram, page_size=page_size, keep_ram=keep_ram, limit=limit)

@@ -1,0 +1,3 @@
+"""x"""
+
+command = None
