@@ -7,6 +7,7 @@ Needs hypothesis, which the extra ``strategies`` brings. An example of a test is
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from typing import NamedTuple
 
 from multifd_codec.channel import encode_channel
@@ -329,12 +330,14 @@ class EditedDraft(NamedTuple):
     """The plan's draft with the edits on it."""
 
     def __repr__(self) -> str:
-        """The plan and, in words, the edits: what a failing test is to print."""
+        """What of the plan is not default and, in words, the edits: what a failing test is to print."""
         draft, said = draft_of_plan(self.plan), []
         for edit in self.edits:
             said.append(f"{edit!r}: {describe(draft, edit)}")
             draft = apply(draft, edit)
-        return "\n".join([f"EditedDraft({self.plan!r})", *said])
+        values = [(entry, getattr(self.plan, entry.name)) for entry in fields(self.plan)]
+        shown = ", ".join(f"{entry.name}={value!r}" for entry, value in values if value != entry.default)
+        return "\n".join([f"EditedDraft of MigrationPlan({shown})", *said])
 
 
 @st.composite
