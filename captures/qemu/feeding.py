@@ -10,12 +10,12 @@ import asyncio
 import socket
 import struct
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import NamedTuple
 
-from captures.model import ChannelKind, Migration, StreamSource
-from multifd_codec.errors import InputError
+from captures.model import CapturedChannel, ChannelKind, Migration, StreamSource
+from multifd_codec.errors import HoleError, InputError
 from multifd_codec.source import Buffer, StreamEnd
 
 PIECE = 1 << 18
@@ -24,6 +24,7 @@ _TCP_INFO = struct.Struct("=24xI")
 """tcpi_unacked of struct tcp_info (linux/tcp.h): segments sent and not acknowledged."""
 ORDER_SECONDS = 0.02
 """So long bytes wait for those in front of them in the sending order, when a full connection does not take them."""
+KEPT = 1 << 16
 BACKLOG = 64 << 20
 """Bytes that may wait for a full connection while others go on."""
 
@@ -57,17 +58,22 @@ def feed_in_order(count: int, order: Iterable[tuple[int, Buffer]], *, closes: bo
 def feed_of_migration(migration: Migration) -> Feed:
     """A recorded migration, main first; a connection the recording does not show closed stays open.
 
-    Raises InputError (``is_whole`` tells before) when bytes are missing or encrypted.
+    Raises HoleError when bytes are missing, InputError when they are encrypted.
     """
-    channels = sorted(migration.channels, key=lambda channel: channel.kind is not ChannelKind.MAIN)
+    channels = in_feeding_order(migration)
     for channel in channels:
         if channel.kind is ChannelKind.TLS:
             raise InputError(f"{channel.label}: is encrypted, it cannot be sent without its keys")
         holes = channel.source.holes()
         if holes or not channel.start_captured:
             where = f"at offset {holes[0].start}" if holes else "at its start"
-            raise InputError(f"{channel.label}: bytes are missing {where}, it cannot be sent")
+            raise HoleError(f"{channel.label}: bytes are missing {where}, it cannot be sent")
     return Feed(tuple(Stream(_pieces(c.source), c.source.end is not StreamEnd.OPEN) for c in channels))
+
+
+def in_feeding_order(migration: Migration) -> list[CapturedChannel]:
+    """The channels as ``feed_of_migration`` has them: main first."""
+    return sorted(migration.channels, key=lambda channel: channel.kind is not ChannelKind.MAIN)
 
 
 def _pieces(source: StreamSource) -> Iterable[Buffer]:
@@ -87,6 +93,12 @@ class Connection:
         """Nothing will be added to what waits."""
         self.done = False
         """All written, or the other side closed it."""
+        self.refused = False
+        """It was not accepted, or closed before all was written."""
+        self.received = bytearray()
+        """The return path, its first KEPT bytes."""
+        self.closed = asyncio.Event()
+        """The other side closed it, or it was refused."""
         self.socket: socket.socket | None = None
         self._writable = asyncio.Event()
         self._emptied = asyncio.Event()
@@ -105,10 +117,10 @@ class Connection:
             raise
         self.socket = own
         own.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        loop.add_reader(own, self._discard)
+        loop.add_reader(own, self._receive)
 
-    def _discard(self) -> None:
-        """The return path; a full one would stop the destination."""
+    def _receive(self) -> None:
+        """Read the return path: a full one would stop the destination."""
         assert self.socket is not None
         try:
             data = self.socket.recv(1 << 16)
@@ -116,8 +128,10 @@ class Connection:
             return
         except OSError:
             data = b""
+        self.received += data[: KEPT - len(self.received)]
         if not data:
             asyncio.get_running_loop().remove_reader(self.socket)
+            self.closed.set()
 
     def add(self, data: Buffer) -> None:
         """More bytes to write."""
@@ -133,7 +147,7 @@ class Connection:
 
     async def write(self) -> None:
         """Write what waits, until it is complete."""
-        with suppress(OSError):
+        try:
             while self.socket is not None:
                 while self.waiting:
                     await self._write_first()
@@ -144,6 +158,8 @@ class Connection:
                     break
                 self._added.clear()
                 await self._added.wait()
+        except OSError:
+            self.refused = bool(self.waiting) or not self.complete
         self.done = True
         self.waiting.clear()
         self.backlog = 0
@@ -208,7 +224,6 @@ class Feeder:
         """All connections are open, or were refused."""
         self.stuck = False
         """The sending order cannot go on: too much waits for a full connection."""
-        self.refused = 0
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Feeder:
@@ -224,7 +239,7 @@ class Feeder:
             connection.close()
 
     async def finished(self) -> None:
-        """Everything is written, or the other side closed. Raises what went wrong in between."""
+        """Everything is written, or the other side closed. Raises InputError when there is no connection at all."""
         assert self._task is not None
         await asyncio.shield(self._task)
 
@@ -235,8 +250,9 @@ class Feeder:
             except (OSError, TimeoutError) as error:
                 if number == 0:
                     raise InputError(f"{self.host}:{self.port}: {error or 'no answer'}") from None
-                self.refused += 1  # behind a full set of channels nobody listens any more
-                connection.done = connection.complete = True
+                # Behind a full set of channels nobody listens any more.
+                connection.done = connection.refused = True
+                connection.closed.set()
         self.opened = True
         async with asyncio.TaskGroup() as group:
             for connection in self.connections:
@@ -263,6 +279,7 @@ class Feeder:
     async def _fill(self, connection: Connection) -> None:
         for data in connection.stream.pieces:
             if connection.done:
+                connection.refused = True
                 break
             connection.add(data)
             await connection.emptied()
@@ -289,8 +306,3 @@ class Feeder:
             connection.on_its_way() or not (connection.done or connection.waiting or self.stuck)
             for connection in self.connections
         )
-
-
-def positions(migration: Migration) -> Sequence[int | None]:
-    """Channel id of each stream of ``feed_of_migration``; None for main and unknown ones."""
-    return [c.channel_id for c in sorted(migration.channels, key=lambda c: c.kind is not ChannelKind.MAIN)]
