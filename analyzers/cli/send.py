@@ -10,7 +10,7 @@ import click
 
 from analyzers.cli.errors import describe, say
 from analyzers.cli.inputs import READERS, Reader, check_input, open_input, require_migration
-from analyzers.cli.output import write_text
+from analyzers.cli.output import check_output, write_text
 from analyzers.cli.progress import ProgressBar
 from analyzers.report.exit_codes import ExitCode
 from multifd_codec.errors import HoleError, InputError
@@ -56,6 +56,7 @@ Exit codes:
 @click.option("--ram-size", metavar="SIZE", help="Size of guest RAM, as 64M.")
 @click.option("--argument", "arguments", multiple=True, metavar="ARG", help="Further argument of QEMU; repeat.")
 @click.option("--expect-ram", type=Path, metavar="FILE", help="Guest RAM must be this; else the outcome is loses-data.")
+@click.option("--save-ram", type=Path, metavar="FILE", help="Write guest RAM as it is at the end to FILE.")
 @click.option("--keep-open", is_flag=True, help="Do not close connections behind their last byte.")
 @click.option("--limit", type=click.FloatRange(0.1), default=30.0, show_default=True, metavar="SECONDS",
               help="Give up after so long.")  # fmt: skip
@@ -77,6 +78,7 @@ def command(
     ram_size: str | None,
     arguments: tuple[str, ...],
     expect_ram: Path | None,
+    save_ram: Path | None,
     keep_open: bool,
     limit: float,
     keylog: Path | None,
@@ -92,9 +94,10 @@ def command(
         raise InputError("give --to HOST:PORT or --qemu CMD")
     if expect_ram is not None:
         check_input(expect_ram)
+    check_output(save_ram, [path] if expect_ram is None else [path, expect_ram])
     size = None if ram_size is None else parse_size(ram_size)
     wishes = Wishes(mode, channels, compression, uuid, machine, ram_block, size, arguments)
-    if address is not None and (expect_ram is not None or any(wishes)):
+    if address is not None and (expect_ram or save_ram or any(wishes)):
         raise InputError("--to: the destination runs already; leave out what it should be like")
     with ProgressBar() as progress, open_input(path, reader, keylog, progress) as recording:
         require_migration(recording)
@@ -112,7 +115,7 @@ def command(
             line, facts = _to(address, feed, limit)
         else:
             assert qemu_command is not None
-            line, facts = _into(qemu_command, recording, chosen, feed, wishes, expect_ram, limit)
+            line, facts = _into(qemu_command, recording, chosen, feed, wishes, expect_ram, save_ram, limit)
         facts = {"schema": "multifd-send/1", "input": str(path), "migration": migration, **facts}
         facts["connections"] = _connections(chosen, facts.pop("taken"))
     write_text(json.dumps(facts, indent=1) + "\n" if form == "json" else line + "\n")
@@ -136,6 +139,7 @@ def _into(
     feed: Feed,
     wishes: Any,
     expect_ram: Path | None,
+    save_ram: Path | None,
     limit: float,
 ) -> tuple[str, dict[str, Any]]:
     from analyzers.sending import destination_for  # noqa: PLC0415
@@ -143,7 +147,7 @@ def _into(
 
     qemu = parse_command(text)
     options = destination_for(recording, migration, qemu, wishes)
-    seen = replay(qemu, feed, options, expected_ram=expect_ram, limit=limit)
+    seen = replay(qemu, feed, options, expected_ram=expect_ram, save_ram=save_ram, limit=limit)
     destination = {
         "version": qemu.full_version,
         "machine": options.machine,

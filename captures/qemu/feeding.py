@@ -7,6 +7,7 @@ asked whether bytes are still on their way.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import struct
 from collections import deque
@@ -249,7 +250,8 @@ class Feeder:
                 await connection.open(self.host, self.port)
             except (OSError, TimeoutError) as error:
                 if number == 0:
-                    raise InputError(f"{self.host}:{self.port}: {error or 'no answer'}") from None
+                    reason = os.strerror(error.errno) if error.errno else str(error) or "no answer"
+                    raise InputError(f"{self.host}:{self.port}: {reason}") from None
                 # Behind a full set of channels nobody listens any more.
                 connection.done = connection.refused = True
                 connection.closed.set()
