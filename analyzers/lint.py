@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
 
@@ -25,8 +25,8 @@ from analyzers.judge.infer import Facts, choose, infer_mode
 from analyzers.judge.scripts import Judge
 from analyzers.judge.summary import channel_summary, device_summaries, facts_for_people, main_summary
 from analyzers.judge.verdict import Verdict, judge
-from analyzers.receiver.script import Device, MainAct
-from analyzers.receiver.solve import lockstep
+from analyzers.receiver.script import Device, MainAct, Script
+from analyzers.receiver.solve import crashes_before_setup, lockstep
 from analyzers.rules import channel_set as set_rules
 from analyzers.rules import device_state, packets, sync
 from analyzers.survey.channel import ChannelSurvey, survey_channel
@@ -34,7 +34,7 @@ from analyzers.survey.main import MainSurvey, RecordKind
 from analyzers.survey.main_pass import survey_main
 from analyzers.survey.start import starts_with_init
 from captures.model import CapturedChannel, ChannelKind, Migration, ProgressCallback, Recording, StreamSource
-from multifd_codec import framing
+from multifd_codec import dialect, framing
 from multifd_codec.arrays import distinct
 from multifd_codec.dialect import Destination, Mode
 from multifd_codec.errors import ChannelName
@@ -54,6 +54,10 @@ class LintOptions:
     channels: int | None = None
     page_size: int | None = None
     """Target page size in bytes."""
+    machine: str | None = None
+    """The destination's machine type."""
+    uuid: bytes | None = None
+    """The destination's uuid, 16 bytes."""
     witness: bool = False
     """Add a schedule that ends in the worst outcome."""
 
@@ -66,6 +70,13 @@ def lint_recording(
     if not recording.migrations:
         return [_nothing(recording)]
     return [_Linter(recording, migration, options, progress).report() for migration in recording.migrations]
+
+
+def lint_with_scripts(recording: Recording, options: LintOptions | None = None) -> list[tuple[Report, Script | None]]:
+    """Like ``lint_recording``, each report with the receiver's script it was judged by (None: nothing was readable)."""
+    options = options or LintOptions()
+    linters = [_Linter(recording, migration, options, None) for migration in recording.migrations]
+    return [(linter.report(), linter.script) for linter in linters]
 
 
 def _info(recording: Recording, channels: Sequence[CapturedChannel]) -> InputInfo:
@@ -102,6 +113,8 @@ class _Linter:
         self.mains = [c for c in self.channels if c.kind is ChannelKind.MAIN]
         self.foreign: list[CapturedChannel] = []
         self.notes = (*recording.notes, *migration.notes)
+        self.script: Script | None = None
+        """What was judged, once it has been."""
         self.done = 0
         self.total = sum(channel.source.size for channel in migration.channels)
 
@@ -145,10 +158,17 @@ class _Linter:
             page_size=page_size,
             blocks=main.blocks if main is not None else None,
             starts_with_init=starts_with_init(channel),
+            device_state=self._reads_device_state(main),
             progress=self._progress(),
         )
         self.done += source.size
         return survey
+
+    def _reads_device_state(self, main: MainSurvey | None) -> bool:
+        """False for a destination that does not know the flag and a stream that does not mean it."""
+        if self.options.profile is None or dialect.release(self.options.profile).destination.device_state:
+            return True
+        return main is None or bool(main.vfio)
 
     def _unreadable(self) -> Report:
         collect = Collector({})
@@ -170,6 +190,8 @@ class _Linter:
         captured: list[CapturedChannel],
     ) -> Report:
         surveys = [survey for _, survey in channels]
+        if main is not None and self.options.machine is not None:
+            main.expect_machine(self.options.machine)
         page_size = surveys[0].page_size if surveys else (main.page_size if main is not None else None) or 4096
         facts = Facts(main, surveys)
         partial = _partial(main, surveys)
@@ -184,12 +206,20 @@ class _Linter:
         destination = Judge(release.destination, Mode(profile.mode), _compression(surveys), release.version)
         connections = [Connection(position, survey) for position, survey in enumerate(surveys)]
         handshake = judge_handshake(
-            connections, main, release.destination, profile.channels, partial=partial, mains=len(self.mains)
+            connections,
+            main,
+            release.destination,
+            profile.channels,
+            uuid=self.options.uuid,
+            partial=partial,
+            mains=len(self.mains),
         )
         gaps = not partial and sender.surely(lambda s: s.packet_num_dense) and _misses_packets(surveys)
         read = [] if main is not None and "mapped-ram" in main.capabilities else channels
         verdict = judge(read, main, destination, sender, gaps=gaps, second_main=len(self.mains) > 1)
-        outcomes, lines = self._outcomes(verdict, handshake.outcomes, handshake.reason, release.destination)
+        broken = {problem.position for problem in handshake.problems if problem.row in REFUSED}
+        self.script = verdict.script
+        outcomes, lines = self._outcomes(verdict, handshake.outcomes, handshake.reason, release.destination, broken)
         if main is not None and not channels and _needs_channels(main, verdict):
             outcomes = frozenset({Outcome.UNDECIDED})
             lines = ["the multifd channels of this migration are not in the recording"]
@@ -240,14 +270,19 @@ class _Linter:
         )
 
     def _outcomes(
-        self, verdict: Verdict, refused: frozenset[Outcome] | None, reason: str, destination: Destination
+        self,
+        verdict: Verdict,
+        refused: frozenset[Outcome] | None,
+        reason: str,
+        destination: Destination,
+        broken: Collection[int | None],
     ) -> tuple[frozenset[Outcome], list[str]]:
         if len(self.mains) > 1 and destination.second_main_asserts:
             return frozenset({Outcome.CRASHES}), ["a second main channel trips an assertion"]
         if self.foreign:
             return foreign_outcomes(destination, has_main=bool(self.mains)), [f"{self.foreign[0].label}: {FOREIGN}"]
         if refused is not None:
-            return refused, [reason]
+            return _beside_early_pages(refused, verdict, broken), [reason]
         return verdict.outcomes, []
 
     def _rules(
@@ -274,6 +309,23 @@ class _Linter:
         if self.mains:
             labels[self.mains[0].label] = "main"
         set_rules.recording(context, collect, self.notes, labels)
+
+
+REFUSED = frozenset({"C-02", "C-03", "C-04"})
+"""Rows of connections that are refused whenever they arrive; of two with one id either may come first."""
+
+
+def _beside_early_pages(
+    refused: frozenset[Outcome], verdict: Verdict, broken: Collection[int | None]
+) -> frozenset[Outcome]:
+    """Channels are read as soon as they are connected: pages in front of the first SYNC crash a process that waits for
+    the others, or race with the error that ends it. ``broken``: channels that are refused."""
+    early = (
+        crashes_before_setup(steps) for position, steps in enumerate(verdict.script.channels) if position not in broken
+    )
+    if not any(early):
+        return refused
+    return frozenset({Outcome.CRASHES}) if refused == {Outcome.HANGS} else refused | {Outcome.CRASHES}
 
 
 def _carried(surveys: Sequence[ChannelSurvey]) -> dict[tuple[Device, int], Carrier]:

@@ -17,7 +17,7 @@ from captures.model import CapturedChannel, ChannelKind, Migration
 from multifd_codec import main_events as ev
 from multifd_codec.channel import ChannelDecoder
 from multifd_codec.compression import PageDecompressor, decompressor
-from multifd_codec.dialect import Mode
+from multifd_codec.dialect import Mode, release
 from multifd_codec.errors import FormatError, HoleError, InputError
 from multifd_codec.events import ChannelInit, DeviceStatePacket, RamPacket
 from multifd_codec.layout import layout
@@ -40,8 +40,9 @@ _Found = dict[tuple[str, int], Buffer | None]
 def plan_of(migration: Migration, *, dialect: str | None = None) -> MigrationPlan:
     """The plan of a recorded migration, whole and without holes; page content stays where it is recorded.
 
-    ``dialect``: the release that shall send it, by default the one it was inferred to be. Raises InputError when the
-    recording is not whole, or carries what the sender does not make (postcopy, mapped-ram, VFIO data on main).
+    ``dialect``: the release that shall send it, by default the one it was inferred to be; habits that it has not got
+    are left out, but compression and device state that it cannot send are for ``check`` to refuse. Raises InputError
+    when the recording is not whole, or carries what the sender does not make (postcopy, mapped-ram, VFIO data on main).
     """
     mains = [channel for channel in migration.channels if channel.kind is ChannelKind.MAIN]
     multifd = sorted(
@@ -52,8 +53,10 @@ def plan_of(migration: Migration, *, dialect: str | None = None) -> MigrationPla
         raise InputError("a plan needs one main channel and the multifd channels of a migration")
     try:
         return _Reader(mains[0], multifd, dialect).plan()
-    except (HoleError, FormatError) as error:
+    except HoleError as error:
         raise InputError(f"a plan needs a recording without holes: {error}") from None
+    except FormatError as error:
+        raise InputError(f"a plan needs pages that can be read: {error}") from None
 
 
 class _Reader:
@@ -65,9 +68,11 @@ class _Reader:
         surveys = [survey_channel(c.source, page_size=None, blocks=self.survey.blocks) for c in multifd]
         facts = Facts(self.survey, surveys)
         page_size = surveys[0].page_size
-        choice, _, _ = choose(facts, profile=dialect, mode=None, channels=None, page_size=page_size, partial=False)
+        choice, _, _ = choose(facts, profile=None, mode=None, channels=None, page_size=page_size, partial=False)
         self.mode = Mode(choice.mode)
-        self.dialect, self.page_size = choice.name, page_size
+        """The recorded source's, which may not be that of the one that shall send."""
+        self.dialect, self.page_size = dialect or choice.name, page_size
+        self.sender = release(self.dialect).sender
         self.multifd = multifd
         self.merges = any("SYNC with pages" in survey.hits for survey in surveys)
 
@@ -78,6 +83,7 @@ class _Reader:
         order = {block.name: number for number, block in enumerate(blocks)}
         devices = self._devices()
         names = {device.idstr for device in devices}
+        switchover = CommandId.SWITCHOVER_START in commands
         stock = [section.idstr for section in sections if section.idstr not in names] == STOCK
         plan = MigrationPlan(
             blocks=tuple(blocks),
@@ -85,7 +91,7 @@ class _Reader:
             final=tuple(replace_pages(one, self._pages(found, order)) for one, found in final),
             devices=devices,
             dialect=self.dialect,
-            mode=self.mode,
+            mode=self.mode if self.sender.per_round else Mode.PER_SECTION,
             machine=self.survey.machine or "none",
             channels=len(self.multifd),
             page_size=self.page_size,
@@ -93,11 +99,11 @@ class _Reader:
             zero_page_detection="legacy" if self.survey.page_records else None,
             uuid=uuid,
             return_path=CommandId.OPEN_RETURN_PATH in commands,
-            switchover_start=CommandId.SWITCHOVER_START in commands,
+            switchover_start=switchover and self.sender.device_state,
             sections=None if stock else tuple(sections),
             description=None if stock else description,
         )
-        return replace(plan, merge_sync=0.5) if self.merges else plan
+        return replace(plan, merge_sync=0.5) if self.merges and self.sender.sync_carries_pages else plan
 
     def _channels(self) -> tuple[list[_Found], bytes, int]:
         """Pages by rendezvous, from that of the setup on; the uuid; the compression id."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from captures.identify import identify
 from captures.model import CapturedChannel, CaptureNote, ChannelKind, Migration, Recording
 from multifd_codec.draft import Draft
 from multifd_codec.errors import ChannelName
@@ -42,5 +43,11 @@ def recording(channels: Iterable[CapturedChannel], notes: tuple[CaptureNote, ...
 
 
 def recording_of(draft: Draft) -> Recording:
-    """A draft as a perfect recording of it. Raises EncodeError when it cannot be encoded."""
-    return recording(captured(name, MemorySource(draft.encoded(name))) for name, _ in draft.lines())
+    """A draft as a perfect recording of it, channels recognised by content as readers do. Raises EncodeError when it
+    cannot be encoded."""
+    channels = []
+    for name, _ in draft.lines():
+        source = MemorySource(draft.encoded(name))
+        identity = identify(source)
+        channels.append(CapturedChannel(identity.kind, identity.channel_id, source, label(name)))
+    return recording(channels)

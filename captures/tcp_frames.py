@@ -120,3 +120,13 @@ def record_header(side: Side, flags: int, payload: Buffer, microseconds: int, *,
     side.identification = (side.identification + 1) & 0xFFFF
     side.sequence = (side.sequence + len(payload) + bool(flags & (SYN | FIN))) & _MASK32
     return header
+
+
+def cut_record(header: bytes, payload: Buffer, snaplen: int) -> tuple[bytes, Buffer]:
+    """A record as a tap with that snap length writes it: the frame is cut, its length is still told."""
+    seconds, microseconds, captured, length = _RECORD.unpack_from(header)
+    if captured <= snaplen:
+        return header, payload
+    kept = header[_RECORD.size :][:snaplen]
+    head = _RECORD.pack(seconds, microseconds, snaplen, length)
+    return head + kept, payload[: snaplen - len(kept)]

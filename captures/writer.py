@@ -25,6 +25,7 @@ from captures.tcp_frames import (
     SYN,
     Side,
     connect_sides,
+    cut_record,
     record_header,
 )
 from multifd_codec.errors import EncodeError
@@ -55,6 +56,7 @@ class PcapWriter:
 
     ``segment_size``: payload of a full TCP segment, at most ``MAX_SEGMENT``. ``acknowledge_bytes``: the server
     acknowledges after so many. ``checksums``: compute TCP checksums (IPv4's always are); without, they are 0.
+    ``snaplen``: bytes of each frame that are kept, all by default.
     A context manager; the target is closed only when it was given as a path. Raises EncodeError for arguments that
     cannot be, OSError from the file.
     """
@@ -67,6 +69,7 @@ class PcapWriter:
         acknowledge_bytes: int = 1 << 16,
         checksums: bool = True,
         server_port: int = SERVER_PORT,
+        snaplen: int | None = None,
     ) -> None:
         if not 0 < segment_size <= MAX_SEGMENT:
             raise EncodeError(f"segment size {segment_size} is not within 1 and {MAX_SEGMENT}")
@@ -74,6 +77,7 @@ class PcapWriter:
         self._acknowledge_bytes = acknowledge_bytes
         self._checksums = checksums
         self._server_port = server_port
+        self._snaplen = snaplen
         self._connections: list[_Connection] = []
         self._clock = START_TIME * 1_000_000
         self._files = ExitStack()
@@ -82,10 +86,11 @@ class PcapWriter:
         )
         self._file.write(PCAP_FILE_HEADER)
 
-    def connect(self, initial_sequence: int | None = None) -> int:
+    def connect(self, initial_sequence: int | None = None, *, opened: bool = True) -> int:
         """Open the next connection (SYN, SYN-ACK, ACK) and return its number, from 0.
 
         Its first byte gets the TCP sequence number ``initial_sequence + 1``; by default one made from the number.
+        Without ``opened`` the capture begins when the connection exists already: the handshake is not recorded.
         """
         number = len(self._connections)
         if number >= 0x10000 - FIRST_CLIENT_PORT:
@@ -93,6 +98,10 @@ class PcapWriter:
         sequence = (1_000_000 * (number + 1) if initial_sequence is None else initial_sequence) & 0xFFFF_FFFF
         client, server = connect_sides(FIRST_CLIENT_PORT + number, self._server_port, sequence)
         self._connections.append(_Connection(client, server))
+        if not opened:
+            client.sequence = (client.sequence + 1) & 0xFFFF_FFFF
+            server.sequence = (server.sequence + 1) & 0xFFFF_FFFF
+            return number
         self._frame(client, server, SYN)
         self._frame(server, client, SYN | ACK)
         self._frame(client, server, ACK)
@@ -127,6 +136,12 @@ class PcapWriter:
         self._acknowledge(connection)
         connection.client.sequence = (connection.client.sequence + length) & 0xFFFF_FFFF
 
+    def repeat(self, number: int, data: Buffer) -> None:
+        """``data`` once more as the last bytes that were sent: a retransmission, be its content the same or not."""
+        side = self._connections[number].client
+        side.sequence = (side.sequence - len(data)) & 0xFFFF_FFFF
+        self.send(number, data)
+
     def finish(self, number: int, end: StreamEnd = StreamEnd.CLOSED) -> None:
         """End connection ``number``: both sides close it, the client resets it, or (OPEN) nothing more is recorded."""
         connection = self._connections[number]
@@ -159,10 +174,14 @@ class PcapWriter:
     def _frame(self, sender: Side, receiver: Side, flags: int, payload: Buffer = b"") -> None:
         if flags & ACK:
             sender.acknowledged = receiver.sequence
-        self._file.write(record_header(sender, flags, payload, self._clock, checksum=self._checksums))
+        size = len(payload)
+        header = record_header(sender, flags, payload, self._clock, checksum=self._checksums)
+        if self._snaplen is not None:
+            header, payload = cut_record(header, payload, self._snaplen)
+        self._file.write(header)
         if payload:
             self._file.write(payload)
-        self._clock += 1 + len(payload) // _BYTES_PER_MICROSECOND
+        self._clock += 1 + size // _BYTES_PER_MICROSECOND
 
 
 def round_robin(sizes: Sequence[int], chunk: int) -> Iterator[Piece]:

@@ -47,8 +47,9 @@ class ChannelDecoder:
     ``page_size`` in bytes; inferred from the first packets when None. ``starts_with_init`` is False for a stream whose
     first bytes were not recorded: decoding then begins at the first plausible packet. With ``growing``, a source that
     is still OPEN is expected to get more bytes: ``scan`` and ``events`` yield what further bytes cannot change and
-    return, to be called again. ``position`` (with ``page_size``) starts at the packet boundary there. They raise
-    nothing, whatever the bytes.
+    return, to be called again. ``position`` (with ``page_size``) starts at the packet boundary there. Without
+    ``device_state`` the flag DEVICE_STATE means nothing, as for receivers before 10.0. They raise nothing, whatever the
+    bytes.
     """
 
     def __init__(
@@ -59,8 +60,10 @@ class ChannelDecoder:
         starts_with_init: bool = True,
         growing: bool = False,
         position: int = 0,
+        device_state: bool = True,
     ) -> None:
         self.source = source
+        self._device_flag = framing.DEVICE_STATE_FLAG if device_state else 0
         self.page_size = page_size
         self.growing = growing
         self.position = position
@@ -104,7 +107,7 @@ class ChannelDecoder:
             return ChannelEnd(size, EndPosition.COMMON_HEADER, self.position, HEADER.size - rest, last)
         where = EndPosition.AFTER_COMMON_HEADER if rest == HEADER.size else EndPosition.HEADER
         head = framing.read_known(self.source, self.position, HEADER.size)
-        device = len(head) == HEADER.size and HEADER.struct.unpack(head)[2] & framing.DEVICE_STATE_FLAG
+        device = len(head) == HEADER.size and HEADER.struct.unpack(head)[2] & self._device_flag
         wanted = DEVICE.size if device else layout(ram_packet(self.page_size or framing.PAGE_SIZES[0])).size
         return ChannelEnd(size, where, self.position, wanted - rest, last)
 
@@ -174,7 +177,7 @@ class ChannelDecoder:
         fits = (
             (rows["magic"] == MULTIFD_MAGIC)
             & (rows["version"] == MULTIFD_VERSION)
-            & (rows["flags"] & framing.DEVICE_STATE_FLAG == 0)
+            & (rows["flags"] & self._device_flag == 0)
             & (rows["normal_pages"] == 0)
             & (rows["zero_pages"] <= pages_per_packet(pending.page_size))
         )
@@ -192,7 +195,7 @@ class ChannelDecoder:
         if len(head) < length:
             return None
         magic, version, flags, normal, size, zero = framing.ORDINARY.unpack_from(head)
-        if magic != MULTIFD_MAGIC or version != MULTIFD_VERSION or flags & framing.DEVICE_STATE_FLAG:
+        if magic != MULTIFD_MAGIC or version != MULTIFD_VERSION or flags & self._device_flag:
             return None
         if normal + zero > pending.capacity:
             return None
@@ -221,7 +224,7 @@ class ChannelDecoder:
                 return None
             if fit is not Fit.YES:
                 return self._skip(position, search_from=position + 1)
-        device = HEADER.struct.unpack_from(head)[2] & framing.DEVICE_STATE_FLAG
+        device = HEADER.struct.unpack_from(head)[2] & self._device_flag
         wanted = DEVICE.size if device else pending.header_length
         if known < wanted and (device or not cut or known < FIXED.size):
             return self._skip(position, search_from=position + known) if cut else None

@@ -56,6 +56,10 @@ class Record:
         """The bytes on the wire, joined."""
         return b"".join(self.pieces())
 
+    def size(self) -> int:
+        """Their number."""
+        return sum(map(len, self.pieces()))
+
 
 def raw(data: Buffer) -> Record:
     """Bytes that are no record."""
@@ -165,7 +169,7 @@ class Draft:
             for other in line:
                 if other is record:
                     return (self.name(name), offset)
-                offset += sum(map(len, other.pieces()))
+                offset += other.size()
         raise LookupError(record)
 
     def name(self, position: ChannelName) -> ChannelName:

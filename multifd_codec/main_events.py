@@ -295,6 +295,8 @@ class DescribedDevice(NamedTuple):
     idstr: str
     instance_id: int
     size: int | None
+    version_id: int | None = None
+    """Version of its vmstate; None where none is described."""
 
 
 class VmDescription(NamedTuple):

@@ -16,13 +16,14 @@ from multifd_codec.main_problems import Problem, ProblemKind, Problems
 from multifd_codec.mainstream_search import printable
 from multifd_codec.mainstream_state import InHoleError, MainState, NeedBytesError, problem
 from multifd_codec.wire import ram as wire
-from multifd_codec.wire.ram import MAPPED_RAM_VERSION, RamWord
+from multifd_codec.wire.ram import MAPPED_RAM_VERSION, RamFlags, RamWord
 
 WORD = compile_struct(RamWord)
 MAPPED = layout(wire.MappedRamHeader)
 MAX_BLOCKS = 1 << 16
 """Entries read of one list: memory must not grow with what a stream claims."""
 SMALLEST_PAGE = 1024
+KINDS = frozenset(RamFlags) - {RamFlags.CONTINUE}
 LARGEST_PAGE = 1 << 34
 """Huge pages of 16 GiB (POWER) are the largest a block can have."""
 
@@ -55,9 +56,31 @@ def parse_block_list(state: MainState, offset: int, total: int, flags: int) -> B
             raise
         parsed = best
     else:
-        if parsed.problems:
-            parsed = _other_form(state, offset, total, expected) or parsed
+        wrong = bool(parsed.problems) and not _pages_cut(parsed)
+        if wrong or not _continues(state, parsed):
+            other = _other_form(state, offset, total, expected)
+            if other is not None and (wrong or _continues(state, other)):
+                parsed = other
     return BlockList(offset, parsed.end - offset, total, parsed.blocks, flags, parsed.problems)
+
+
+def _continues(state: MainState, parsed: _Parsed) -> bool:
+    """Whether a record stands behind the list, and its addresses are those of pages: a list of one block adds up in
+    whichever way it is read. Raises NeedBytesError."""
+    if any((block.guest_address or 0) % SMALLEST_PAGE for block in parsed.blocks):
+        return False
+    head = bytes(state.reader.peek(parsed.end, WORD.size))
+    if len(head) < WORD.size:
+        if state.reader.waits and parsed.end + len(head) >= state.reader.end:
+            raise NeedBytesError(parsed.end + WORD.size)
+        return True
+    kind = WORD.unpack(head)[0] & (state.page_size - 1) & ~RamFlags.CONTINUE
+    return kind in KINDS
+
+
+def _pages_cut(parsed: _Parsed) -> bool:
+    """Whether all that is wrong is that pages lie behind the end of the file, as in a mapped-ram file cut short."""
+    return all(p.kind is ProblemKind.MAPPED_RAM_HEADER and p.field == "pages_offset" for p in parsed.problems)
 
 
 def _other_form(state: MainState, offset: int, total: int, expected: Form) -> _Parsed | None:

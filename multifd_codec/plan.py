@@ -5,18 +5,21 @@ Everything is in guest pages and bytes; nothing here knows the wire. ``check`` s
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from multifd_codec.dialect import Mode, Release, Version, machine_version, mode_of_machine, release
-from multifd_codec.errors import InputError
+from multifd_codec.errors import FormatError, InputError
 from multifd_codec.framing import PAGE_SIZES
-from multifd_codec.page_content import PageContent
+from multifd_codec.page_content import Given, PageContent, Pattern
 from multifd_codec.source import Buffer
 from multifd_codec.sync_policy import FinalSync, SyncPolicy, policy, policy_of
+from multifd_codec.vmdescription import parse_description
 from multifd_codec.wire.packet import PacketFlags
 
 COMPRESSIONS: dict[str, tuple[int, Version]] = {
@@ -39,6 +42,12 @@ MAX_CHANNELS = 255
 MAX_NAME = 255
 MAX_BUFFER = 1 << 20
 """Bytes of device state in one packet that upstream senders do not exceed."""
+MAX_SECTIONS = 1 << 16
+"""PART sections of one round."""
+MAX_RAM = 1 << 62
+"""Bytes of all RAM blocks: their sum is a 64-bit word with flags in it."""
+MAX_ID = (1 << 31) - 1
+"""Of sections, instances and versions: what QEMU's own counters, which are ints, can reach."""
 
 
 class Block(NamedTuple):
@@ -188,6 +197,7 @@ def check(plan: MigrationPlan) -> Habits:
         raise InputError(f"{plan.channels} channels: there are 1 to {MAX_CHANNELS}")
     if plan.page_size not in PAGE_SIZES:
         raise InputError(f"there is no target page size of {plan.page_size} bytes")
+    _check_name("machine", plan.machine)
     if len(plan.uuid) != 16:
         raise InputError(f"a uuid has 16 bytes, not {len(plan.uuid)}")
     if not 0 <= plan.merge_sync <= 1:
@@ -197,7 +207,10 @@ def check(plan: MigrationPlan) -> Habits:
     if bad := [number for number in plan.channel_order if not 0 <= number < plan.channels]:
         raise InputError(f"channel_order names channel {bad[0]}, there are {plan.channels}")
     _check_blocks(plan)
+    _check_rounds(plan, result.mode)
+    _check_content(plan)
     _check_devices(plan)
+    _check_sections(plan)
     return result
 
 
@@ -212,9 +225,11 @@ def _check_blocks(plan: MigrationPlan) -> None:
         sizes[block.name] = block.size // plan.page_size
     if not sizes:
         raise InputError("a migration needs a RAM block")
+    if sum(block.size for block in plan.blocks) > MAX_RAM:
+        raise InputError(f"RAM block {plan.blocks[-1].name}: all blocks together have more than {MAX_RAM} bytes")
     for number, one in enumerate((*plan.rounds, *plan.final)):
-        if one.sections < 1:
-            raise InputError(f"round {number} takes {one.sections} sections, at least one is needed")
+        if not 1 <= one.sections <= MAX_SECTIONS:
+            raise InputError(f"round {number} takes {one.sections} sections, there are 1 to {MAX_SECTIONS}")
         for pages in one.pages:
             if pages.block not in sizes:
                 raise InputError(f"round {number} has pages of RAM block {pages.block}, which is not in the plan")
@@ -227,6 +242,30 @@ def _check_blocks(plan: MigrationPlan) -> None:
         raise InputError("the rounds behind the stop of the guest all stand in one END section")
 
 
+def _check_rounds(plan: MigrationPlan, mode: Mode) -> None:
+    """No page stands twice between two rendezvous: nothing says which of the two arrives last."""
+    passes = [*plan.rounds, *plan.final]
+    if mode is Mode.PER_SECTION:  # END is one section, however often the source looks through its memory in it
+        passes[len(plan.rounds) :] = [Round(tuple(pages for one in plan.final for pages in one.pages))]
+    for number, one in enumerate(passes):
+        runs = sorted((pages.block, pages.first, pages.first + pages.count) for pages in one.pages if pages.count)
+        for (block, _, end), (other, first, _) in pairwise(runs):
+            if block == other and first < end:
+                raise InputError(f"round {number}: page {first} of RAM block {block} stands in it twice")
+
+
+def _check_content(plan: MigrationPlan) -> None:
+    for pages, number in dirty(plan):
+        content = pages.content
+        if isinstance(content, Given):
+            first, end = ((at - content.first) * plan.page_size for at in (pages.first, pages.first + pages.count))
+            if first < 0 or end > len(content.data):
+                where = f"round {number}: pages {pages.first} to {pages.first + pages.count} of RAM block {pages.block}"
+                raise InputError(f"{where} are not in the {len(content.data)} bytes given")
+        elif isinstance(content, Pattern) and not 0 <= content.zero_share <= 1:
+            raise InputError(f"round {number}: zero_share is a share from 0 to 1, not {content.zero_share}")
+
+
 def _check_devices(plan: MigrationPlan) -> None:
     seen = set()
     for device in plan.devices:
@@ -236,11 +275,31 @@ def _check_devices(plan: MigrationPlan) -> None:
         seen.add((device.idstr, device.instance_id))
         if device.size < 0 or device.config_size < 0 or not 0 < device.buffer_size <= MAX_BUFFER:
             raise InputError(f"device {device.idstr}: buffers hold 1 to {MAX_BUFFER} bytes, sizes are not negative")
+        if device.config_size > MAX_BUFFER:
+            raise InputError(f"device {device.idstr}: its config has {MAX_BUFFER} bytes at most")
+        _check_ids(f"device {device.idstr}", device.instance_id)
+
+
+def _check_sections(plan: MigrationPlan) -> None:
+    for section in plan.sections or ():
+        _check_name("section", section.idstr)
+        _check_ids(f"section {section.idstr}", section.section_id, section.instance_id, section.version_id)
+    if plan.description is not None:
+        try:
+            parse_description(json.dumps(plan.description).encode())
+        except (FormatError, ValueError, TypeError, RecursionError) as error:
+            raise InputError(f"the description is no vmdescription: {str(error).splitlines()[0]}") from None
+
+
+def _check_ids(what: str, *numbers: int) -> None:
+    if bad := [number for number in numbers if not 0 <= number <= MAX_ID]:
+        raise InputError(f"{what}: section, instance and version ids are 0 to {MAX_ID}, not {bad[0]}")
 
 
 def _check_name(what: str, name: str) -> None:
-    if not 0 < len(name.encode()) <= MAX_NAME or "\0" in name:
-        raise InputError(f"{what} {name!r}: a name has 1 to {MAX_NAME} bytes")
+    size = len(name.encode("utf-8", "surrogatepass"))
+    if not 0 < size <= MAX_NAME or any(char == "\0" or "\ud800" <= char <= "\udfff" for char in name):
+        raise InputError(f"{what} {name!r}: a name has 1 to {MAX_NAME} bytes of UTF-8, none of them 0")
 
 
 def memory(plan: MigrationPlan) -> dict[str, bytearray]:

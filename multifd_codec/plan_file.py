@@ -25,7 +25,7 @@ from multifd_codec.plan import Block, Device, MigrationPlan, Pages, Round, Secti
 
 SCHEMA = "multifd-plan/1"
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-_SIZE = re.compile(r"(\d{1,15})\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
+_SIZE = re.compile(r"([0-9]{1,15})\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
 
 
 def parse_size(text: str | int) -> int:
@@ -67,7 +67,7 @@ def plan_to_json(plan: MigrationPlan) -> str:
     for entry in fields(plan):
         value = getattr(plan, entry.name)
         if value != entry.default or entry.name in ("dialect", "final"):
-            result[entry.name] = _WRITTEN.get(entry.name, lambda same: same)(value)
+            result[entry.name] = _WRITTEN[entry.name](value, plan) if entry.name in _WRITTEN else value
     return json.dumps(result, indent=1)
 
 
@@ -219,7 +219,8 @@ _KEYS: dict[str, Callable[[Any, str], Any]] = {
 }
 
 
-def _written_content(content: PageContent) -> Any:
+def _written_content(pages: Pages, page_size: int) -> Any:
+    content = pages.content
     match content:
         case Zero():
             return "zero"
@@ -227,23 +228,28 @@ def _written_content(content: PageContent) -> Any:
             share = {"zero_share": content.zero_share} if content.zero_share else {}
             return {"pattern": content.seed, **share}
         case Given():
-            return {"hex": bytes(content.data).hex()}
+            start = (pages.first - content.first) * page_size
+            return {"hex": bytes(content.data[start : start + pages.count * page_size]).hex()}
     raise InputError(f"page content {content!r} has no JSON form")
 
 
-def _written_round(one: Round) -> dict[str, Any]:
+def _written_round(one: Round, plan: MigrationPlan) -> dict[str, Any]:
     pages = [
-        {"block": p.block, "first": p.first, "count": p.count, "content": _written_content(p.content)}
+        {"block": p.block, "first": p.first, "count": p.count, "content": _written_content(p, plan.page_size)}
         for p in one.pages
     ]
     return {"pages": pages} | ({"sections": one.sections} if one.sections != 1 else {})
 
 
-_WRITTEN: dict[str, Callable[[Any], Any]] = {
-    "blocks": lambda value: [block._asdict() for block in value],
-    "rounds": lambda value: [_written_round(one) for one in value],
-    "final": lambda value: [_written_round(one) for one in value],
-    "devices": lambda value: [device._asdict() for device in value],
-    "sections": lambda value: [{**section._asdict(), "body": bytes(section.body).hex()} for section in value],
-    "uuid": lambda value: value.hex(),
+def _written_rounds(value: Iterable[Round], plan: MigrationPlan) -> list[dict[str, Any]]:
+    return [_written_round(one, plan) for one in value]
+
+
+_WRITTEN: dict[str, Callable[[Any, MigrationPlan], Any]] = {
+    "blocks": lambda value, _: [block._asdict() for block in value],
+    "rounds": _written_rounds,
+    "final": _written_rounds,
+    "devices": lambda value, _: [device._asdict() for device in value],
+    "sections": lambda value, _: [{**section._asdict(), "body": bytes(section.body).hex()} for section in value],
+    "uuid": lambda value, _: value.hex(),
 }

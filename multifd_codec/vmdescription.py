@@ -58,7 +58,7 @@ class Description:
     def described(self) -> tuple[DescribedDevice, ...]:
         """The devices as events have them."""
         devices = zip(self.keys, self.devices, strict=True)
-        return tuple(DescribedDevice(*key, body_size(device)) for key, device in devices)
+        return tuple(DescribedDevice(*key, body_size(device), _version(device)) for key, device in devices)
 
     def device(self, key: Key, number: int) -> dict[str, Any] | None:
         """What describes the FULL section of ``key`` in front of which there were ``number`` others of that name."""
@@ -144,6 +144,11 @@ def parse_description(text: Buffer, offset: int = 0) -> Description:
             raise FormatError("a device without name or instance_id", channel="main", offset=offset, field="devices")
         result.add(Key(name.encode("utf-8", "backslashreplace").decode("utf-8"), int(instance)), device)
     return result
+
+
+def _version(device: dict[str, Any]) -> int | None:
+    value = device.get("version")
+    return int(value) if _is_count(value) else None
 
 
 def _page_size(value: Any) -> int | None:

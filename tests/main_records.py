@@ -70,7 +70,7 @@ def description(devices: Sequence[bytes], page_size: int = PAGE) -> Record:
     for name in devices:
         entry: dict[str, Any] = {"name": name.decode(), "instance_id": 0}
         fields = [dict(zip(("name", "type", "size"), field, strict=True)) for field in FIELDS.get(name, ())]
-        known = {"vmsd_name": name.decode(), "version": 1, "fields": fields}
+        known = {"vmsd_name": name.decode(), "version": 2 if name == b"timer" else 1, "fields": fields}
         opaque = {"size": 8, "fields": [{"name": "data", "size": 8, "type": "buffer"}]}
         entries.append(entry | (known if fields else opaque))
     head = {"vmsd_name": "configuration", "version": 1, "fields": []}

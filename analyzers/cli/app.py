@@ -9,7 +9,19 @@ import click
 from analyzers.cli.errors import Commands
 from analyzers.report.exit_codes import ExitCode
 
-COMMANDS = ("lint", "decode", "info", "extract", "generate", "record", "send", "explain", "rules")
+COMMANDS = (
+    "lint",
+    "decode",
+    "info",
+    "extract",
+    "generate",
+    "mutate",
+    "fuzz",
+    "record",
+    "send",
+    "explain",
+    "rules",
+)
 
 EPILOG = """\b
 Examples:

@@ -47,7 +47,9 @@ Exit codes:
     type=click.Choice(("per-section", "per-round")),
     help="Destination's multifd-flush-after-each-section: on is per-section, off is per-round.",
 )
-@click.option("--channels", type=click.IntRange(1, 255), metavar="N", help="Destination's multifd-channels.")
+@click.option(
+    "--channels", type=click.IntRange(0, 255), metavar="N", help="Destination's multifd-channels; 0: multifd is off."
+)
 @click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True, help="Report format.")
 @click.option("--select", multiple=True, metavar="CODES", help="Only these findings: codes or prefixes, MFD3,MFD401.")
 @click.option("--ignore", multiple=True, metavar="CODES", help="Not these findings.")

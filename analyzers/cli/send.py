@@ -56,7 +56,7 @@ Exit codes:
 @click.option("--ram-size", metavar="SIZE", help="Size of guest RAM, as 64M.")
 @click.option("--argument", "arguments", multiple=True, metavar="ARG", help="Further argument of QEMU; repeat.")
 @click.option("--expect-ram", type=Path, metavar="FILE", help="Guest RAM must be this; else the outcome is loses-data.")
-@click.option("--save-ram", type=Path, metavar="FILE", help="Write guest RAM as it is at the end to FILE.")
+@click.option("--save-ram", type=Path, metavar="FILE", help="Write guest RAM to FILE when it completes.")
 @click.option("--keep-open", is_flag=True, help="Do not close connections behind their last byte.")
 @click.option("--limit", type=click.FloatRange(0.1), default=30.0, show_default=True, metavar="SECONDS",
               help="Give up after so long.")  # fmt: skip
@@ -147,7 +147,10 @@ def _into(
 
     qemu = parse_command(text)
     options = destination_for(recording, migration, qemu, wishes)
-    seen = replay(qemu, feed, options, expected_ram=expect_ram, save_ram=save_ram, limit=limit)
+    keep = save_ram is not None
+    seen = replay(qemu, feed, options, expected_ram=expect_ram, keep_ram=keep, limit=limit)
+    if save_ram is not None and seen.ram is not None:
+        save_ram.write_bytes(seen.ram)
     destination = {
         "version": qemu.full_version,
         "machine": options.machine,
@@ -158,7 +161,8 @@ def _into(
         "compression": options.compression,
         "mode": "per-section" if options.per_section else "per-round",
     }
-    return seen.line(), {"destination": destination, **seen._asdict()}
+    facts = {name: value for name, value in seen._asdict().items() if name != "ram"}
+    return seen.line(), {"destination": destination, **facts}
 
 
 def _connections(migration: Migration, taken: tuple[int, ...]) -> list[dict[str, Any]]:

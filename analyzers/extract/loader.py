@@ -76,6 +76,10 @@ class Loader:
             self.missing += 1
         else:
             self.refused += 1
+        self.remark(position, offset, message)
+
+    def remark(self, position: int, offset: int | None, message: str) -> None:
+        """Note what is worth knowing, and no more."""
         if len(self.problems) < MAX_PROBLEMS:
             self.problems.append(Problem(self.channel(position), offset, message))
 
@@ -112,7 +116,8 @@ class Loader:
         zero = packet.offsets[packet.normal :]
         if len(zero):
             stamp = Stamp(PageKind.ZERO, ordered.round, position, packet.offset, packet.number)
-            self.zero(block, zero, stamp, one_run=packet.one_run)
+            one_run = packet.run >= len(zero) if not packet.normal else consecutive(zero, packet.page_size)
+            self.zero(block, zero, stamp, one_run=one_run)
         if packet.normal:
             self._normal(block, ordered, packet)
 
@@ -145,12 +150,12 @@ class Loader:
                 else:
                     self.ram_unknown(block, offsets, unknown)
                 return
-            self._copy(block, offsets, data, stamp, one_run=packet.one_run)
+            self._copy(block, offsets, data, stamp, one_run=packet.run >= packet.normal)
             return
         source = self.sources[position]
         wanted = packet.normal * size
         if bytes_known(source, packet.payload) >= wanted:
-            self._copy(block, offsets, source.read(packet.payload, wanted), stamp, one_run=packet.one_run)
+            self._copy(block, offsets, source.read(packet.payload, wanted), stamp, one_run=packet.run >= packet.normal)
             return
         self.problem(position, packet.offset, "pages of this packet are not in the recording", missing=True)
         there = [bytes_known(source, packet.payload + index * size) >= size for index in range(len(offsets))]
@@ -246,10 +251,7 @@ class Loader:
         at = stamp.offset if isinstance(stamp.offset, int) else int(stamp.offset[0])
         block = self._target(name, int(offsets.min()), int(offsets.max()), at)
         if block is not None:
-            one_run = len(offsets) == 1
-            if len(offsets) > 1:
-                one_run = bool((offsets[1:] - offsets[:-1] == self.page_size).all())
-            self.zero(block, offsets, stamp, one_run=one_run)
+            self.zero(block, offsets, stamp, one_run=consecutive(offsets, self.page_size))
 
     def _page_record(
         self, item: ZeroPage | Page | XbzrlePage | CompressedPage, number: int, source: ByteSource
@@ -310,8 +312,7 @@ class Loader:
         if block is None:
             if size > MAX_BLOCK:
                 self.problem(MAIN, None, f"RAM block {name!r} of {size} bytes: more than there can be")
-                return
-            block = self._add(name, size)
+            block = self._add(name, size if size <= MAX_BLOCK else None)
         elif block.size is None:
             block.size = size
         if entry.mapped_ram is not None and (self.wanted is None or name in self.wanted):
@@ -327,6 +328,11 @@ class Loader:
             if run.data is not None:
                 self.store.write(block.name, run.first * self.page_size, run.data)
         block.reach = max(block.reach, block.size or 0)
+
+
+def consecutive(offsets: NDArray[np.int64], size: int) -> bool:
+    """Whether these are pages in a row."""
+    return bool((offsets[1:] - offsets[:-1] == size).all())
 
 
 def _stretches(offsets: NDArray[np.int64], size: int, *, one_run: bool) -> list[tuple[int, int]]:

@@ -45,8 +45,8 @@ class PacketPages(NamedTuple):
     payload: int
     """Offset of the payload."""
     payload_length: int
-    one_run: bool
-    """The offsets are consecutive pages."""
+    run: int
+    """So many of the first offsets are consecutive pages (at least 1); what is behind the used ones may count, too."""
     possible: bool
     """normal + zero is at most what a packet can hold; if not, nothing else here can be trusted."""
 
@@ -77,7 +77,8 @@ def _packets(batch: PacketBatch, names: dict[bytes, str], stop: int | None) -> I
     flags, normals, zeros = rows["flags"].tolist(), rows["normal_pages"].tolist(), rows["zero_pages"].tolist()
     numbers, payloads = rows["packet_num"].tolist(), batch.payload.tolist()
     offsets = rows["offset"].astype(np.int64)
-    full = ((offsets[:, 1:] - offsets[:, :-1]) == page_size).all(axis=1).tolist()
+    breaks = (offsets[:, 1:] - offsets[:, :-1]) != page_size
+    runs = np.where(breaks.any(axis=1), breaks.argmax(axis=1) + 1, offsets.shape[1]).tolist()
     known = batch.known.tolist()
     header, capacity = batch.header_length, offsets.shape[1]
     blocks = rows["ramblock"]
@@ -94,33 +95,22 @@ def _packets(batch: PacketBatch, names: dict[bytes, str], stop: int | None) -> I
             named = (
                 count if known[index] == header else min(count, (known[index] - form.offset) * capacity // form.size)
             )
-            mine = offsets[index, : max(0, named)]
-            one_run = full[index] or (count < capacity and _consecutive(mine, page_size))
             yield PacketPages(
                 offset,
                 numbers[index],
                 name,
                 page_size,
-                mine,
+                offsets[index, : max(0, named)],
                 normal,
                 zero,
                 flag & COMPRESSION_MASK,
                 offset + header,
                 payloads[index],
-                one_run,
+                runs[index],
                 count <= capacity,
             )
         if flag & SYNC:
             yield None
-
-
-def _consecutive(offsets: NDArray[np.int64], page_size: int) -> bool:
-    if len(offsets) < 2:
-        return True
-    first, last = int(offsets[0]), int(offsets[-1])
-    if last - first != (len(offsets) - 1) * page_size:
-        return False
-    return bool(((offsets[1:] - offsets[:-1]) == page_size).all())
 
 
 class Rendezvous:

@@ -150,6 +150,13 @@ class PageTable:
             chunk["offset"][where], chunk["number"][where] = offset, stamp.number
         return Marked(held, again)
 
+    def doubt(self) -> None:
+        """Records that name pages are missing: what was not marked may have been sent."""
+        self.default = PageKind.UNKNOWN
+        for chunk in self._chunks.values():
+            kinds = chunk["kind"]
+            kinds[kinds == PageKind.NEVER_SENT] = PageKind.UNKNOWN
+
     def known(self, page: int) -> bool:
         """Whether the page's content is known; a page never sent is zero."""
         chunk = self._chunks.get(page >> CHUNK_SHIFT)

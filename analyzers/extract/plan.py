@@ -16,7 +16,7 @@ from captures.model import CapturedChannel, ChannelKind, Migration, ProgressCall
 from multifd_codec.channel import ChannelDecoder, ScanItem
 from multifd_codec.dialect import Mode
 from multifd_codec.errors import ChannelName
-from multifd_codec.main_events import MainItem
+from multifd_codec.main_events import BlockList, MainItem
 from multifd_codec.mainstream import MainDecoder
 
 UNKNOWN_PAGE_SIZE = 4096
@@ -30,6 +30,8 @@ class PlannedChannel:
     captured: CapturedChannel
     survey: ChannelSurvey
     stop: int | None = None
+    reason: str = ""
+    """Why it does not."""
 
     def items(self, page_size: int) -> Iterator[ScanItem]:
         source, starts = self.captured.source, starts_with_init(self.captured)
@@ -49,6 +51,9 @@ class Plan:
     """Rendezvous that complete; None when the recording does not tell."""
     main_stop: int | None = None
     """Offset at which loading main ends with an error."""
+    main_reason: str = ""
+    racing: int | None = None
+    """The round behind the last rendezvous, if main gets there: it races with the end of the migration."""
     incomplete: list[str] = field(default_factory=list)
     """Why the recording cannot tell everything."""
 
@@ -58,6 +63,8 @@ class Plan:
             return
         for item in MainDecoder(self.main.source, page_size=self.page_size).walk():
             if self.main_stop is not None and item.offset >= self.main_stop:
+                if isinstance(item, BlockList) and item.offset == self.main_stop:
+                    yield item  # a destination had read some of it
                 return
             yield item
 
@@ -121,7 +128,7 @@ def _judged(
         guessed = surveyed.page_size if surveyed is not None else None
         page_size = surveys[0].page_size if surveys else guessed or UNKNOWN_PAGE_SIZE
     incomplete = list(_incomplete(surveyed, channels))
-    profile, release, _ = choose(
+    profile, release, sender = choose(
         Facts(surveyed, surveys),
         partial=bool(incomplete),
         profile=None,
@@ -139,15 +146,21 @@ def _judged(
         if steps[-1].act is not Act.OPEN:
             counts.append(sum(step.act is Act.SYNC for step in steps))
         if position in faults:
-            channels[position].stop = faults[position].offset
+            channels[position].stop, channels[position].reason = faults[position].offset, faults[position].reason
     last = script.main[-1]
     if last.act is not MainAct.OPEN:
         counts.append(sum(step.act is MainAct.RENDEZVOUS for step in script.main))
     if last.act in (MainAct.FAIL, MainAct.CRASH):
-        plan.main_stop = last.offset
+        plan.main_stop, plan.main_reason = last.offset, last.reason
     plan.reached = min(counts, default=None)
-    if len(channels) < profile.channels:
-        plan.incomplete.append(f"{len(channels)} of {profile.channels} multifd channels are in the recording")
+    if last.act is not MainAct.OPEN and plan.reached == counts[-1]:
+        plan.racing = plan.reached
+    expected = max((channel.captured.channel_id or 0 for channel in channels), default=-1) + 1
+    dropped = sender.maybe(lambda habits: habits.drops_zero_only_compressed)
+    if not dropped and any(survey.normal_pages + survey.zero_pages for survey in surveys):
+        expected = max(expected, profile.channels)  # told by packet numbers that are missing
+    if len(channels) < expected:
+        plan.incomplete.append(f"{len(channels)} of at least {expected} multifd channels are in the recording")
     elif surveyed is not None and not channels and surveyed.count(RecordKind.FLUSH) and not surveyed.page_records:
         plan.incomplete.append("the multifd channels are not in the recording")
     return plan

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Callable, Collection, Iterator
@@ -15,7 +16,7 @@ from analyzers.extract.output import Folder
 from analyzers.extract.plan import Plan, make_plan
 from analyzers.extract.provenance import write_provenance
 from analyzers.extract.results import Rebuilt, RebuiltBlock, RebuiltDevice
-from analyzers.extract.stores import FileStore, MemoryStore, Store
+from analyzers.extract.stores import ZEROS, FileStore, MemoryStore, Store
 from analyzers.survey.channel import Item, ItemKind
 from captures.model import Migration, ProgressCallback
 from multifd_codec.dialect import Mode
@@ -25,7 +26,7 @@ from multifd_codec.source import Buffer
 
 HASH_PIECE = 1 << 20
 LARGEST_GAP = 1 << 32
-"""Bytes of pages never sent up to which a block is hashed: a block's length is only a claim of the stream."""
+"""Bytes of pages never sent or unknown up to which a block is hashed: its length is only a claim of the stream."""
 REPORT_EVERY = 256
 """Packets between two calls of the progress callback."""
 
@@ -122,7 +123,7 @@ def rebuild(
         run.load()
         _check_blocks(options, loader)
         blocks = [
-            _finished(block, plan, target, progress)
+            _finished(block, plan, target, loader, progress)
             for block in loader.blocks.values()
             if options.blocks is None or block.name in options.blocks
         ]
@@ -163,6 +164,8 @@ class _Run:
         self.rounds = 0
         self._behind = [0] * len(plan.channels)
         """Offset behind the last record of each channel that was loaded."""
+        self._racing: dict[int, int] = {}
+        """Offset of each channel's first packet behind the last rendezvous."""
 
     def load(self) -> None:
         plan, everything = self.plan, self.options.apply_all
@@ -176,15 +179,17 @@ class _Run:
             if channel.survey.starts_late:
                 self.loader.payloads[position].lose_context("the start of the stream is not in the recording")
             if channel.stop is not None and not everything:
-                message = "a destination reads this channel no further"
+                message = f"{channel.reason}: a destination reads this channel no further"
                 self.loader.problem(position, channel.stop, message)
         if plan.main_stop is not None:
-            self.loader.problem(MAIN, plan.main_stop, "loading main ends with an error here")
+            self.loader.problem(MAIN, plan.main_stop, f"loading main ends: {plan.main_reason}")
         last = None if everything else plan.reached
         for count, ordered in enumerate(in_order(plan.main_items(), steps, plan.mode, last)):
             self._one(ordered)
             if self.progress is not None and not count % REPORT_EVERY:
                 self._report()
+        for position, offset in self._racing.items():
+            self.loader.remark(position, offset, "pages behind the last rendezvous: a destination may end before it")
 
     def _one(self, ordered: Ordered) -> None:
         item, position = ordered.item, ordered.position
@@ -196,6 +201,8 @@ class _Run:
             return
         if isinstance(item, PacketPages):
             self.loader.packet(ordered, item)
+            if ordered.round == self.plan.racing:
+                self._racing.setdefault(position, item.offset)
             self._behind[position] = item.payload + item.payload_length
         elif isinstance(item, DeviceStatePacket):
             if position not in self.loader.ended:
@@ -236,13 +243,24 @@ def _check_blocks(options: RebuildOptions, loader: Loader) -> None:
             raise InputError(f"there is no RAM block {name!r}, only {there}")
 
 
-def _finished(block: Block, plan: Plan, target: _Memory | _Files, progress: ProgressCallback | None) -> RebuiltBlock:
+def _finished(
+    block: Block, plan: Plan, target: _Memory | _Files, loader: Loader, progress: ProgressCallback | None
+) -> RebuiltBlock:
     size = block.reach if block.size is None else block.size
     pages = -(-size // plan.page_size)
+    if block.unnamed or plan.incomplete:
+        block.table.doubt()
     counts = block.table.count(pages)
     result = RebuiltBlock(block.name, size, pages, counts, block.table, block.unnamed)
-    target.store.finish(block.name, size)
-    if result.never_sent * plan.page_size > LARGEST_GAP:
+    try:
+        target.store.finish(block.name, size)
+    except OSError as error:
+        if size == block.reach:
+            raise
+        loader.problem(MAIN, None, f"RAM block {block.name!r} of {size} bytes: {error.strerror}; its end is left out")
+        size = block.reach
+        target.store.finish(block.name, size)
+    if (result.never_sent + result.unknown) * plan.page_size > LARGEST_GAP:
         pass
     elif isinstance(target, _Files):
         result.sha256 = _file_hash(target.folder, target.file(block.name), size, progress)
@@ -255,15 +273,41 @@ def _finished(block: Block, plan: Plan, target: _Memory | _Files, progress: Prog
 
 
 def _file_hash(folder: Folder, name: str, size: int, progress: ProgressCallback | None) -> str:
+    """What was never written to the sparse file is not read, only counted as zeros."""
     digest = hashlib.sha256()
-    with os.fdopen(folder.reopen(name), "rb") as file:
+    file = folder.reopen(name)
+    try:
         done = 0
-        while piece := file.read(HASH_PIECE):
-            digest.update(piece)
-            done += len(piece)
-            if progress is not None:
-                progress(f"hashing {name}", done, size)
+        while done < size:
+            data = _seek(file, done, os.SEEK_DATA, size)
+            while done < data:
+                done += _hashed(digest, memoryview(ZEROS)[: data - done], progress, name, done, size)
+            hole = _seek(file, done, os.SEEK_HOLE, size)
+            while done < hole:
+                piece = os.pread(file, min(HASH_PIECE, hole - done), done)
+                done += _hashed(digest, piece, progress, name, done, size)
+    finally:
+        os.close(file)
     return digest.hexdigest()
+
+
+def _seek(file: int, offset: int, what: int, size: int) -> int:
+    """The next data, or the next hole, from ``offset`` on; ``size`` when there is none."""
+    try:
+        return min(size, os.lseek(file, offset, what))
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        return size
+
+
+def _hashed(
+    digest: hashlib._Hash, piece: Buffer, progress: ProgressCallback | None, name: str, done: int, size: int
+) -> int:
+    digest.update(piece)
+    if progress is not None:
+        progress(f"hashing {name}", done, size)
+    return len(piece)
 
 
 def _device(blob: Blob, target: Sink, loader: Loader) -> RebuiltDevice:

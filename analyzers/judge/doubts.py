@@ -7,7 +7,7 @@ wire; the packets of the channels tell when the block list contradicts them.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from analyzers.judge.memory import Channels
 from analyzers.survey.channel import ChannelSurvey
 from analyzers.survey.checks import STREAMED
 from analyzers.survey.main import MainSurvey
+from analyzers.survey.memory import OFFSET_RANGE, OFFSET_RANGE_ZERO, UNKNOWN_BLOCK, UNKNOWN_BLOCK_ZERO
 from analyzers.survey.pages import EMPTY, Runs, merge, overlap
 from multifd_codec.dialect import Destination
 from multifd_codec.source import StreamEnd
@@ -32,11 +33,11 @@ def doubts(channels: Channels, main: MainSurvey | None) -> Iterator[tuple[int, s
     if main.setup is None or not main.blocks:
         return
     surveys = [survey for _, survey in channels]
-    unknown = sum(s.hits["unknown block"].count for s in surveys if "unknown block" in s.hits)
+    unknown = _hits(surveys, UNKNOWN_BLOCK, UNKNOWN_BLOCK_ZERO)
     known = any(block in main.blocks for s in surveys for _, block, _ in s.pages)
     if unknown >= SEVERAL and not known:
         yield main.setup, "every packet names a RAM block that is not in the block list: the list may be wrong"
-    if sum(s.hits["offset range"].count for s in surveys if "offset range" in s.hits) >= SEVERAL:
+    if _hits(surveys, OFFSET_RANGE, OFFSET_RANGE_ZERO) >= SEVERAL:
         yield main.setup, "packets name pages beyond the block list's lengths: the list may be wrong"
     if main.eof is None or main.source.holes() or any(_partly_recorded(survey) for survey in surveys):
         return
@@ -45,6 +46,10 @@ def doubts(channels: Channels, main: MainSurvey | None) -> Iterator[tuple[int, s
     for block, length in main.blocks.items():
         if block in behind and behind[block] * page_size * 2 <= length:
             yield main.setup, f"no page of the second half of {block!r} is sent: the block list may be wrong"
+
+
+def _hits(surveys: Sequence[ChannelSurvey], *keys: str) -> int:
+    return sum(survey.hits[key].count for survey in surveys for key in keys if key in survey.hits)
 
 
 def _partly_recorded(survey: ChannelSurvey) -> bool:

@@ -10,8 +10,8 @@ from analyzers.findings import Outcome
 from analyzers.survey.channel import ChannelSurvey
 from analyzers.survey.main import MainSurvey, RecordKind
 from captures.model import CapturedChannel, ChannelKind
+from multifd_codec import framing
 from multifd_codec.dialect import Destination, HandshakeError
-from multifd_codec.events import EndPosition
 from multifd_codec.source import StreamEnd
 from multifd_codec.wire.handshake import MULTIFD_MAGIC, MULTIFD_VERSION
 
@@ -129,6 +129,12 @@ def judge_handshake(
     return Handshake(tuple(problems), None)
 
 
+def _starts_with_packet(survey: ChannelSurvey) -> bool:
+    """Whether the ChannelInit was left out: what a destination takes for it has another uuid."""
+    behind = framing.starts_packet(survey.source, framing.INIT.size)
+    return behind is framing.Fit.NO and framing.looks_like_packet(survey.source, 0, survey.page_size) is framing.Fit.YES
+
+
 def _unused(connections: Sequence[Connection]) -> Iterator[SetProblem]:
     for connection in connections:
         init = connection.survey.init
@@ -160,9 +166,14 @@ def _bad_inits(
     for connection in connections:
         init, end, position = connection.survey.init, connection.survey.end, connection.position
         if init is None:
-            if end is not None and end.position is EndPosition.INIT and end.end is StreamEnd.CLOSED:
+            if end is not None and end.offset < framing.INIT.size and end.end is StreamEnd.CLOSED:
                 message = f"the channel ends after {end.offset} of 64 bytes of its ChannelInit"
-                yield SetProblem("C-02", position, "magic", message), exits
+                # From 1 to 3 bytes are peeked at for ever (protocol reference, H5); without any the peek fails.
+                waits = 0 < end.offset < MAGIC_LENGTH and destination.handshake_error is HandshakeError.EXITS
+                yield SetProblem("C-02", position, "magic", message), frozenset({Outcome.HANGS}) if waits else exits
+            continue
+        if _starts_with_packet(connection.survey):
+            yield SetProblem("C-02", position, "magic", "a packet where the ChannelInit must be"), exits
             continue
         if init.magic != MULTIFD_MAGIC:
             yield SetProblem("C-02", position, "magic", f"magic {init.magic:#010x}, expected {MULTIFD_MAGIC:#x}"), exits
@@ -174,7 +185,8 @@ def _bad_inits(
             yield SetProblem("C-03", position, "uuid", message), exits
         elif channels and init.id >= max(channels, len(connections)):
             unchecked = init.id == channels and not destination.channel_id_checked
-            outcomes = exits | {Outcome.CRASHES} if unchecked else exits
+            # Out of bounds: whatever lies there decides.
+            outcomes = exits | {Outcome.CRASHES, Outcome.HANGS} if unchecked else exits
             message = f"id {init.id}, the destination has {channels} channels (0 to {channels - 1})"
             yield SetProblem("C-04", position, "id", message), outcomes
         elif init.id in taken:

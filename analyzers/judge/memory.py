@@ -19,6 +19,7 @@ from analyzers.survey.channel import ChannelSurvey
 from analyzers.survey.main import MainSurvey
 from analyzers.survey.memory import block_name
 from analyzers.survey.pages import EMPTY, Runs, merge, missing, overlap, shared, without
+from multifd_codec.arrays import distinct
 from multifd_codec.dialect import Destination, Mode
 
 Channels = Sequence[tuple[int, ChannelSurvey]]
@@ -179,7 +180,25 @@ def judge_memory(
     if main is not None and main.overlapping is not None:
         verdict.wrong.append(main.overlapping)
     _coverage(verdict, channels, main, sender, gaps=gaps)
+    _dropped_zero_pages(verdict, channels, sender)
     return verdict
+
+
+def _dropped_zero_pages(verdict: MemoryVerdict, channels: Channels, sender: Sender) -> None:
+    """Compressed packets of zero pages only are numbered but not sent (9.0 to 9.2, cdc3970f85): harmless while memory
+    is fresh, but pages that had content before keep it."""
+    compressed = any(number for _, survey in channels for number in survey.compressions)
+    if not compressed or not sender.maybe(lambda habits: habits.drops_zero_only_compressed):
+        return
+    numbers = distinct(np.concatenate([np.empty(0, np.int64), *(survey.packet_numbers() for _, survey in channels)]))
+    second = [survey.second_sync for _, survey in channels if survey.second_sync is not None]
+    if not second:
+        return
+    behind = numbers[numbers >= max(second)]
+    if len(behind) and int(behind[-1] - behind[0]) + 1 > len(behind):
+        verdict.raced.append(
+            "packet numbers are missing: if those packets had zero pages only, pages keep the content they had before"
+        )
 
 
 def _overlaps(
@@ -350,8 +369,12 @@ def _coverage(
     if not total:
         return
     compressed = any(number for _, survey in channels for number in survey.compressions)
-    if compressed and sender.maybe(lambda habits: habits.drops_zero_only_compressed):
+    content = any(survey.normal_pages for _, survey in channels)
+    drops = sender.maybe(lambda habits: habits.drops_zero_only_compressed)
+    if compressed and drops:
         return  # packets of zero pages only were not sent: memory is zero there anyway
+    if not content and drops:
+        gaps = False  # without content nobody knows whether packets are compressed
     repeated = any("repeated normal page" in survey.hits for _, survey in channels) or bool(verdict.overlaps)
     sentence = f"never sent: {example}"
     (verdict.wrong if gaps or repeated else verdict.raced).append(sentence)

@@ -174,7 +174,8 @@ def main_steps(main: MainSurvey | None, judge: Judge, transferred: Collection[De
     if main.skipped is not None:
         steps.append(MainStep(MainAct.OPEN, main.skipped, "bytes that could not be read"))
     steps.append(_main_end(main))
-    steps.sort(key=lambda step: step.offset)
+    # What fails at a record fails in front of what that record does.
+    steps.sort(key=lambda step: (step.offset, step.act is not MainAct.FAIL))
     last = next(i for i, step in enumerate(steps) if step.act in MAIN_TERMINAL)
     return tuple(steps[: last + 1])
 

@@ -48,6 +48,9 @@ def rule_blocks(rule: Rule) -> Iterator[Block]:
     )
     steps = rule.example.split("   ")
     yield (line("Example", Style.HEADING), *(line(f"  {step}") for step in steps))
+    if rule.mutations:
+        command = f"multifd mutate INPUT --rule {rule.code} --way WAY -o OUT"
+        yield tuple(_paragraph("Make one", f"{command}   with WAY one of {', '.join(m.way for m in rule.mutations)}"))
 
 
 def catalogue_blocks() -> Iterator[Block]:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from analyzers.findings import Severity
+
+if TYPE_CHECKING:
+    from analyzers.mutation.mutation import Mutation
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,3 +34,10 @@ class Rule:
     """Releases it holds for."""
     example: str
     """A minimal violating stream in the notation of the protocol reference (I, S, D, V, F, E)."""
+
+    @property
+    def mutations(self) -> tuple[Mutation, ...]:
+        """The ways to violate it on purpose, the default first; none where ``analyzers.mutation`` says why not."""
+        from analyzers.mutation.catalogue import MUTATIONS  # noqa: PLC0415 -- linting needs none of them
+
+        return MUTATIONS.get(self.code, ())

@@ -77,6 +77,8 @@ class ChannelSurvey:
     pages: defaultdict[PageKey, PageSet] = field(default_factory=page_sets)
     numbers: list[NDArray[np.int64]] = field(default_factory=list)
     """Packet numbers of all RAM packets, in order."""
+    second_sync: int | None = None
+    """Packet number of the second SYNC, which ends the first round of pages."""
     alike: tuple[bytes, tuple[Condition, ...]] | None = None
     """Header of the last run of packets that were alike, and the conditions that held for it."""
     end: ChannelEnd | None = None
@@ -107,11 +109,13 @@ def survey_channel(
     page_size: int | None = None,
     blocks: Blocks | None = None,
     starts_with_init: bool = True,
+    device_state: bool = True,
     progress: Callable[[int], None] | None = None,
 ) -> ChannelSurvey:
-    """Read all headers of a channel once. ``progress`` is called with the offset reached."""
+    """Read all headers of a channel once. ``progress`` is called with the offset reached. Without ``device_state`` it
+    is framed as destinations before 10.0 do, which do not know device-state packets."""
     survey = ChannelSurvey(source, starts_late=not starts_with_init)
-    decoder = ChannelDecoder(source, page_size=page_size, starts_with_init=starts_with_init)
+    decoder = ChannelDecoder(source, page_size=page_size, starts_with_init=starts_with_init, device_state=device_state)
     payloads = PayloadChecker(source)
     if not starts_with_init:
         payloads.lose_context()
@@ -174,6 +178,8 @@ def _batch(survey: ChannelSurvey, batch: PacketBatch, blocks: Blocks | None, pay
     survey.normal_pages += int(columns.normal[counted].sum())
     survey.zero_pages += int(columns.zero[counted].sum())
     _items(survey, batch, columns, syncs)
+    if survey.sync < 2 <= survey.sync + len(syncs):
+        survey.second_sync = int(columns.number[syncs[1 - survey.sync]])
     survey.sync += len(syncs)
 
 

@@ -104,6 +104,8 @@ class MainSurvey:
     capabilities: tuple[str, ...] = ()
     blocks: dict[str, int] | None = None
     """RAM block name to used length; None when the block list was not understood."""
+    configured_at: int | None = None
+    """Offset of the configuration section."""
     setup: int | None = None
     """Offset of the first section: RAM is set up when it is read."""
     records: list[Record] = field(default_factory=list)
@@ -145,6 +147,16 @@ class MainSurvey:
     @property
     def end(self) -> StreamEnd:
         return self.source.end
+
+    def expect_machine(self, local: str) -> None:
+        """The load fails if the destination's machine type does not start with the stream's (configuration_post_load,
+        migration/savevm.c)."""
+        if self.machine is None or local.startswith(self.machine) or not self.configured_at:
+            return
+        message = f"machine type {self.machine!r}, the destination's is {local!r}"
+        self.hit("M-01", "name", self.configured_at, 1, message)
+        if self.failure is None or self.configured_at < self.failure[0]:
+            self.failure = self.configured_at, message
 
     def hit(self, key: str, name: str, offset: int, length: int, message: str) -> None:
         """Note a violation: ``key`` is the rule's row (``M-04``), ``name`` the wire field."""

@@ -89,6 +89,8 @@ class _Reader:
         self.first_start: int | None = None
         self.flushes = 0
         self.ends = 0
+        self.versions: dict[Device, tuple[int, int]] = {}
+        """FULL sections: offset, version_id."""
 
     def take(self, item: ev.MainItem) -> None:
         survey = self.survey
@@ -99,6 +101,7 @@ class _Reader:
         match item:
             case ev.Configuration():
                 self.configured = True
+                survey.configured_at = item.offset
                 survey.machine, survey.capabilities = item.machine, item.capabilities
                 for part in item.subsections:
                     if isinstance(part, ev.ConfigurationUuid):
@@ -140,6 +143,7 @@ class _Reader:
                 survey.eof = item.offset
             case ev.VmDescription():
                 survey.vmdescription = True
+                self._versions(item)
                 if item.page_size is not None:
                     if survey.page_size_stated and survey.page_size != item.page_size and survey.setup is not None:
                         message = f"target page size {survey.page_size} in the configuration, then {item.page_size}"
@@ -164,6 +168,9 @@ class _Reader:
         if survey.setup is not None and not self.configured and known:
             survey.hit("M-01", "", survey.setup, 1, "no configuration section in front of the first section")
             self._fail(survey.setup, "the configuration section is missing")
+        if survey.setup is None and survey.eof is not None and not self.configured and known:
+            survey.hit("M-01", "", survey.eof, 1, "EOF where the configuration section must be")
+            survey.failure = survey.eof, "the configuration section is missing"
         ram = any(device.idstr == RAM for device in survey.sections)
         if self.first_start is not None and survey.eof is not None and not ram and not self.incomplete:
             message = "no section is that of 'ram': this one has a name no destination knows"
@@ -246,6 +253,16 @@ class _Reader:
         elif isinstance(item, ev.SectionFull) and survey.full_offset is None:
             survey.full_offset = item.offset
         self.is_full = isinstance(item, ev.SectionFull)
+        if isinstance(item, ev.SectionFull) and self.device is not None:
+            self.versions.setdefault(self.device, (item.offset, item.version_id))
+
+    def _versions(self, item: ev.VmDescription) -> None:
+        """A destination like the source has the version that is described, and refuses later ones."""
+        for described in item.devices:
+            offset, version = self.versions.get(Device(described.idstr, described.instance_id), (0, 0))
+            if described.version_id is not None and version > described.version_id:
+                message = f"version {version} of {described.idstr!r}, described is {described.version_id}"
+                self.survey.doubts.append((offset, message))
 
     def _pages(self, block: str | None, addresses: np.ndarray, *, zero: bool) -> None:
         if block is None:

@@ -52,6 +52,11 @@ def _name(raw: bytes) -> str:
     return raw[:255].split(b"\0", 1)[0].decode("utf-8", "backslashreplace")
 
 
+UNKNOWN_BLOCK, UNKNOWN_BLOCK_ZERO = "unknown block", "unknown block of zero pages"
+OFFSET_RANGE, OFFSET_RANGE_ZERO = "offset range", "offset range of zero pages"
+"""Keys of pages that are nowhere. Destinations before 9.0 do not read zero pages, and so do not miss them."""
+
+
 def check_pages(
     columns: Columns, segments: NDArray[np.int64], blocks: Blocks | None, sets: Mapping[tuple[int, str, bool], PageSet]
 ) -> Iterator[PageProblem]:
@@ -87,9 +92,9 @@ def check_pages(
         length = None if blocks is None else blocks.get(name)
         if blocks is not None and length is None:
             for index in members:
-                yield PageProblem(
-                    "unknown block", int(selected[index]), "ramblock", f"RAM block {name!r} is not in the block list"
-                )
+                key = UNKNOWN_BLOCK if normal[index] else UNKNOWN_BLOCK_ZERO
+                message = f"RAM block {name!r} is not in the block list"
+                yield PageProblem(key, int(selected[index]), "ramblock", message)
             continue
         whole = members.size == selected.size
         group = _Group(
@@ -147,8 +152,10 @@ class _Group:
             limit = self.block_length - self.page_size
             for row in np.flatnonzero(known & ((high > limit) | (low < 0))):  # 2**63 and more turn negative
                 values = self.offsets[row][: self.used[row]]
-                value = int(values[(values > limit) | (values < 0)][0]) % (1 << 64)
-                yield "offset range", int(row), f"offset {value:#x} lies beyond the last page ({limit:#x})"
+                first = int(np.flatnonzero((values > limit) | (values < 0))[0])
+                key = OFFSET_RANGE if first < self.normal[row] else OFFSET_RANGE_ZERO
+                value = int(values[first]) % (1 << 64)
+                yield key, int(row), f"offset {value:#x} lies beyond the last page ({limit:#x})"
         for row in np.flatnonzero(known & (crooked & (self.page_size - 1) != 0)):
             values = self.offsets[row][: self.used[row]]
             first = int(np.flatnonzero(values & (self.page_size - 1))[0])

@@ -21,8 +21,8 @@ CONTEXTS = int(PacketFlags.ZLIB | PacketFlags.ZSTD)
 class PayloadChecker:
     """Follows the compression context of one channel.
 
-    It ends at the first payload that cannot be read and at the first packet of another compression id: a receiver would
-    have ended there, and later payloads depend on it.
+    It ends at the first payload that cannot be read, at the first packet of another compression id, and at the first
+    with more pages than a packet can have: a receiver would have ended there, and later payloads depend on it.
     """
 
     def __init__(self, source: ByteSource) -> None:
@@ -41,8 +41,12 @@ class PayloadChecker:
             return
         if self._method == 0 and columns.alike and not columns.compression[0]:
             return
+        impossible = np.flatnonzero(~columns.possible)
         with_pages = np.flatnonzero(columns.has_pages & columns.possible)
+        if len(impossible):
+            with_pages = with_pages[with_pages < impossible[0]]
         if not len(with_pages):
+            self._broken = bool(len(impossible))
             return
         methods = columns.compression[with_pages]
         if self._method is None:
@@ -55,7 +59,7 @@ class PayloadChecker:
             yield from self._packet(columns, index)
             if self._broken:
                 return
-        self._broken = bool(len(others))
+        self._broken = bool(len(others) or len(impossible))
 
     def _packet(self, columns: Columns, index: int) -> Iterator[tuple[int, str, str]]:
         offset = int(columns.batch.offset[index]) + columns.batch.header_length

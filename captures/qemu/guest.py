@@ -95,12 +95,6 @@ class Guest(Process):
         """Write guest RAM behind the guest's back: for one that has not begun to run."""
         os.pwrite(self._ram, data, offset)
 
-    def save_ram(self, path: Path) -> None:
-        """Write guest RAM to a file."""
-        with path.open("wb") as file:
-            for offset in range(0, self.options.ram_size, _COMPARED):
-                file.write(self.read_ram(offset, _COMPARED))
-
     def different_page(self, expected: Buffer | Path, page_size: int) -> int | None:
         """Byte offset of the first page that is not as expected. What is longer differs where the other one ends."""
         if isinstance(expected, Path):

@@ -28,6 +28,8 @@ class Observation(NamedTuple):
     """Bytes that each connection could be given, in the order of the streams."""
     different_page: int | None = None
     """Byte offset in guest RAM of the first page that is not as expected."""
+    ram: bytes | None = None
+    """Guest RAM at the end, when it was asked for and the migration completed."""
     timed_out: bool = False
     """It was still at work when the time limit was reached; ``hangs`` is then a guess."""
 

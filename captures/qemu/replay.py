@@ -8,7 +8,7 @@ from collections import deque
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Self
 
 from captures.qemu.binary import Qemu, parse_command
 from captures.qemu.destination import HOST, Destination
@@ -21,14 +21,6 @@ from multifd_codec.errors import InputError
 from multifd_codec.source import Buffer
 
 LIMIT_SECONDS = 30.0
-
-
-class RamWishes(NamedTuple):
-    """What to do with guest RAM at the end."""
-
-    expected: Buffer | Path | None = None
-    page_size: int = 4096
-    save: Path | None = None
 
 
 class DestinationPool:
@@ -59,18 +51,17 @@ class DestinationPool:
         *,
         expected_ram: Buffer | Path | None = None,
         page_size: int = 4096,
-        save_ram: Path | None = None,
+        keep_ram: bool = False,
         limit: float = LIMIT_SECONDS,
     ) -> Observation:
         """Send a migration to a destination nobody has used, and watch what it does, for ``limit`` seconds at most.
 
         ``options`` may differ from the pool's; where they differ in more than channels, compression and capabilities,
         a destination is started for them. ``expected_ram``: what guest RAM must be when the migration completes, else
-        the outcome is ``loses-data``. ``save_ram``: a file to write guest RAM to as it is at the end. Raises InputError
-        when QEMU cannot be run so, OSError for these files.
+        the outcome is ``loses-data``; ``keep_ram`` keeps it for the caller to look at. Raises InputError when QEMU
+        cannot be run so, OSError for a file that cannot be read.
         """
-        ram = RamWishes(expected_ram, page_size, save_ram)
-        return run(self._replay(feed, options or self.options, ram, limit))
+        return run(self._replay(feed, options or self.options, expected_ram, page_size, keep_ram, limit))
 
     async def _fill(self) -> None:
         while len(self._ready) < self.size:
@@ -97,11 +88,19 @@ class DestinationPool:
             await destination.end()
         return await _started(self.qemu, options)
 
-    async def _replay(self, feed: Feed, options: DestinationOptions, ram: RamWishes, limit: float) -> Observation:
+    async def _replay(
+        self,
+        feed: Feed,
+        options: DestinationOptions,
+        expected_ram: Buffer | Path | None,
+        page_size: int,
+        keep_ram: bool,
+        limit: float,
+    ) -> Observation:
         destination = await self._take(options)
         try:
             await destination.listen(options)
-            return await observe(destination, feed, ram, limit)
+            return await observe(destination, feed, expected_ram, page_size, limit, keep_ram=keep_ram)
         finally:
             await destination.end()
 
@@ -116,7 +115,15 @@ async def _discarded(task: asyncio.Task[Destination]) -> None:
         await (await task).end()
 
 
-async def observe(destination: Destination, feed: Feed, ram: RamWishes, limit: float) -> Observation:
+async def observe(
+    destination: Destination,
+    feed: Feed,
+    expected_ram: Buffer | Path | None,
+    page_size: int,
+    limit: float,
+    *,
+    keep_ram: bool = False,
+) -> Observation:
     """Feed a destination that listens, and watch it."""
     begin = time.monotonic()
     async with Feeder(HOST, destination.port, feed) as feeder:
@@ -124,11 +131,9 @@ async def observe(destination: Destination, feed: Feed, ram: RamWishes, limit: f
         seconds = time.monotonic() - begin
         taken = feeder.taken
     outcome, page = verdict.outcome, None
-    if outcome == COMPLETES and ram.expected is not None:
-        page = await asyncio.to_thread(destination.different_page, ram.expected, ram.page_size)
+    if outcome == COMPLETES and expected_ram is not None:
+        page = await asyncio.to_thread(destination.different_page, expected_ram, page_size)
         outcome = COMPLETES if page is None else LOSES_DATA
-    if ram.save is not None:
-        await asyncio.to_thread(destination.save_ram, ram.save)
     return Observation(
         outcome=outcome,
         status=verdict.status,
@@ -138,6 +143,9 @@ async def observe(destination: Destination, feed: Feed, ram: RamWishes, limit: f
         seconds=seconds,
         taken=taken,
         different_page=page,
+        ram=destination.read_ram(0, destination.options.ram_size)
+        if keep_ram and verdict.outcome == COMPLETES
+        else None,
         timed_out=verdict.timed_out,
     )
 
@@ -149,9 +157,9 @@ def replay(
     *,
     expected_ram: Buffer | Path | None = None,
     page_size: int = 4096,
-    save_ram: Path | None = None,
+    keep_ram: bool = False,
     limit: float = LIMIT_SECONDS,
 ) -> Observation:
     """As ``DestinationPool.replay``, once."""
     with DestinationPool(command, options, size=0) as pool:
-        return pool.replay(feed, expected_ram=expected_ram, page_size=page_size, save_ram=save_ram, limit=limit)
+        return pool.replay(feed, expected_ram=expected_ram, page_size=page_size, keep_ram=keep_ram, limit=limit)

@@ -111,6 +111,11 @@ def device_state(plan: MigrationPlan) -> Iterator[Record]:
         yield from (record for record in turn if record is not None)
 
 
+def packets(plan: MigrationPlan) -> int:
+    """How many packets that are."""
+    return sum(-(-device.size // device.buffer_size) + 1 for device in plan.devices)
+
+
 def _packets(device: Device, seed: int) -> Iterator[Record]:
     name = device.idstr.encode()
     index = 0

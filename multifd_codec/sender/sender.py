@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -49,8 +50,8 @@ class _Source:
         self.batches = Batches(plan.page_size, pages_per_packet(plan.page_size), self.habits.zero_pages)
         self.ram_id = devices.ram_section_id(self.sender)
         self.vfio_ids = devices.vfio_section_ids(plan, self.sender)
-        self.device_state = list(devices.device_state(plan))
-        self._early = len(self.device_state) // 3
+        self.device_state = devices.device_state(plan)
+        self._early = devices.packets(plan) // 3
         """Device-state packets that overtake the last pages: the rest takes longer."""
         self._generation = 0
         self._zero_block: str | None = None
@@ -150,15 +151,14 @@ class _Source:
                 make.vfio(VfioTagId.END_OF_STATE),
                 make.footer(number),
             )
-        yield from self._device_state(len(self.device_state))
+        yield from self._device_state(None)
         if final_sync is FinalSync.BEHIND_ITERABLE:
             yield from self.channels.sync()
         yield from self._full_sections()
 
-    def _device_state(self, upto: int) -> Iterator[Sent]:
-        """Device state that is ready by now."""
-        ready, self.device_state = self.device_state[:upto], self.device_state[upto:]
-        for record in ready:
+    def _device_state(self, upto: int | None) -> Iterator[Sent]:
+        """Device state that is ready by now: so many packets, all that are left when None."""
+        for record in itertools.islice(self.device_state, upto):
             yield self.channels.device_state(record)
 
     def _full_sections(self) -> Iterator[Sent]:

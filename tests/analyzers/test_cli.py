@@ -219,7 +219,7 @@ def test_help_needs_nothing_else() -> None:
         (["lint", "--profile", "qemu-99.0", SMALL], ["qemu-99.0"]),
         (["lint", "--profile", "nonsense", SMALL], ["nonsense"]),
         (["lint", "--mode", "both", SMALL], ["both"]),
-        (["lint", "--channels", "0", SMALL], ["--channels"]),
+        (["lint", "--channels", "256", SMALL], ["--channels"]),
         (["lint", "--page-size", "5000", SMALL], ["5000"]),
         (["lint", "--select", "MFD7", SMALL], ["MFD7"]),
         (["lint", "--format", "xml", SMALL], ["xml"]),
@@ -300,3 +300,77 @@ def test_ctrl_c_is_quiet() -> None:
         child.stdout.read(1)
         child.send_signal(signal.SIGINT)
         assert child.stderr.read() == "" and child.wait() == 130
+
+
+# mutate
+
+
+def test_mutate_writes_what_lint_then_finds(tmp_path: Path) -> None:
+    capture, folder = tmp_path / "wrong.pcap", tmp_path / "wrong"
+    for target in (capture, folder):
+        made = run("mutate", HEALTHY, "--rule", "mfd417", "--way", "an-older-destination", "-o", target, "--check")
+        assert (made.exit_code, made.stderr) == (0, "")
+        assert made.stdout.endswith(f"is found by: multifd lint --profile qemu-9.2 {target}\n")
+        assert f"{target}: an older destination on channel 0 at offset 9472; MFD417" in made.stdout
+        found = json.loads(run("lint", "--profile", "qemu-9.2", "--format", "json", target).stdout)
+        assert "MFD417" in {finding["rule"] for finding in found["reports"][0]["findings"]}
+    assert sorted(file.name for file in folder.iterdir()) == [
+        "channel-0.bin", "channel-1.bin", "main.bin", "return-path.bin",
+    ]  # fmt: skip
+    near = run("mutate", SMALL, "--rule", "MFD301", "--near", "-o", tmp_path / "near.pcap", "--check")
+    assert near.exit_code == 0 and "near miss of MFD301" in near.stdout
+    assert run("lint", tmp_path / "near.pcap").exit_code == 0
+
+
+def test_mutate_is_deterministic(tmp_path: Path) -> None:
+    made = [tmp_path / name for name in ("a.pcap", "b.pcap", "c.pcap")]
+    for path, seed in zip(made, (5, 5, 7), strict=True):
+        assert run("mutate", HEALTHY, "--rule", "MFD203", "--seed", seed, "-o", path).exit_code == 0
+    first, second, other = (path.read_bytes() for path in made)
+    assert first == second != other
+
+
+def test_mutate_overwrites_only_when_told(tmp_path: Path) -> None:
+    folder, capture = tmp_path / "folder", tmp_path / "there.pcap"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine")
+    (folder / "channel-7.bin").write_bytes(b"stale")
+    shutil.copy(SMALL, capture)
+    arguments = ("mutate", SMALL, "--rule", "MFD301", "-o")
+    fails(run(*arguments, capture), "there already")
+    fails(run(*arguments, folder), "not empty")
+    fails(run(*arguments, tmp_path / "no" / "such"), "no folder")
+    fails(run(*arguments, tmp_path / "folder" / "notes.txt"), "is no folder")
+    assert capture.read_bytes() == SMALL.read_bytes()
+    for target in (capture, folder):
+        assert run(*arguments, target, "--force").exit_code == 0
+        assert run("lint", target).exit_code == 1
+    assert (folder / "notes.txt").read_text() == "mine"
+    assert sorted(file.name for file in folder.glob("channel*")) == ["channel-0.bin", "channel-1.bin"]
+    fails(run("mutate", capture, "--rule", "MFD301", "-o", capture, "--force"), "also the input")
+    fails(run("mutate", folder, "--rule", "MFD301", "-o", folder, "--force"), "also the input")
+    fails(run("mutate", folder / "main.bin", "--rule", "MFD505", "-o", folder, "--force"), "holds the input")
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_mutate_says_in_one_line_what_it_cannot(tmp_path: Path) -> None:
+    out = tmp_path / "out.pcap"
+    fails(run("mutate", SMALL, "--rule", "MFD408", "-o", out), "MFD408: this stream lacks device state")
+    fails(run("mutate", SMALL, "--rule", "MFD999", "-o", out), "there is no rule")
+    fails(run("mutate", SMALL, "--rule", "MFD910", "-o", out), "MFD910 has no mutation")
+    fails(run("mutate", SMALL, "--rule", "MFD904", "-o", tmp_path / "folder"), "is about captures")
+    fails(run("mutate", TLS, "--rule", "MFD301", "-o", out), "TLS session")
+    fails(run("mutate", SMALL, "--rule", "MFD301"), "give INPUT")
+    assert list(tmp_path.iterdir()) == []
+    lossy = tmp_path / "lossy.pcap"
+    assert run("mutate", SMALL, "--rule", "MFD901", "-o", lossy).exit_code == 0
+    result = run("mutate", lossy, "--rule", "MFD301", "-o", out)
+    assert result.exit_code == 3 and result.stdout == "" and "bytes are missing" in result.stderr
+    assert not out.exists()
+
+
+def test_mutate_lists() -> None:
+    listed = run("mutate", "--list")
+    assert listed.exit_code == 0
+    assert {line.split()[0] for line in listed.stdout.splitlines() if line.startswith("MFD")} == RULES.keys()
+    assert "the-last-flush-is-missing" in run("mutate", "--list", "--rule", "MFD307").stdout

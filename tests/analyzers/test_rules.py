@@ -9,6 +9,7 @@ import pytest
 from analyzers.findings import Outcome, Report, Severity
 from analyzers.judge.context import CODE_OF_ROW
 from analyzers.lint import LintOptions, lint_recording
+from analyzers.mutation.mutate import apply
 from analyzers.rules.catalogue import RULES
 from captures.memory import label
 from captures.model import CaptureNote, ChannelKind, NoteKind
@@ -55,15 +56,13 @@ def test_the_table_covers_the_catalogue() -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_violation(case: Case) -> None:
-    stream = case.make()
-    place = case.edit(stream)
-    report = stream.lint(**case.options)
+    stream, channel, offset, name, options = case.violate()
+    report = stream.lint(**options)
     assert {finding.rule for finding in report.findings} == {case.code} | case.also
     assert set(report.possible_outcomes) == case.outcomes
-    expected = stream.place(place) if isinstance(place, Record) else place or (None, None)
     severity = case.severity or RULES[case.code].severity
-    assert (*expected, case.name, severity) in {
-        (finding.channel, finding.offset, finding.field, finding.severity)
+    assert (channel, offset, name, severity) in {
+        (finding.channel if channel is not None else None, finding.offset, finding.field, finding.severity)
         for finding in report.findings
         if finding.rule == case.code
     }
@@ -71,15 +70,27 @@ def test_violation(case: Case) -> None:
     assert report.explanation or case.outcomes == COMPLETES
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def is_clean(report: Report) -> bool:
+    """A near miss: no finding above info, and it completes."""
+    return set(report.possible_outcomes) == COMPLETES and all(f.severity is Severity.INFO for f in report.findings)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.near is not None], ids=lambda case: case.id)
 def test_near_miss(case: Case) -> None:
     near = case.near
+    assert near is not None
     stream = (near.make or case.make)()
     near.edit(stream)
-    own = case.options if near.make is None else {}
-    report = stream.lint(**(own if near.options is None else near.options))
-    assert [finding for finding in report.findings if finding.severity is not Severity.INFO] == []
-    assert set(report.possible_outcomes) == COMPLETES
+    own = case.violate().options if near.make is None else {}
+    assert is_clean(stream.lint(**(own if near.options is None else near.options)))
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.edit is None], ids=lambda case: case.id)
+def test_near_miss_of_the_mutation(case: Case) -> None:
+    assert case.mutation is not None
+    stream = case.make()
+    done = apply(stream, case.mutation, near=True, seed=case.seed)
+    assert is_clean(stream.lint(**done.options))
 
 
 def test_device_state_behind_a_full_section() -> None:

@@ -18,7 +18,7 @@ from multifd_codec.events import (
     Unreadable,
 )
 from multifd_codec.source import BufferSource, Hole, HoleReason, StreamEnd
-from tests.multifd_codec.channels import channels, encoded
+from multifd_codec.strategies import channel_bytes, channels
 
 PAGE_SIZE = 65536
 
@@ -29,7 +29,7 @@ def decode(data: bytes, **options: object) -> list[ChannelEvent]:
 
 @given(channels())
 def test_round_trip(events: list[ChannelEvent]) -> None:
-    data = encoded(events)
+    data = channel_bytes(events)
     decoded = decode(data)
     assert decoded[:-1] == events
     assert decoded[-1] == ChannelEnd(len(data), EndPosition.BOUNDARY, len(data), 0, StreamEnd.CLOSED)
@@ -37,7 +37,7 @@ def test_round_trip(events: list[ChannelEvent]) -> None:
 
 @given(channels(), st.data())
 def test_any_chunking_gives_the_same_events(events: list[ChannelEvent], data: st.DataObject) -> None:
-    stream = encoded(events)
+    stream = channel_bytes(events)
     cut = data.draw(st.integers(0, len(stream)))
     garbled = data.draw(st.booleans())
     if garbled:
@@ -57,7 +57,7 @@ def test_any_chunking_gives_the_same_events(events: list[ChannelEvent], data: st
 
 @given(channels(), st.data())
 def test_damage_never_raises_and_covers_every_byte(events: list[ChannelEvent], data: st.DataObject) -> None:
-    stream = bytearray(encoded(events))
+    stream = bytearray(channel_bytes(events))
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(stream) - 1))
         stream[at] ^= 1 << data.draw(st.integers(0, 7))
@@ -83,7 +83,7 @@ def test_damage_never_raises_and_covers_every_byte(events: list[ChannelEvent], d
 
 @given(channels(), st.data())
 def test_a_hole_in_payload_loses_nothing(events: list[ChannelEvent], data: st.DataObject) -> None:
-    stream = encoded(events)
+    stream = channel_bytes(events)
     holes = []
     for event in events:
         length = getattr(event, "payload_length", 0)
@@ -100,7 +100,7 @@ def test_decoding_goes_on_behind_a_hole_over_a_header(events: list[ChannelEvent]
     packets = [event for event in events if isinstance(event, RamPacket | DeviceStatePacket)]
     lost = data.draw(st.sampled_from(packets))
     hole = Hole(lost.offset, lost.offset + lost.length, HoleReason.LOST)
-    decoded = list(ChannelDecoder(BufferSource(encoded(events), holes=[hole]), page_size=PAGE_SIZE).events())
+    decoded = list(ChannelDecoder(BufferSource(channel_bytes(events), holes=[hole]), page_size=PAGE_SIZE).events())
     rest = [event for event in events if event.offset > lost.offset]
     if rest:
         assert decoded[-1 - len(rest) : -1] == rest
@@ -111,7 +111,7 @@ def test_decoding_goes_on_behind_a_hole_over_a_header(events: list[ChannelEvent]
 @given(st.sampled_from([4096, 16384, 65536]), st.data())
 def test_page_size_is_inferred(page_size: int, data: st.DataObject) -> None:
     events = data.draw(channels(page_size))
-    decoder = ChannelDecoder(BufferSource(encoded(events)))
+    decoder = ChannelDecoder(BufferSource(channel_bytes(events)))
     assert list(decoder.events())[:-1] == events
     assert decoder.page_size == page_size
 

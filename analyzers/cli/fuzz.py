@@ -1,0 +1,172 @@
+"""``multifd fuzz``: migrations without end, against the model and against real destinations."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from analyzers.cli.errors import say
+from analyzers.report.exit_codes import ExitCode
+from multifd_codec.errors import InputError
+
+if TYPE_CHECKING:
+    from analyzers.fuzz.campaign import Campaign, Totals
+
+EPILOG = """\b
+Examples:
+  multifd fuzz --streams 100000
+  multifd fuzz --against qemu-system-x86_64 --streams 300 -o campaign/
+  multifd fuzz --against 'qemu-system-x86_64 -L /opt/q10/share/qemu' --mode per-section --seconds 600
+  multifd fuzz --corpus seeds/ --streams 200
+
+Without --against each plan and the edits of its stream go through encoder, decoder, receiver model and
+linter, and what must hold between them is checked. With --against each stream goes into a real
+destination: what it does must be among the outcomes the linter foresees, and guest RAM is compared.
+
+A disagreement is shrunk and saved in the folder given with -o: a capture, and both verdicts with the
+seed. A campaign with a folder resumes where it stopped.
+
+\b
+Exit codes:
+  0  no disagreement
+  1  at least one
+  2  could not run
+"""
+
+
+@click.command("fuzz", epilog=EPILOG, short_help="Try varied migrations on the model or a real QEMU.")
+@click.option("--against", metavar="CMD", help="QEMU command line of the destination.")
+@click.option("--profile", metavar="P", help="Model alone: the destination. [qemu-10.0]")
+@click.option("--mode", type=click.Choice(("per-section", "per-round")), help="The destination's mode.")
+@click.option("--streams", type=click.IntRange(1), metavar="N", help="How many. [until Ctrl-C]")
+@click.option("--seconds", type=click.FloatRange(0.1), metavar="S", help="How long. [until Ctrl-C]")
+@click.option("--seed", type=int, default=0, show_default=True, help="The first seed.")
+@click.option("--jobs", type=click.IntRange(1, 256), metavar="N", help="Processes. [all cores]")
+@click.option("--edits", type=click.IntRange(0, 8), default=2, show_default=True, help="Edits of a stream at most.")
+@click.option("-o", "folder", type=Path, metavar="DIR", help="Where disagreements and the state are kept.")
+@click.option("--corpus", type=Path, metavar="DIR", help="Write channel files as seeds for other fuzzers instead.")
+@click.option("--format", "form", type=click.Choice(("text", "json")), default="text", show_default=True)
+def command(
+    *,
+    against: str | None,
+    profile: str | None,
+    mode: str | None,
+    streams: int | None,
+    seconds: float | None,
+    seed: int,
+    jobs: int | None,
+    edits: int,
+    folder: Path | None,
+    corpus: Path | None,
+    form: str,
+) -> int:
+    """Try varied migrations, healthy and edited ones, and tell where two verdicts differ."""
+    from analyzers.fuzz.campaign import Campaign, Task, write_corpus  # noqa: PLC0415
+    from analyzers.fuzz.case import Habitat  # noqa: PLC0415
+    from multifd_codec.dialect import Mode, release  # noqa: PLC0415
+
+    if against is not None and profile is not None:
+        raise InputError("--against says which release it is: leave out --profile")
+    qemu = None
+    if against is not None:
+        from captures.qemu.binary import parse_command  # noqa: PLC0415
+
+        qemu = parse_command(against)
+    row = release(qemu.name if qemu is not None else profile or "qemu-10.0")
+    default = Mode.PER_ROUND if row.destination.flush_known else Mode.PER_SECTION
+    chosen = default if mode is None else Mode(mode)
+    if chosen is Mode.PER_ROUND and not row.destination.flush_known:
+        raise InputError(f"{row.name} has no per-round mode")
+    habitat = Habitat(row.version, chosen, devices=qemu is None, edits=edits)
+    for path in (folder, corpus):
+        if path is not None and (not path.parent.is_dir() or (path.exists() and not path.is_dir())):
+            raise InputError(f"{path}: is no folder that can be made")
+    if corpus is not None:
+        count = sum(1 for _ in write_corpus(corpus, habitat, streams or 100, seed))
+        say(f"{corpus}: {count} files")
+        return ExitCode.CLEAN
+    campaign = Campaign(Task(habitat, qemu), folder, seed)
+    _run(campaign, jobs or os.cpu_count() or 1, streams, seconds)
+    _report(campaign, form)
+    return ExitCode.FINDINGS if campaign.totals.disagreements else ExitCode.CLEAN
+
+
+def _run(campaign: Campaign, jobs: int, streams: int | None, seconds: float | None) -> None:
+    from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415
+
+    begin = time.monotonic()
+    first = campaign.totals.streams
+    with _interruptible() as stopped, ProcessPoolExecutor(jobs, initializer=_ignore_interrupts) as executor:
+
+        def stop() -> bool:
+            return bool(stopped) or (seconds is not None and time.monotonic() - begin > seconds)
+
+        def progress(totals: Totals) -> None:
+            if sys.stderr.isatty():
+                rate = (totals.streams - first) / (time.monotonic() - begin)
+                seen = ", ".join(f"{name} {count}" for name, count in sorted(totals.outcomes.items()))
+                line = f"{totals.streams} streams, {rate:.0f}/s; {seen}; {len(totals.uncovered)} transitions not taken"
+                line += f"; {totals.disagreements} disagreements"
+                click.echo(f"\r\x1b[K{line[:200]}", err=True, nl=False)
+
+        campaign.run(executor, jobs, streams=streams, stop=stop, progress=progress)
+    if sys.stderr.isatty():
+        click.echo(err=True)
+
+
+@contextmanager
+def _interruptible() -> Iterator[list[int]]:
+    """A list that is no longer empty once Ctrl-C was pressed: what has been handed out is finished first."""
+    seen: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: seen.append(number))
+    try:
+        yield seen
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _ignore_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _report(campaign: Campaign, form: str) -> None:
+    import json  # noqa: PLC0415
+
+    totals = campaign.totals
+    if form == "json":
+        found = [
+            {"seed": d.case.seed, "invariant": d.invariant, "predicted": d.predicted, "observed": d.observed,
+             "message": d.message}
+            for d in campaign.found
+        ]  # fmt: skip
+        click.echo(
+            json.dumps(
+                {
+                    "schema": "multifd-fuzz/1",
+                    "streams": totals.streams,
+                    "next_seed": totals.next_seed,
+                    "undecided": totals.undecided,
+                    "outcomes": dict(sorted(totals.outcomes.items())),
+                    "transitions": dict(sorted(totals.transitions.items())),
+                    "transitions_not_taken": totals.uncovered,
+                    "disagreements": found,
+                },
+                indent=1,
+            )
+        )
+        return
+    click.echo(f"{totals.streams} streams, seeds up to {totals.next_seed}, {totals.disagreements} disagreements")
+    click.echo("outcomes: " + ", ".join(f"{name} {count}" for name, count in sorted(totals.outcomes.items())))
+    if campaign.task.qemu is None:
+        click.echo("transitions not taken: " + ("; ".join(totals.uncovered) or "none"))
+    for one in campaign.found:
+        verdicts = f"foreseen {', '.join(one.predicted)}; seen {one.observed}: " if one.observed else ""
+        click.echo(f"seed {one.case.seed}: {one.invariant}: {verdicts}{one.message}")

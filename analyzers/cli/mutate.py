@@ -1,0 +1,207 @@
+"""``multifd mutate``: streams that are wrong on purpose."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from analyzers.cli.errors import describe, say
+from analyzers.cli.inputs import Reader, open_input, reading_options, require_migration
+from analyzers.cli.output import show_blocks, write_lines
+from analyzers.cli.progress import ProgressBar
+from analyzers.report.exit_codes import ExitCode
+from multifd_codec.errors import HoleError, InputError
+
+if TYPE_CHECKING:
+    from analyzers.mutation.mutate import Mutated
+    from analyzers.mutation.mutation import Options
+    from captures.model import Migration, Recording
+    from multifd_codec.draft import Draft
+
+CAPTURE_SUFFIX = ".pcap"
+
+EPILOG = """\b
+Examples:
+  multifd mutate --list --rule MFD301
+  multifd mutate healthy.pcap --rule MFD301 -o wrong.pcap
+  multifd mutate healthy.pcap --rule MFD408 --way a-gap --seed 7 -o wrong-channels/
+  multifd mutate healthy.pcap --rule MFD301 --near -o near-miss.pcap
+
+INPUT must hold the whole stream: no lost bytes, no snap length, TLS only with its key log. OUT is a capture if
+it ends in .pcap, else a folder of channel files. The same input and seed give the same output.
+
+\b
+Exit codes:
+  0  the stream was written (with --check: lint finds in it what it must)
+  1  with --check: it does not
+  2  could not run: bad arguments, unreadable input, or the stream lacks what the rule is about
+  3  bytes are missing in the input
+"""
+
+
+@click.command("mutate", epilog=EPILOG, short_help="Make a stream that breaks a rule, out of one that does not.")
+@click.argument("path", metavar="[INPUT]", type=Path, required=False)
+@click.option("--rule", "code", metavar="CODE", help="The rule to break: MFD301.")
+@click.option("--way", metavar="WAY", help="Which way to break it; --list tells. Default: the first that fits.")
+@click.option("--near", is_flag=True, help="The near miss instead: as close as possible, and legal.")
+@click.option("--seed", type=int, default=0, show_default=True, help="For choices: which packet, which page.")
+@click.option("--migration", type=click.IntRange(1), metavar="N", help="Which migration, if INPUT holds several.")
+@click.option("-o", "output", type=Path, metavar="OUT", help="The capture (*.pcap) or folder to write.")
+@click.option("--force", is_flag=True, help="Replace a file, or the channel files in a folder.")
+@click.option("--check", is_flag=True, help="Let lint judge the result: exit code 1 if it finds something else.")
+@click.option("--list", "listing", is_flag=True, help="Only list the ways to break rules.")
+@reading_options
+def command(
+    *,
+    path: Path | None,
+    code: str | None,
+    way: str | None,
+    near: bool,
+    seed: int,
+    migration: int | None,
+    output: Path | None,
+    force: bool,
+    check: bool,
+    listing: bool,
+    page_size: int | None,
+    keylog: Path | None,
+    reader: Reader,
+) -> int:
+    """Make a stream that violates one rule, and says which, out of a healthy one.
+
+    Every rule owns the mutations that violate just it. `multifd lint` of the result reports that rule.
+    """
+    from analyzers.mutation.mutate import mutate, mutations_of  # noqa: PLC0415
+
+    if listing:
+        show_list(code)
+        return ExitCode.CLEAN
+    if path is None or code is None or output is None:
+        raise click.UsageError("give INPUT, --rule CODE and -o OUT, or --list")
+    mutations_of(code, way)  # a misspelt rule is told before a large input is read
+    check_target(output, path, force=force)
+    with ProgressBar() as progress, open_input(path, reader, keylog, progress) as recording:
+        require_migration(recording)
+        chosen = choose(recording, migration)
+        try:
+            draft = draft_of(chosen, page_size)
+        except HoleError as error:
+            say(f"{path}: {describe(error)}")
+            return ExitCode.INCOMPLETE
+        done = mutate(draft, code, way=way, near=near, seed=seed)
+        write(output, draft, chosen, done)
+    write_lines([summary(done, output) + "\n"])
+    return ExitCode.FINDINGS if check and not as_announced(done, output) else ExitCode.CLEAN
+
+
+def draft_of(migration: Migration, page_size: int | None) -> Draft:
+    """The migration's records. Raises HoleError, InputError."""
+    from analyzers.mutation.recorded import draft_of_migration  # noqa: PLC0415
+
+    return draft_of_migration(migration, page_size)
+
+
+def choose(recording: Recording, number: int | None) -> Migration:
+    """The migration that is meant. Raises InputError when it is not there or not said."""
+    count = len(recording.migrations)
+    if number is None and count > 1:
+        raise InputError(f"{recording.path}: there are {count} migrations, give --migration N")
+    if number is not None and number > count:
+        raise InputError(f"{recording.path}: there is no migration {number}, only {count}")
+    return recording.migrations[(number or 1) - 1]
+
+
+def check_target(output: Path, source: Path, *, force: bool) -> None:
+    """Refuse to write over the input, or over anything without ``force``. Raises InputError."""
+    from captures.draft_folder import channel_files  # noqa: PLC0415
+
+    is_capture = output.suffix == CAPTURE_SUFFIX
+    if output.exists() and source.exists() and output.samefile(source):
+        raise InputError(f"{output}: is also the input; it would be overwritten")
+    if is_capture and output.is_dir():
+        raise InputError(f"{output}: is a folder, not a capture to write")
+    if not is_capture and output.exists() and not output.is_dir():
+        raise InputError(f"{output}: is no folder; a capture's name ends in {CAPTURE_SUFFIX}")
+    if not output.parent.is_dir():
+        raise InputError(f"{output}: there is no folder {output.parent}")
+    if is_capture and output.exists() and not force:
+        raise InputError(f"{output}: is there already; --force replaces it")
+    if output.is_dir():
+        if any(file.samefile(source) for file in channel_files(output)):
+            raise InputError(f"{output}: holds the input; it would be overwritten")
+        if any(output.iterdir()) and not force:
+            raise InputError(f"{output}: is not empty; --force replaces the channel files in it")
+
+
+def write(output: Path, draft: Draft, migration: Migration, done: Mutated) -> None:
+    """Write the mutated draft, as the mutation wants it recorded. Raises InputError, EncodeError, OSError."""
+    if output.suffix == CAPTURE_SUFFIX:
+        from analyzers.mutation.recorded import tap_of  # noqa: PLC0415
+        from captures.tap import Tap, write_draft  # noqa: PLC0415
+
+        tap = done.tap or Tap()
+        tap = replace(tap, ends=tap_of(migration).ends | tap.ends)
+        write_draft(output, draft, tap, migration.return_path)
+        return
+    if done.tap is not None:
+        raise InputError(f"{done.mutation.code} is about captures: give an output whose name ends in {CAPTURE_SUFFIX}")
+    from captures.draft_folder import write_draft_folder  # noqa: PLC0415
+
+    write_draft_folder(output, draft, migration.return_path)
+
+
+def summary(done: Mutated, output: Path) -> str:
+    """What was done, in one line."""
+    mutation = done.mutation
+    command = " ".join(["multifd lint", *options_text(done.options), str(output)])
+    if done.near:
+        return f"{output}: near miss of {mutation.code}, {mutation.what}; nothing is wrong for: {command}"
+    where = [] if done.channel is None else ["on main" if done.channel == "main" else f"on channel {done.channel}"]
+    where += [] if done.offset is None else [f"at offset {done.offset}"]
+    also = f" (and perhaps {', '.join(sorted(mutation.also))})" if mutation.also else ""
+    place = f" {' '.join(where)}" if where else ""
+    return f"{output}: {mutation.what}{place}; {mutation.code}{also} is found by: {command}"
+
+
+def options_text(options: Options) -> list[str]:
+    """The options as they are given to lint."""
+    return [f"--{name} {value}" for name, value in options.items()]
+
+
+def as_announced(done: Mutated, output: Path) -> bool:
+    """Whether lint reports the rule, and nothing but remarks for a near miss."""
+    from analyzers.findings import Severity  # noqa: PLC0415
+    from analyzers.lint import LintOptions, lint_recording  # noqa: PLC0415
+    from captures.recording import open_recording  # noqa: PLC0415
+
+    with open_recording(output) as recording:
+        reports = lint_recording(recording, LintOptions(**done.options))  # type: ignore[arg-type]
+    findings = [finding for report in reports for finding in report.findings]
+    if done.near:
+        return all(finding.severity is Severity.INFO for finding in findings)
+    return any(finding.rule == done.mutation.code for finding in findings)
+
+
+def show_list(code: str | None) -> None:
+    """The table of mutations, of one rule or of all."""
+    from analyzers.mutation.catalogue import MUTATIONS, WITHOUT  # noqa: PLC0415
+    from analyzers.mutation.mutate import mutations_of  # noqa: PLC0415
+    from analyzers.report.content import Table, line  # noqa: PLC0415
+
+    chosen = mutations_of(code) if code is not None else tuple(m for ways in MUTATIONS.values() for m in ways)
+    rows = tuple(
+        (
+            mutation.code,
+            mutation.way,
+            " ".join(options_text(mutation.options)).replace("--channels all", "--channels N").replace("fewer", "N-1"),
+            ", ".join(sorted(mutation.also)),
+        )
+        for mutation in chosen
+    )
+    blocks: list[Table | tuple[object, ...]] = [Table(("rule", "way", "lint with", "breaks perhaps too"), 4, rows)]
+    if code is None:
+        blocks.append(tuple(line(f"{rule} has none: {why}") for rule, why in WITHOUT.items()))
+    show_blocks(blocks)  # type: ignore[arg-type]

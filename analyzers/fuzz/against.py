@@ -1,0 +1,103 @@
+"""A case into a real destination, and whether the model foresaw what happened."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from analyzers.extract import RebuildOptions, rebuild
+from analyzers.findings import Outcome
+from analyzers.fuzz.case import Case, Habitat
+from analyzers.lint import LintOptions, lint_recording
+from captures.memory import recording_of
+from captures.model import Migration
+from captures.qemu import DestinationOptions, Observation, Qemu, feed_of_migration, replay
+from captures.qemu.observation import COMPLETES, LOSES_DATA
+from multifd_codec.dialect import Mode
+from multifd_codec.errors import EncodeError, MultifdError
+from multifd_codec.plan import memory
+
+
+class Trial(NamedTuple):
+    """One case, both verdicts."""
+
+    case: Case
+    predicted: tuple[str, ...]
+    why: tuple[str, ...]
+    """The model's explanation."""
+    observed: str
+    words: str
+    """What the destination did, in one line."""
+    agrees: bool
+    undecided: bool = False
+
+
+def predict(migration_recording: object, case: Case, habitat: Habitat) -> tuple[frozenset[Outcome], tuple[str, ...]]:
+    """The outcomes that the model says this destination can reach, and why."""
+    options = LintOptions(
+        profile=f"qemu-{habitat.destination[0]}.{habitat.destination[1]}",
+        mode=str(habitat.mode),
+        channels=case.plan.channels,
+        machine=case.plan.machine,
+        uuid=case.plan.uuid,
+    )
+    (report,) = lint_recording(migration_recording, options)  # type: ignore[arg-type]
+    return frozenset(report.possible_outcomes), report.explanation
+
+
+def destination_options(case: Case, habitat: Habitat) -> DestinationOptions:
+    """A destination like the plan's source."""
+    plan = case.plan
+    return DestinationOptions(
+        ram_size=plan.blocks[0].size,
+        ram_block=plan.blocks[0].name,
+        channels=plan.channels,
+        compression=plan.compression,
+        per_section=habitat.mode is Mode.PER_SECTION,
+        machine=plan.machine,
+    )
+
+
+def trial(case: Case, habitat: Habitat, qemu: Qemu) -> Trial | None:
+    """Run one case; None when its edits leave nothing that can be sent. Raises InputError when QEMU cannot be run."""
+    try:
+        recording = recording_of(case.stream())
+    except EncodeError:
+        return None
+    migration = recording.migrations[0]
+    if not migration.channels:
+        return None
+    outcomes, why = predict(recording, case, habitat)
+    seen = replay(qemu, feed_of_migration(migration), destination_options(case, habitat), keep_ram=True)
+    observed = _with_memory(seen, case, migration, outcomes)
+    predicted = tuple(sorted(str(outcome) for outcome in outcomes))
+    undecided = Outcome.UNDECIDED in outcomes
+    return Trial(case, predicted, why, observed, seen.line(), observed in predicted or undecided, undecided)
+
+
+def _with_memory(seen: Observation, case: Case, migration: Migration, outcomes: frozenset[Outcome]) -> str:
+    """The outcome, guest RAM considered.
+
+    The source had what the plan says. An edited stream may say something else without any way to notice; then a
+    destination is right when it believes the stream.
+    """
+    if seen.outcome != COMPLETES or seen.ram is None:
+        return seen.outcome
+    (block,) = case.plan.blocks
+    actual = bytes(seen.ram[: block.size])
+    planned = bytes(memory(case.plan)[block.name])
+    if actual == planned:
+        if Outcome.COMPLETES in outcomes or not case.edits or planned == _said(migration, block.name, block.size):
+            return COMPLETES
+        return LOSES_DATA
+    if Outcome.LOSES_DATA not in outcomes and case.edits and actual == _said(migration, block.name, block.size):
+        return COMPLETES
+    return LOSES_DATA
+
+
+def _said(migration: Migration, block: str, size: int) -> bytes:
+    """What the stream says RAM holds, all of it applied."""
+    try:
+        rebuilt = rebuild(migration, RebuildOptions(apply_all=True))
+    except MultifdError:
+        return b""
+    return bytes((rebuilt.memory or {}).get(block, b"")[:size]).ljust(size, b"\0")

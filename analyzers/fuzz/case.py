@@ -1,0 +1,133 @@
+"""One migration of the fuzzer: made from a seed, the same for the same seed, always."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from multifd_codec.dialect import RELEASES, Mode, Version
+from multifd_codec.draft import Draft
+from multifd_codec.edits import Edit, apply, random_edit
+from multifd_codec.page_content import Pattern, Zero
+from multifd_codec.plan import COMPRESSIONS, Block, Device, MigrationPlan, Pages, Round
+from multifd_codec.sender import draft
+from multifd_codec.wire.packet import PacketFlags
+
+BLOCK = "ram"
+DEVICES = ("0000:00:05.0/vfio", "0000:00:06.0/vfio")
+LOADABLE = PacketFlags.ZLIB | PacketFlags.ZSTD
+"""Compression that every QEMU of a distribution has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Habitat:
+    """What a case may be like."""
+
+    destination: Version = (10, 0)
+    mode: Mode = Mode.PER_ROUND
+    devices: bool = True
+    """Streams may carry device state."""
+    compression: bool = True
+    most_channels: int = 4
+    most_pages: int = 64
+    edits: int = 2
+    """At most; half of the cases have none."""
+    matching: bool = True
+    """Senders are those that the destination should accept."""
+
+
+class Case(NamedTuple):
+    """A plan, and what is done to its stream."""
+
+    seed: int
+    plan: MigrationPlan
+    edits: tuple[Edit, ...] = ()
+
+    def stream(self) -> Draft:
+        """The stream, edited."""
+        made = draft(self.plan)
+        for edit in self.edits:
+            made = apply(made, edit)
+        return made
+
+
+def make_case(seed: int, habitat: Habitat) -> Case:
+    """The case of a seed."""
+    chance = random.Random(f"{seed}/{habitat.destination}/{habitat.mode}")
+    plan = random_plan(chance, habitat)
+    edits: list[Edit] = []
+    if habitat.edits and chance.random() < 0.5:
+        made = draft(plan)
+        for _ in range(chance.randint(1, habitat.edits)):
+            edits.append(random_edit(made, chance))
+            made = apply(made, edits[-1])
+    return Case(seed, plan, tuple(edits))
+
+
+def senders(habitat: Habitat) -> list[Version]:
+    """Releases that send in this mode what the destination can take."""
+    per_round = habitat.mode is Mode.PER_ROUND
+    zero_pages = RELEASES[habitat.destination].destination.zero_pages
+    return [
+        version
+        for version, row in RELEASES.items()
+        if (row.sender.per_round or not per_round)
+        and (zero_pages or version < (9, 0) or not habitat.matching)
+        and not (habitat.matching and version > habitat.destination and habitat.destination < (8, 1))
+        and not (habitat.matching and habitat.destination == (9, 2) and row.sender.sync_carries_pages)
+    ]
+
+
+def random_plan(chance: random.Random, habitat: Habitat) -> MigrationPlan:
+    """A small migration; most are plain."""
+    version = chance.choice(senders(habitat))
+    row, per_round = RELEASES[version], habitat.mode is Mode.PER_ROUND
+    count = chance.choice((2, 4, 8, habitat.most_pages))
+    zero_share = chance.choice((0.0, 0.0, 0.5, 1.0))
+    known = RELEASES[habitat.destination].destination.compression_mask
+    methods = [
+        name
+        for name, (number, since) in COMPRESSIONS.items()
+        if number and since <= version and number & LOADABLE and number & known
+    ]
+    compression = chance.choice(methods) if methods and habitat.compression and chance.random() < 0.25 else "none"
+    devices = _devices(chance, habitat, version) if compression == "none" else ()
+    switchover = None if RELEASES[habitat.destination].destination.device_state else False
+    detection = chance.choice(("none", "legacy", "multifd")) if row.sender.zero_pages else None
+    return MigrationPlan(
+        blocks=(Block(BLOCK, count * 4096),),
+        rounds=(
+            Round((Pages(BLOCK, 0, count, Pattern(chance.randrange(4), zero_share)),), chance.choice((1, 1, 2))),
+            *(_again(chance, count) for _ in range(chance.choice((0, 0, 1, 2)))),
+        ),
+        # Per section all final passes share one rendezvous, so that they cannot have a page in common.
+        final=tuple(_again(chance, count) for _ in range(chance.choice((1, 1, 1, 2)) if per_round else 1)),
+        devices=devices,
+        dialect=row.name,
+        mode=habitat.mode,
+        channels=chance.randint(1, habitat.most_channels),
+        compression=compression,
+        zero_page_detection=detection,
+        return_path=chance.random() < 0.2,
+        switchover_start=switchover if row.sender.device_state else None,
+        merge_sync=0.5 if row.sender.sync_carries_pages and chance.random() < 0.5 else 0.0,
+        seed=chance.randrange(1 << 16),
+    )
+
+
+def _devices(chance: random.Random, habitat: Habitat, version: Version) -> tuple[Device, ...]:
+    if not (habitat.devices and RELEASES[version].sender.device_state and chance.random() < 0.5):
+        return ()
+    names: Sequence[str] = DEVICES[: chance.randint(1, len(DEVICES))]
+    return tuple(Device(name, chance.choice((0, 10, 100)), 40, config_size=16) for name in names)
+
+
+def _again(chance: random.Random, count: int) -> Round:
+    """Some pages once more, with other content."""
+    if chance.random() < 0.3:
+        return Round()
+    first = chance.randrange(count)
+    content = Zero() if chance.random() < 0.2 else Pattern(chance.randrange(4, 8))
+    return Round((Pages(BLOCK, first, chance.randint(1, min(8, count - first)), content),))

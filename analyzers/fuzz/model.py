@@ -1,0 +1,337 @@
+"""What must hold without any QEMU, tried on families of migrations: one plan, and many structural edits of its stream.
+
+For every plan: what is decoded is what was encoded, whole and in pieces; the plan's memory is what its stream rebuilds;
+the linter has nothing to say. For every edited stream: the same of the channels it touches; the outcome of a random
+schedule is among those the solver found by counting. For some of each family, as they take longer: all interleavings
+give the solver's outcomes; the linter's way from bytes to outcomes gives the same.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from analyzers.extract import rebuild_memory
+from analyzers.findings import Outcome, Severity
+from analyzers.fuzz.case import Case, Habitat, random_plan
+from analyzers.fuzz.script import STRUCTURAL, Receiver, script_of
+from analyzers.lint import LintOptions, lint_recording, lint_with_scripts
+from analyzers.receiver import machine
+from analyzers.receiver.explore import TooLargeError, explore
+from analyzers.receiver.script import Script
+from analyzers.receiver.solve import solve
+from captures.memory import MemorySource, captured, recording
+from multifd_codec.batch import PacketBatch
+from multifd_codec.channel import ChannelDecoder
+from multifd_codec.dialect import RELEASES
+from multifd_codec.draft import CHANNEL_EVENTS, Draft, Line
+from multifd_codec.edits import Edit, apply, random_edit
+from multifd_codec.errors import ChannelName, EncodeError, MultifdError
+from multifd_codec.events import ChannelInit
+from multifd_codec.main_events import Command, Flush, MainEvent, ZeroPageRun
+from multifd_codec.mainstream import MainDecoder
+from multifd_codec.mainstream_encode import WithPayload, place
+from multifd_codec.plan import memory
+from multifd_codec.sender import draft
+from multifd_codec.source import BufferSource, StreamEnd
+
+VARIANTS = 31
+"""Edited streams of each plan."""
+LARGEST = 3_000
+"""Places up to which all interleavings are tried."""
+SCHEDULES = 4
+"""One of so many edited streams runs through a random schedule."""
+
+
+class Problem(NamedTuple):
+    """An invariant that does not hold."""
+
+    invariant: str
+    case: Case
+    message: str
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a run has seen."""
+
+    streams: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    transitions: Counter[str] = field(default_factory=Counter)
+    problems: list[Problem] = field(default_factory=list)
+
+    def add(self, other: Tally) -> None:
+        self.streams += other.streams
+        self.outcomes += other.outcomes
+        self.transitions += other.transitions
+        self.problems += other.problems
+
+
+def all_transitions() -> frozenset[str]:
+    """Every transition of the receiver's tables."""
+    channel = {f"channel: {state}, {act}" for state, act in machine.CHANNEL}
+    return frozenset(channel | {f"main: {state}, {act}" for state, act in machine.MAIN})
+
+
+def run_family(seed: int, habitat: Habitat, variants: int = VARIANTS) -> Tally:
+    """One plan and its edited streams."""
+    return _Family(seed, habitat).run(variants)
+
+
+class _Family:
+    def __init__(self, seed: int, habitat: Habitat) -> None:
+        self.chance = random.Random(f"family {seed}/{habitat.destination}/{habitat.mode}")
+        self.plan = random_plan(self.chance, habitat)
+        self.seed = seed
+        self.habitat = habitat
+        self.receiver = Receiver(RELEASES[habitat.destination].destination, habitat.mode)
+        self.tally = Tally()
+        self.draft = draft(self.plan)
+
+    def run(self, variants: int) -> Tally:
+        self._healthy()
+        watched = self.chance.randrange(max(1, variants))
+        for number in range(variants):
+            self._edited(thorough=number == watched, scheduled=number % SCHEDULES == 0)
+        self._hostile()
+        return self.tally
+
+    def _fails(self, invariant: str, message: str, edits: Sequence[Edit] = ()) -> None:
+        self.tally.problems.append(Problem(invariant, Case(self.seed, self.plan, tuple(edits)), message))
+
+    # The healthy migration.
+
+    def _healthy(self) -> None:
+        self.tally.streams += 1
+        encoded = {name: self.draft.encoded(name) for name, _ in self.draft.lines()}
+        channels = []
+        for number, line in enumerate(self.draft.channels):
+            items = list(self._decoder(encoded[number]).scan())
+            channels.append(items)
+            self._round_trip(number, line, _events(items), ())
+            if number == 0:
+                self._chunks(encoded[0], _events(items))
+        main = list(MainDecoder(BufferSource(encoded["main"]), page_size=self.plan.page_size).walk())
+        self._main_round_trip(main)
+        sources = [BufferSource(encoded[name]) for name in ("main", *range(len(channels)))]
+        try:
+            rebuilt = rebuild_memory(main, channels, sources, self.plan.page_size, mode=self.habitat.mode)
+        except MultifdError as error:
+            self._fails("memory", str(error))
+            return
+        dropped = self.plan.compression != "none" and self.plan.release.sender.drops_zero_only_compressed
+        if not dropped and rebuilt != memory(self.plan):
+            self._fails("memory", "rebuilt memory is not what the plan says")
+        script = script_of(self.draft, self.receiver)
+        outcomes = solve(script)
+        self._count(outcomes)
+        self._linted(encoded, outcomes, ())
+
+    def _decoder(self, data: bytes) -> ChannelDecoder:
+        return ChannelDecoder(BufferSource(data), page_size=self.plan.page_size)
+
+    def _round_trip(self, name: ChannelName, line: Line, events: Sequence[object], edits: Sequence[Edit]) -> None:
+        """What was decoded is what was encoded, but for the offsets."""
+        if len(events) != len(line):
+            self._fails("round trip", f"channel {name}: {len(line)} records encoded, {len(events)} decoded", edits)
+            return
+        offset = 0
+        for record, event in zip(line, events, strict=True):
+            sent = record.event
+            if isinstance(sent, CHANNEL_EVENTS) and type(event) is type(sent):
+                placed = sent._replace(offset=offset)
+                if not isinstance(placed, ChannelInit):
+                    placed = placed._replace(payload_offset=offset + sent.length, payload_length=len(record.payload))
+                if placed == event:
+                    offset += sent.length + len(record.payload)
+                    continue
+            self._fails("round trip", f"channel {name}, offset {offset}: {type(sent).__name__} became {event}", edits)
+            return
+
+    def _main_round_trip(self, items: Sequence[object]) -> None:
+        sent = list(_main_records(self.draft.main))
+        items = [part for item in items for part in (item.records() if isinstance(item, ZeroPageRun) else (item,))]
+        placed = [item.event if isinstance(item, WithPayload) else item for item in place(sent)]
+        for expected, item in zip(placed, items, strict=False):
+            if type(expected) is not type(item) or expected.offset != item.offset or expected.length != item.length:
+                self._fails("round trip", f"main, offset {expected.offset}: {type(expected).__name__} became {item}")
+                return
+        if len(items) != len(placed) + 1:  # and the end
+            self._fails("round trip", f"main: {len(placed)} records encoded, {len(items)} decoded")
+
+    def _chunks(self, data: bytes, whole: Sequence[object]) -> None:
+        """The same bytes in pieces give the same events."""
+        source = BufferSource(b"", end=StreamEnd.OPEN)
+        decoder = ChannelDecoder(source, page_size=self.plan.page_size, growing=True)
+        seen: list[object] = []
+        start = 0
+        while start < len(data):
+            end = start + self.chance.choice((1, 63, 200, 1344, 6000))
+            source.feed(data[start:end])
+            seen += decoder.events()
+            start = end
+        source.close()
+        seen += decoder.events()
+        if seen[:-1] != list(whole):
+            self._fails("chunks", "decoding in pieces gives other events")
+
+    # Edited ones.
+
+    def _edited(self, *, thorough: bool, scheduled: bool) -> None:
+        made, edits = self.draft, []
+        for _ in range(self.chance.choice((1, 1, 2, 3))):
+            edit = self._structural(made)
+            if edit is None:
+                continue
+            made = apply(made, edit)
+            edits.append(edit)
+        self.tally.streams += 1
+        for number, line in enumerate(made.channels):
+            if len(line) != len(self.draft.channels[number]) or any(
+                a is not b for a, b in zip(line, self.draft.channels[number], strict=True)
+            ):
+                data = made.encoded(number)
+                self._round_trip(number, line, _events(self._decoder(data).scan()), edits)
+        script = script_of(made, self.receiver)
+        outcomes = solve(script)
+        self._count(outcomes)
+        if scheduled:
+            self._schedule(script, outcomes, edits)
+        if thorough:
+            self._explored(script, outcomes, edits)
+            self._linted({name: made.encoded(name) for name, _ in made.lines()}, outcomes, edits)
+
+    def _hostile(self) -> None:
+        """Any edits at all: nothing raises, and what the linter makes of it holds together."""
+        made, edits = self.draft, []
+        for _ in range(self.chance.choice((1, 1, 2, 3))):
+            edits.append(random_edit(made, self.chance))
+            made = apply(made, edits[-1])
+        self.tally.streams += 1
+        try:
+            encoded = {name: made.encoded(name) for name, _ in made.lines()}
+        except EncodeError:
+            return
+        streams = [captured(name, MemorySource(data)) for name, data in encoded.items()]
+        try:
+            ((report, script),) = lint_with_scripts(recording(streams), self._options())
+        except Exception as error:  # whatever it is, it is a bug
+            self._fails("hostile", f"{type(error).__name__}: {error}", edits)
+            return
+        self._count(frozenset(report.possible_outcomes))
+        if script is not None:
+            outcomes = solve(script)
+            self._schedule(script, outcomes, edits)
+            self._explored(script, outcomes, edits)
+
+    def _options(self) -> LintOptions:
+        version = self.habitat.destination
+        return LintOptions(f"qemu-{version[0]}.{version[1]}", str(self.habitat.mode), self.plan.channels)
+
+    def _structural(self, made: Draft) -> Edit | None:
+        """An edit that leaves records whole: packets of channels, FLUSH and SWITCHOVER_START of main."""
+        edit = random_edit(made, self.chance, STRUCTURAL)
+        line = made.main if edit.channel == "main" else made.channels[edit.channel]
+        if edit.channel == "main":
+            movable = [i for i, r in enumerate(line) if _is_movable(r.event)]
+            if not movable:
+                return None
+            position = self.chance.choice(movable)
+            kind = edit.kind if edit.kind in STRUCTURAL[:2] else STRUCTURAL[0]
+            if isinstance(line[position].event, Command):
+                kind = STRUCTURAL[0]
+            return edit._replace(kind=kind, position=position)
+        if len(line) < 2 or edit.other == "main":
+            return None
+        # The ChannelInit stays where it is.
+        count = len(line) - 1
+        behind = len(made.channels[edit.other]) if edit.kind is STRUCTURAL[3] else count
+        return edit._replace(position=1 + edit.position % count, to=1 + edit.to % max(1, behind))
+
+    def _schedule(self, script: Script, outcomes: frozenset[Outcome], edits: Sequence[Edit]) -> None:
+        """One run, each step picked at random."""
+        at = machine.start(script)
+        while True:
+            moves = list(machine.moves(script, at))
+            if not moves:
+                break
+            move = self.chance.choice(moves)
+            self.tally.transitions[_transition(script, at, move)] += 1
+            at = move.place
+        seen = machine.outcome(script, at)
+        if seen not in outcomes:
+            self._fails("schedule", f"a schedule ends in {seen}, counting finds {_said(outcomes)}", edits)
+
+    def _explored(self, script: Script, outcomes: frozenset[Outcome], edits: Sequence[Edit]) -> None:
+        try:
+            every = explore(script, limit=LARGEST)
+        except TooLargeError:
+            return
+        if every != outcomes:
+            self._fails("brute force", f"all interleavings: {_said(every)}, counting: {_said(outcomes)}", edits)
+
+    def _linted(self, encoded: dict[ChannelName, bytes], outcomes: frozenset[Outcome], edits: Sequence[Edit]) -> None:
+        """The linter, from the bytes alone, finds the same outcomes."""
+        streams = [captured(name, MemorySource(data)) for name, data in encoded.items()]
+        (report,) = lint_recording(recording(streams), self._options())
+        found, outcomes = _without_memory(report.possible_outcomes), _without_memory(outcomes)
+        if not edits:
+            bad = [finding for finding in report.findings if finding.severity is not Severity.INFO]
+            if bad or found != {Outcome.COMPLETES}:
+                self._fails("healthy", f"{_said(found)}; {bad[0].rule if bad else 'no finding'}")
+        doubted = {Outcome.FAILS} if any("may fail" in line for line in report.explanation) else set()
+        if not outcomes <= found or found - outcomes - doubted:
+            self._fails("model", f"the linter finds {_said(found)}, the records say {_said(outcomes)}", edits)
+
+    def _count(self, outcomes: frozenset[Outcome]) -> None:
+        for outcome in outcomes:
+            self.tally.outcomes[str(outcome)] += 1
+
+
+def _events(items: Iterator[object] | Sequence[object]) -> list[object]:
+    """Scan items as events, without the end."""
+    events: list[object] = []
+    for item in items:
+        if isinstance(item, PacketBatch):
+            events += item.packets()
+        else:
+            events.append(item)
+    return events[:-1]
+
+
+def _main_records(line: Line) -> Iterator[MainEvent | WithPayload]:
+    for record in line:
+        if isinstance(record.event, ZeroPageRun):
+            yield from record.event.records()
+        else:
+            yield WithPayload(record.event, record.payload) if len(record.payload) else record.event
+
+
+def _is_movable(event: object) -> bool:
+    return isinstance(event, Flush) or (isinstance(event, Command) and event.command == 11)
+
+
+def _transition(script: Script, place_: machine.Place, move: machine.Move) -> str:
+    """The row of the tables that a move takes."""
+    if isinstance(move.actor, int):
+        channel = place_.channels[move.actor]
+        steps = script.channels[move.actor]
+        act = steps[channel.next].act if channel.next < len(steps) else ""
+        if channel.state is machine.ChannelState.READING and not place_.stopping:
+            return f"channel: {channel.state}, {act}"
+        return f"channel: {channel.state}, told to go on or to stop"
+    if place_.main is machine.MainState.LOADING:
+        return f"main: {place_.main}, {script.main[place_.next].act}"
+    return f"main: {place_.main}"
+
+
+def _without_memory(outcomes: Iterable[Outcome]) -> frozenset[Outcome]:
+    """Memory is not part of a script made from records."""
+    return frozenset(Outcome.COMPLETES if outcome is Outcome.LOSES_DATA else outcome for outcome in outcomes)
+
+
+def _said(outcomes: frozenset[Outcome]) -> str:
+    return ", ".join(sorted(map(str, outcomes))) or "nothing"

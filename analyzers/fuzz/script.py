@@ -1,0 +1,98 @@
+"""A draft to the receiver's script, directly from its records: a second way there, independent of survey and judge.
+
+For drafts whose records are whole, in any order and number (``STRUCTURAL`` edits); memory is not looked at. The
+linter's way must come to the same outcomes, which ``model`` checks.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from analyzers.receiver.script import Act, ChannelStep, Device, DeviceScript, MainAct, MainStep, Script
+from multifd_codec.dialect import Destination, Mode
+from multifd_codec.draft import Draft, Line
+from multifd_codec.edits import EditKind
+from multifd_codec.events import DeviceStatePacket, RamPacket
+from multifd_codec.layout import layout
+from multifd_codec.main_events import Command, EndOfRam, EndOfStream, Flush, SectionStart
+from multifd_codec.wire.packet import PacketFlags
+from multifd_codec.wire.qemufile import CommandId
+from multifd_codec.wire.vfio import CONFIG_STATE, VFIODeviceStatePacket
+
+STRUCTURAL = (EditKind.DROP, EditKind.REPEAT, EditKind.MOVE, EditKind.TRANSFER)
+VFIO_HEADER = layout(VFIODeviceStatePacket).struct
+VFIO_SUFFIX = b"/vfio"
+SYNC = int(PacketFlags.SYNC)
+
+
+class Receiver(NamedTuple):
+    """The destination a script is for."""
+
+    destination: Destination
+    mode: Mode
+
+
+def script_of(draft: Draft, receiver: Receiver) -> Script:
+    """The script; offsets are the records' positions on their channels."""
+    devices = tuple(
+        DeviceScript(Device(record.event.device, record.event.instance_id))
+        for record in draft.main
+        if isinstance(record.event, SectionStart) and record.event.idstr.endswith(VFIO_SUFFIX)
+    )
+    destination = receiver.destination
+    return Script(
+        channels=tuple(tuple(_channel(line, destination)) for line in draft.channels),
+        channel_ids=tuple(range(len(draft.channels))),
+        main=tuple(_main(draft.main, receiver)),
+        devices=devices if destination.device_state else (),
+        error_fails=destination.error_fails_migration,
+    )
+
+
+def _channel(line: Line, destination: Destination) -> list[ChannelStep]:
+    steps: list[ChannelStep] = []
+    for position, record in enumerate(line):
+        event = record.event
+        if type(event) is RamPacket:
+            touches = event.normal_pages + event.zero_pages > 0
+            if touches or not event.flags & SYNC:
+                needs = touches and destination.touches_receivedmap
+                if steps and steps[-1].act is Act.DATA and steps[-1].needs_setup == needs:
+                    pass  # one step stands for a run
+                else:
+                    steps.append(ChannelStep(Act.DATA, position, position + 1, needs_setup=needs))
+            if event.flags & SYNC:
+                steps.append(ChannelStep(Act.SYNC, position, position + 1))
+        elif type(event) is DeviceStatePacket:
+            _, index, flags = VFIO_HEADER.unpack_from(record.payload)
+            device = Device(event.device, event.instance_id)
+            steps.append(
+                ChannelStep(
+                    Act.STATE, position, position + 1, needs_setup=True, device=device, index=index,
+                    config=bool(flags & CONFIG_STATE),
+                )
+            )  # fmt: skip
+    steps.append(ChannelStep(Act.CLOSE, len(line), len(line)))
+    return steps
+
+
+def _main(line: Line, receiver: Receiver) -> list[MainStep]:
+    steps: list[MainStep] = []
+    per_section = receiver.mode is Mode.PER_SECTION
+    for position, record in enumerate(line):
+        match record.event:
+            case SectionStart() if not steps:
+                steps.append(MainStep(MainAct.SETUP, position))
+            case Flush():
+                if not receiver.destination.flush_known:
+                    return [*steps, MainStep(MainAct.FAIL, position)]
+                steps.append(MainStep(MainAct.RENDEZVOUS, position))
+            case EndOfRam() if per_section:
+                steps.append(MainStep(MainAct.RENDEZVOUS, position))
+            case Command(command=CommandId.SWITCHOVER_START):
+                if receiver.destination.last_command < CommandId.SWITCHOVER_START:
+                    return [*steps, MainStep(MainAct.FAIL, position)]
+                steps.append(MainStep(MainAct.START_LOADERS, position))
+            case EndOfStream():
+                return [*steps, MainStep(MainAct.FINISH, position)]
+    return [*steps, MainStep(MainAct.FAIL, len(line))]

@@ -1,0 +1,190 @@
+"""The set of connections and their first bytes: MFD601 to 610."""
+
+from __future__ import annotations
+
+from random import Random
+
+from analyzers.mutation.catalogue.main_channel import with_subsections
+from analyzers.mutation.mutation import Edit, Mutation, Place, same, untouched
+from analyzers.mutation.shape import Shape, avoid, need
+from multifd_codec import main_events as ev
+from multifd_codec.channel_records import channel_init, ram_record
+from multifd_codec.draft import Draft, Record, raw
+from multifd_codec.events import ChannelInit
+from multifd_codec.wire.handshake import MULTIFD_MAGIC
+
+NOWHERE: Place = (None, None)
+STRANGER = b"GET / HTTP/1.1\r\n".ljust(64, b" ")
+DEVICES = "device state: it would be missing as well"
+
+
+def of_file_header(**wrong: int) -> Edit:
+    def edit(draft: Draft, random: Random) -> Place:
+        need(draft.main and isinstance(draft.main[0].event, ev.FileHeader), "a file header on main")
+        draft.main[0].set(**wrong)
+        return ("main", 0)
+
+    return edit
+
+
+def inits(draft: Draft) -> list[Record]:
+    """The ChannelInits, by id."""
+    Shape(draft).multifd()
+    found = [line[0] for line in draft.channels if line and isinstance(line[0].event, ChannelInit)]
+    need(found, "a ChannelInit")
+    return sorted(found, key=lambda record: record.event.id)
+
+
+def of_init(**wrong: object) -> Edit:
+    def edit(draft: Draft, random: Random) -> Place:
+        return random.choice(inits(draft)).set(**wrong)
+
+    return edit
+
+
+def short_init(draft: Draft, random: Random) -> Place:
+    """54 bytes of the last channel's, and nothing behind them."""
+    shape = Shape(draft)
+    record = inits(draft)[-1]
+    line = draft.line(record)
+    avoid(any(r is p.record for p in shape.states for r in line), DEVICES)
+    data = record.encoded()[:-10]
+    line[:] = [raw(data)]
+    return _without_id(draft)
+
+
+def stranger(draft: Draft, random: Random) -> Place:
+    """The last channel's first bytes are those of something else."""
+    record = inits(draft)[-1]
+    record.event, record.payload = None, STRANGER
+    return _without_id(draft)
+
+
+def _without_id(draft: Draft) -> Place:
+    """Where the last channel is found, its id unknown: numbered behind all ids there can be."""
+    return 2 * len(draft.channels) - 1, 0
+
+
+def another_uuid(draft: Draft, random: Random) -> Place:
+    """The last channel's differs; of two, the one that the others do not carry."""
+    found = inits(draft)
+    need(len(found) > 1, "2 multifd channels")
+    return found[-1].set(uuid=bytes(255 - byte for byte in found[-1].event.uuid))
+
+
+def all_uuids(draft: Draft, random: Random) -> None:
+    uuid = random.randbytes(16)
+    for record in inits(draft):
+        record.set(uuid=uuid)
+    configurations = [record for record in draft.main if isinstance(record.event, ev.Configuration)]
+    for record in configurations:
+        parts = (p._replace(uuid=uuid) if isinstance(p, ev.ConfigurationUuid) else p for p in record.event.subsections)
+        record.set(subsections=tuple(parts))
+
+
+def id_beyond(distance: int) -> Edit:
+    def edit(draft: Draft, random: Random) -> Place:
+        found = inits(draft)
+        return found[-1].set(id=len(found) + distance)
+
+    return edit
+
+
+def id_twice(draft: Draft, random: Random) -> Place:
+    found = inits(draft)
+    need(len(found) > 1, "2 multifd channels")
+    found[-1].set(id=found[0].event.id)
+    return found[0].event.id, 0
+
+
+def reversed_channels(draft: Draft, random: Random) -> None:
+    """Another channel connects first."""
+    draft.channels.reverse()
+
+
+def a_channel_less(draft: Draft, random: Random) -> Place:
+    shape = Shape(draft)
+    shape.multifd(2)
+    del draft.channels[random.randrange(len(draft.channels))]
+    return NOWHERE
+
+
+def a_channel_more(draft: Draft, random: Random) -> Place:
+    """No edit: the destination has fewer channels."""
+    Shape(draft).multifd(2)
+    return NOWHERE
+
+
+def unused(name: str) -> Edit:
+    """A reserved byte of a ChannelInit is not zero."""
+
+    def edit(draft: Draft, random: Random) -> Place:
+        record = random.choice(inits(draft))
+        if name == "unused1":
+            return record.set(unused1=bytes(6) + b"\1")
+        return record.set(unused2=(0, 0, 0, 1))
+
+    return edit
+
+
+def second_main(draft: Draft, random: Random) -> Place:
+    """The main channel is there twice."""
+    Shape(draft).multifd()
+    need(isinstance(draft.main[0].event, ev.FileHeader), "a file header on main")
+    line = [record.copy() for record in draft.main]
+    draft.channels.append(line)
+    # Both connect first: behind the full set of channels a destination would not look at another connection.
+    draft.order = [draft.main[0], line[0], *(record for record in draft.order if record is not draft.main[0])]
+    return "main", 0
+
+
+def multifd_off(draft: Draft, random: Random) -> Place:
+    """No edit: the destination has multifd off."""
+    Shape(draft).multifd()
+    return NOWHERE
+
+
+def without_multifd(draft: Draft, random: Random) -> Place:
+    """No edit either; the near miss is judged with as many channels as there are."""
+    return NOWHERE
+
+
+def beside_mapped_ram(draft: Draft, random: Random) -> Place:
+    need(Shape(draft).mapped_ram, "the capability mapped-ram")
+    draft.channels.append([channel_init(0), ram_record(0)])
+    return NOWHERE
+
+
+WRONG_MAGIC = MULTIFD_MAGIC + 1
+REVERSED, UUIDS = same(reversed_channels), same(all_uuids)
+NEW = {"profile": "qemu-11.1"}
+
+MUTATIONS = (
+    Mutation("MFD601", "version 2", of_file_header(version=2), same(with_subsections), "version"),
+    Mutation("MFD602", "version 2", of_init(version=2), REVERSED, "version"),
+    Mutation("MFD602", "another magic", of_init(magic=WRONG_MAGIC), REVERSED, "magic"),
+    Mutation("MFD602", "an init of 54 bytes", short_init, REVERSED, "magic"),
+    Mutation("MFD602", "first bytes of something else", stranger, REVERSED, "magic"),
+    Mutation("MFD603", "two uuids", another_uuid, UUIDS, "uuid"),
+    Mutation("MFD604", "the id behind the last", id_beyond(0), REVERSED, "id"),
+    Mutation("MFD604", "an id far behind", id_beyond(7), REVERSED, "id"),
+    Mutation("MFD604", "the id behind the last for 11.1", id_beyond(0), REVERSED, "id", NEW, {}),
+    Mutation("MFD605", "an id twice", id_twice, REVERSED, "id"),
+    Mutation("MFD606", "a channel less", a_channel_less, REVERSED, "id", {"channels": "all"}, {}),
+    Mutation("MFD606", "a channel more", a_channel_more, untouched, "id", {"channels": "fewer"}, {}),
+    Mutation("MFD607", "an unused byte", unused("unused1"), UUIDS, "unused1"),
+    Mutation("MFD607", "an unused word", unused("unused2"), UUIDS, "unused2"),
+    Mutation("MFD608", "two main channels", second_main, untouched),
+    Mutation("MFD608", "two main channels for 11.1", second_main, untouched, None, NEW, {}),
+    Mutation("MFD609", "multifd is off", multifd_off, without_multifd, None, {"channels": 0}, {}),
+    Mutation(
+        "MFD609",
+        "multifd is off for 10.1",
+        multifd_off,
+        without_multifd,
+        None,
+        {"channels": 0, "profile": "qemu-10.1"},
+        {},
+    ),
+    Mutation("MFD610", "channels beside mapped-ram", beside_mapped_ram, untouched),
+)

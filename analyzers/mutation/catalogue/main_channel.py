@@ -1,0 +1,335 @@
+"""Sections, commands and the vmdescription of the main channel: MFD501 to 507, 515 to 520, 523, 524."""
+
+from __future__ import annotations
+
+import struct
+from random import Random
+
+from analyzers.mutation.catalogue.sync import another_part
+from analyzers.mutation.legal import command, eos, last_iteration, more_syncs, part_section
+from analyzers.mutation.mutation import Mutation, Place, same, untouched
+from analyzers.mutation.shape import Section, Shape, avoid, is_command, need, pick
+from multifd_codec import main_events as ev
+from multifd_codec.draft import Draft, Record, raw
+from multifd_codec.wire.qemufile import CommandId
+
+PACKAGE_LENGTH = struct.Struct(">I")
+PING = b"\0\0\0\5"
+UNKNOWN_SECTION, UNKNOWN_COMMAND = 0x09, 0x20
+
+
+def first(draft: Draft, kind: type, what: str) -> Record:
+    found = [record for record in draft.main if isinstance(record.event, kind)]
+    need(found, f"{what} on main")
+    return found[0]
+
+
+def configuration(draft: Draft) -> Record:
+    return first(draft, ev.Configuration, "a configuration")
+
+
+def eof(draft: Draft) -> Record:
+    return first(draft, ev.EndOfStream, "an EOF byte")
+
+
+def fulls(draft: Draft) -> list[Section]:
+    """FULL sections in front of the EOF byte."""
+    found = [s for s in Shape(draft).sections if isinstance(s.header.event, ev.SectionFull)]
+    need(found, "FULL sections on main")
+    return found
+
+
+def no_configuration(draft: Draft, random: Random) -> Place:
+    sections = Shape(draft).sections
+    need(sections, "sections on main")
+    draft.drop(configuration(draft))
+    # Whatever command stands in front of it, the first section is where it is missed.
+    return sections[0].header
+
+
+def with_subsections(draft: Draft, random: Random) -> None:
+    """The configuration says more: page size and UUID."""
+    record = configuration(draft)
+    shape = Shape(draft)
+    have = {type(part) for part in record.event.subsections}
+    uuid = next((line[0].event.uuid for line in draft.channels if hasattr(line[0].event, "uuid")), bytes(16))
+    bits = shape.page_size.bit_length() - 1
+    more = [ev.TargetPageBits(0, 0, 1, bits), ev.ConfigurationUuid(0, 0, 1, uuid)]
+    parts = record.event.subsections + tuple(part for part in more if type(part) not in have)
+    record.set(subsections=parts)
+
+
+def unknown_section(draft: Draft, random: Random) -> Place:
+    return draft.before(random.choice(fulls(draft)).header, raw(bytes([UNKNOWN_SECTION])))
+
+
+def never_started(draft: Draft, random: Random) -> Place:
+    shape = Shape(draft)
+    section = pick(random, shape.ram_sections(ev.SectionPart), "a PART section of RAM on main")
+    used = {s.header.event.section_id for s in shape.sections}
+    wrong = next(number for number in range(77, 77 + len(used) + 1) if number not in used)
+    if section.footer is not None:
+        section.footer.set(section_id=wrong)
+    return section.header.set(section_id=wrong, idstr=None, instance_id=None)
+
+
+def footers(draft: Draft) -> list[Record]:
+    found = [s.footer for s in Shape(draft).sections if s.footer is not None]
+    need(found, "section footers")
+    return found
+
+
+def wrong_footer(draft: Draft, random: Random) -> Place:
+    """Of a section whose length is known without its footer."""
+    shape = Shape(draft)
+    record = pick(random, [s.footer for s in shape.ram_sections() if s.footer is not None], "section footers")
+    return record.set(section_id=record.event.section_id + 100)
+
+
+def no_footer(draft: Draft, random: Random) -> Place:
+    shape = Shape(draft)
+    found = [s.footer for s in shape.ram_sections(ev.SectionStart, ev.SectionPart) if s.footer is not None]
+    footer = pick(random, found, "section footers")
+    at = next(i for i, record in enumerate(draft.main) if record is footer)
+    behind = draft.main[at + 1]
+    draft.drop(footer)
+    return behind
+
+
+def id_twice(draft: Draft, random: Random) -> Place:
+    """The last FULL section gets the id of RAM."""
+    section = fulls(draft)[-1]
+    return renamed(section, Shape(draft).ram_id)
+
+
+def renamed(section: Section, number: int) -> Record:
+    if section.footer is not None:
+        section.footer.set(section_id=number)
+    return section.header.set(section_id=number)
+
+
+def another_id(draft: Draft, random: Random) -> None:
+    """A FULL section has an id of its own, whichever it is."""
+    used = {s.header.event.section_id for s in Shape(draft).sections}
+    section = fulls(draft)[-1]
+    if any(isinstance(record.event, ev.VfioRecord) for record in section.records):
+        return
+    renamed(section, max(used) + 1)
+
+
+def part_behind_end(draft: Draft, random: Random) -> Place:
+    """A PART of a device that has ended: per section it would take a SYNC as well, so a round more is sent."""
+    shape = Shape(draft)
+    end = shape.ram_section(ev.SectionEnd)
+    lines = part_section(shape, eos())
+    if draft.channels and not shape.per_round:
+        avoid(shape.states, "device state: it would stand behind another SYNC")
+        more_syncs(draft, 1)
+    draft.behind(end.last, *lines)
+    return lines[0]
+
+
+def no_end(draft: Draft, random: Random) -> Place:
+    """The END section is called PART."""
+    end = Shape(draft).ram_section(ev.SectionEnd)
+    place = eof(draft)
+    event = end.header.event
+    end.header.event = ev.SectionPart(0, 5, event.section_id)
+    return place
+
+
+def ram_version(draft: Draft, random: Random) -> Place:
+    return Shape(draft).ram_section(ev.SectionStart).header.set(version_id=random.choice((2, 3, 5)))
+
+
+def other_version(draft: Draft, random: Random) -> None:
+    """An older version of a device is the device's business."""
+    for full in fulls(draft):
+        if full.header.event.version_id > 1:
+            full.header.set(version_id=full.header.event.version_id - 1)
+            return
+
+
+def switchover(draft: Draft) -> Record:
+    found = Shape(draft).commands(CommandId.SWITCHOVER_START)
+    need(found, "SWITCHOVER_START on main")
+    return found[0]
+
+
+def switchover_with_payload(draft: Draft, random: Random) -> Place:
+    return switchover(draft).set(payload=b"x", declared_length=1)
+
+
+def between_sections(draft: Draft) -> Record:
+    """The last section of RAM in front of the switchover: a command may follow it."""
+    return last_iteration(Shape(draft)).last
+
+
+def unknown_command(draft: Draft, random: Random) -> Place:
+    return draft.behind(between_sections(draft), command(UNKNOWN_COMMAND))
+
+
+def ping(draft: Draft, random: Random) -> None:
+    """A PING more; the return path that it needs is opened where it is not."""
+    place = between_sections(draft)
+    opened = Shape(draft).commands(CommandId.OPEN_RETURN_PATH)
+    lines = [command(CommandId.PING, PING)] if opened else [
+        command(CommandId.OPEN_RETURN_PATH),
+        command(CommandId.PING, PING),
+    ]  # fmt: skip
+    draft.behind(place, *lines)
+
+
+def listen_early(draft: Draft, random: Random) -> Place:
+    """LISTEN without ADVISE."""
+    shape = Shape(draft)
+    avoid(shape.commands(CommandId.POSTCOPY_ADVISE), "POSTCOPY_ADVISE")
+    return draft.behind(between_sections(draft), command(CommandId.POSTCOPY_LISTEN))
+
+
+def switchover_there(draft: Draft, random: Random) -> Place:
+    """No edit: the question is what an older destination makes of it."""
+    return switchover(draft)
+
+
+def advised(draft: Draft, random: Random) -> Place:
+    found = Shape(draft).commands(CommandId.POSTCOPY_ADVISE)
+    need(found, "POSTCOPY_ADVISE on main")
+    Shape(draft).multifd()
+    return found[0]
+
+
+def switchover_twice(draft: Draft, random: Random) -> Place:
+    return draft.behind(switchover(draft), command(CommandId.SWITCHOVER_START))
+
+
+def switchover_late(draft: Draft, random: Random) -> Place:
+    """Behind the END of RAM, and of all other devices."""
+    record = switchover(draft)
+    return draft.move(record, before=fulls(draft)[0].header)
+
+
+def cut_at(draft: Draft, place: Record) -> Place:
+    """The main channel ends in front of a record."""
+    offset = draft.place(place)[1]
+    at = next(i for i, record in enumerate(draft.main) if record is place)
+    del draft.main[at:]
+    return "main", offset
+
+
+def no_eof(draft: Draft, random: Random) -> Place:
+    avoid(Shape(draft).postcopy, "a postcopy phase")
+    return cut_at(draft, eof(draft))
+
+
+def end_inside_end(draft: Draft, random: Random) -> Place:
+    section = Shape(draft).ram_section(ev.SectionEnd)
+    ends = [record for record in section.records if isinstance(record.event, ev.EndOfRam)]
+    need(ends, "an EOS in its RAM sections")
+    return cut_at(draft, ends[-1])
+
+
+def unopened(draft: Draft, random: Random) -> Place:
+    """A request on a return path that was not opened."""
+    shape = Shape(draft)
+    opened, pings = shape.commands(CommandId.OPEN_RETURN_PATH), shape.commands(CommandId.PING)
+    avoid(shape.commands(CommandId.POSTCOPY_ADVISE), "POSTCOPY_ADVISE")
+    if not pings:
+        place = between_sections(draft)
+        for record in opened:
+            draft.drop(record)
+        return draft.behind(place, command(CommandId.PING, PING))
+    for record in opened:
+        draft.drop(record)
+    return pings[0]
+
+
+def never_opened(draft: Draft, random: Random) -> None:
+    """Neither opened nor used."""
+    shape = Shape(draft)
+    if shape.commands(CommandId.POSTCOPY_ADVISE):
+        return
+    for number in (CommandId.OPEN_RETURN_PATH, CommandId.PING):
+        for record in shape.commands(number):
+            draft.drop(record)
+
+
+def package(draft: Draft) -> tuple[Record, int, int]:
+    """PACKAGED, and from where to where its records stand on main."""
+    found = Shape(draft).commands(CommandId.PACKAGED)
+    need(found, "a package on main")
+    start = next(i for i, record in enumerate(draft.main) if record is found[0]) + 1
+    length, end = PACKAGE_LENGTH.unpack(found[0].event.payload)[0], start
+    while end < len(draft.main) and length > 0:
+        length -= draft.main[end].size()
+        end += 1
+    return found[0], start, end
+
+
+def repacked(draft: Draft, random: Random) -> Record:
+    """A PING more in the package, whose length is stated again."""
+    opening, start, end = package(draft)
+    draft.main.insert(start, command(CommandId.PING, PING))
+    length = sum(record.size() for record in draft.main[start : end + 1])
+    return opening.set(payload=PACKAGE_LENGTH.pack(length))
+
+
+def no_run(draft: Draft, random: Random) -> Place:
+    opening, start, end = package(draft)
+    runs = [record for record in draft.main[start:end] if is_command(record, CommandId.POSTCOPY_RUN)]
+    need(runs, "POSTCOPY_RUN in its package")
+    draft.drop(runs[-1])
+    length = sum(record.size() for record in draft.main[start : end - 1])
+    opening.set(payload=PACKAGE_LENGTH.pack(length))
+    return next(record for record in draft.main[end - 1 :] if not isinstance(record.event, ev.PackageEnd))
+
+
+def cut_package(draft: Draft, random: Random) -> Place:
+    _, start, end = package(draft)
+    runs = [record for record in draft.main[start:end] if is_command(record, CommandId.POSTCOPY_RUN)]
+    need(runs, "POSTCOPY_RUN in its package")
+    return cut_at(draft, runs[-1])
+
+
+PART, PING_MORE = same(another_part), same(ping)
+
+MUTATIONS = (
+    Mutation("MFD501", "no configuration", no_configuration, same(with_subsections)),
+    Mutation("MFD502", "an unknown section type", unknown_section, PART, "type"),
+    Mutation("MFD503", "PART of a section never started", never_started, PART, "section_id"),
+    Mutation("MFD504", "a footer with another id", wrong_footer, PART, "section_id"),
+    Mutation("MFD504", "no footer", no_footer, PART, "type"),
+    Mutation("MFD505", "an id introduced twice", id_twice, same(another_id), "section_id"),
+    Mutation("MFD506", "PART behind END", part_behind_end, PART, "section_id", also=frozenset({"MFD516"})),
+    Mutation("MFD506", "no END", no_end, PART, "type", also=frozenset({"MFD516"})),
+    Mutation("MFD507", "another ram version", ram_version, same(other_version), "version_id"),
+    Mutation("MFD515", "an unknown command", unknown_command, PING_MORE, "command"),
+    Mutation("MFD515", "SWITCHOVER_START with a payload", switchover_with_payload, PING_MORE, "length"),
+    Mutation("MFD515", "LISTEN without ADVISE", listen_early, PING_MORE, "command"),
+    Mutation(
+        "MFD515",
+        "SWITCHOVER_START for 9.2",
+        switchover_there,
+        switchover_there,
+        "command",
+        {"profile": "qemu-9.2"},
+        {"profile": "qemu-10.0"},
+        also=frozenset({"MFD417"}),
+    ),
+    Mutation(
+        "MFD515",
+        "postcopy beside multifd for 10.0",
+        advised,
+        advised,
+        "command",
+        {"profile": "qemu-10.0"},
+        {"profile": "qemu-10.1"},
+    ),
+    Mutation("MFD516", "SWITCHOVER_START twice", switchover_twice, PING_MORE, "command"),
+    Mutation("MFD516", "SWITCHOVER_START behind END", switchover_late, PING_MORE, "command"),
+    Mutation("MFD517", "no EOF", no_eof, untouched),
+    Mutation("MFD517", "an end inside END", end_inside_end, untouched),
+    Mutation("MFD523", "PING without return path", unopened, same(never_opened), "command"),
+    Mutation("MFD524", "a package without RUN", no_run, same(repacked), "command"),
+    Mutation("MFD524", "a package that is cut", cut_package, same(repacked), "length"),
+)

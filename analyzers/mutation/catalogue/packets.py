@@ -1,0 +1,114 @@
+"""Pages that packets name: MFD212 to 216."""
+
+from __future__ import annotations
+
+from random import Random
+
+from analyzers.mutation.legal import change_pages, fresh_page, named, resend, resend_zero, swap_offsets
+from analyzers.mutation.mutation import Edit, Mutation, Place, same
+from analyzers.mutation.shape import Segmented, Shape, block_of, need, pick, used_pages
+from multifd_codec.draft import Draft, Record
+
+CACHE_LINE = 64
+"""How far a page is moved: any amount that is no multiple of the page size will do."""
+
+
+def unlisted_block(draft: Draft, random: Random) -> Place:
+    shape = Shape(draft)
+    need(shape.blocks, "a block list on main")
+    wrong = next(name for name in (b"pc.rom", b"vga.vram", b"nowhere") if name not in shape.blocks)
+    return _data(draft, random).set(ramblock=named(wrong))
+
+
+def byte_behind_the_name(draft: Draft, random: Random) -> None:
+    """The last byte of a name is overwritten with NUL by who reads it."""
+    record = _data(draft, random)
+    record.set(ramblock=record.event.ramblock[:-1] + b"x")
+
+
+def _data(draft: Draft, random: Random) -> Record:
+    found = [p.record for p in Shape(draft).paired_data]
+    return random.choice(found) if found else resend(draft, random)
+
+
+def behind_the_last(draft: Draft, random: Random) -> Place:
+    """A packet names the page behind the last one of its block."""
+    shape = Shape(draft)
+    need(shape.blocks, "a block list on main")
+    record = _data(draft, random)
+    event = record.event
+    pages = list(event.pages)
+    pages[random.randrange(len(used_pages(event)))] = shape.blocks[block_of(event)]
+    return change_pages(record, pages)
+
+
+def _misaligned(draft: Draft, random: Random, packets: list[Segmented], what: str) -> Place:
+    shape = Shape(draft)
+    choices = []
+    for packet in packets:
+        event = packet.record.event
+        limit = shape.blocks.get(block_of(event), 0) - 2 * shape.page_size
+        normal = range(event.normal_pages)
+        numbers = normal if what == "normal" else range(len(normal), len(normal) + event.zero_pages)
+        choices += [(packet.record, number) for number in numbers if event.pages[number] <= limit]
+    record, number = pick(random, choices, f"a {what} page in a packet")
+    pages = list(record.event.pages)
+    pages[number] += CACHE_LINE * random.randrange(1, shape.page_size // CACHE_LINE)
+    return change_pages(record, pages)
+
+
+def misaligned_normal(draft: Draft, random: Random) -> Place:
+    return _misaligned(draft, random, Shape(draft).content, "normal")
+
+
+def misaligned_zero(draft: Draft, random: Random) -> Place:
+    return _misaligned(draft, random, Shape(draft).zeros, "zero")
+
+
+def misaligned_again(draft: Draft, random: Random) -> Place:
+    """Without a page in any packet: one that is sent again."""
+    shape = Shape(draft)
+    block, offset = fresh_page(shape, random)
+    need(offset + 2 * shape.page_size <= shape.blocks[block], "a RAM block of several pages")
+    return resend(draft, random, page=(block, offset + CACHE_LINE))
+
+
+def page_twice(draft: Draft, random: Random) -> Place:
+    """The same content twice: whichever is written last, the page is right."""
+    return resend(draft, random, count=2)
+
+
+def zero_page_twice(draft: Draft, random: Random) -> Place:
+    need(Shape(draft).zero_pages_in_packets, "zero pages in its packets")
+    return resend_zero(draft, random, 2)
+
+
+def on_two_channels(*, same_content: bool) -> Edit:
+    def edit(draft: Draft, random: Random) -> Place:
+        shape = Shape(draft)
+        shape.multifd(2)
+        page = fresh_page(shape, random)
+        lower = random.randrange(len(draft.channels) - 1)
+        first, second = shape.by_id[lower : lower + 2]
+        content = random.randbytes(shape.page_size)
+        other = content if same_content else random.randbytes(shape.page_size)
+        resend(draft, random, channel=second, page=page, content=content)
+        # The packet on the channel with the lower id is the one that is found.
+        return resend(draft, random, channel=first, page=page, content=other)
+
+    return edit
+
+
+ONCE_MORE = same(resend)
+
+MUTATIONS = (
+    Mutation("MFD212", "a block that is not listed", unlisted_block, same(byte_behind_the_name), "ramblock"),
+    Mutation("MFD213", "a page behind the last", behind_the_last, ONCE_MORE, "offset"),
+    Mutation("MFD214", "a normal page not aligned", misaligned_normal, same(swap_offsets), "offset"),
+    Mutation("MFD214", "a zero page not aligned", misaligned_zero, same(swap_offsets), "offset"),
+    Mutation("MFD214", "a page sent again not aligned", misaligned_again, ONCE_MORE, "offset"),
+    Mutation("MFD215", "a page twice in one packet", page_twice, ONCE_MORE, "offset"),
+    Mutation("MFD215", "a zero page twice in one packet", zero_page_twice, ONCE_MORE, "offset"),
+    Mutation("MFD216", "a page on two channels in one round", on_two_channels(same_content=False), ONCE_MORE, "offset"),
+    Mutation("MFD216", "the same content on two channels", on_two_channels(same_content=True), ONCE_MORE, "offset"),
+)

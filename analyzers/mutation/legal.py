@@ -1,0 +1,372 @@
+"""Edits that keep a migration legal: what mutations start from, and what near misses are."""
+
+from __future__ import annotations
+
+import struct
+from random import Random
+
+from analyzers.mutation.mutation import LacksError
+from analyzers.mutation.shape import (
+    RAM_RECORDS,
+    Section,
+    Segmented,
+    Shape,
+    avoid,
+    block_of,
+    is_command,
+    need,
+    payload_size,
+    pick,
+    sent_in_round,
+    used_pages,
+)
+from multifd_codec import main_events as ev
+from multifd_codec.channel_records import ram_record
+from multifd_codec.draft import Draft, Line, Record
+from multifd_codec.wire.packet import COMPRESSION_MASK, RAMBLOCK_NAME_SIZE, PacketFlags
+from multifd_codec.wire.qemufile import CommandId
+from multifd_codec.wire.ram import RamFlags
+
+BEHIND_ITERATION = (
+    CommandId.SWITCHOVER_START,
+    CommandId.POSTCOPY_RAM_DISCARD,
+    CommandId.POSTCOPY_LISTEN,
+    CommandId.PACKAGED,
+)
+STORED = 0xFFFF
+"""Bytes that a stored block of deflate can hold."""
+EMPTY_BLOCK = b"\0\0\0\xff\xff"
+"""A stored deflate block without content."""
+MAX_SOUGHT = 1 << 16
+"""Pages of a block among which one is sought that no packet carries."""
+ZLIB_HEADER = b"\x78\x01"
+
+
+# Records of main.
+
+
+def flush() -> Record:
+    return Record(ev.Flush(0, 8))
+
+
+def eos() -> Record:
+    return Record(ev.EndOfRam(0, 8))
+
+
+def zero_page(addr: int, block: bytes | None, fill: int = 0) -> Record:
+    """A ZERO record; without a block one with CONTINUE."""
+    flags = RamFlags.ZERO if block is not None else RamFlags.ZERO | RamFlags.CONTINUE
+    return Record(ev.ZeroPage(0, 0, addr, block, None, fill, int(flags)))
+
+
+def command(number: int, payload: bytes = b"", declared: int | None = None) -> Record:
+    return Record(ev.Command(0, 0, number, len(payload) if declared is None else declared, payload))
+
+
+def part_section(shape: Shape, *body: Record) -> Line:
+    """A PART section of RAM, with a footer if others have one."""
+    has_footers = any(section.footer is not None for section in shape.sections)
+    footer = [Record(ev.SectionFooter(0, 5, shape.ram_id))] if has_footers else []
+    return [Record(ev.SectionPart(0, 5, shape.ram_id)), *body, *footer]
+
+
+def sync_record(shape: Shape) -> Record:
+    """A SYNC as this stream has them."""
+    for record in shape.plain_syncs:
+        return record.copy()
+    old = any(p.record.event.flags & PacketFlags.SYNC for p in shape.data)
+    return ram_record(0, page_size=shape.page_size, pages_alloc=shape.capacity if old else 0)
+
+
+# Rounds.
+
+
+def last_iteration(shape: Shape) -> Section:
+    """The last section of RAM in front of the switchover."""
+    found = None
+    end = next(
+        (r for r in shape.draft.main if any(is_command(r, n) for n in BEHIND_ITERATION)),
+        None,
+    )
+    headers = {id(section.header): section for section in shape.ram_sections(ev.SectionStart, ev.SectionPart)}
+    for record in shape.draft.main:
+        if record is end or isinstance(record.event, ev.SectionEnd):
+            break
+        found = headers.get(id(record), found)
+    if found is None:
+        raise LacksError("this stream lacks a RAM section in front of its END")
+    return found
+
+
+def another_round(draft: Draft, random: Random) -> Record:
+    """One rendezvous more: a PART section without pages, and the SYNC for it on every channel; the section's header."""
+    shape = Shape(draft)
+    shape.multifd()
+    section = last_iteration(shape)
+    inside = set(map(id, section.records))
+    passed = 0
+    for number, record in enumerate(shape.rendezvous, 1):
+        if id(record) in inside:
+            passed = number
+    need(all(len(syncs) >= passed for syncs in shape.syncs) and passed, "a SYNC for each rendezvous")
+    body = [flush(), eos()] if shape.per_round else [eos()]
+    lines = part_section(shape, *body)
+    draft.behind(section.last, *lines)
+    for syncs in shape.syncs:
+        place = syncs[passed - 1]
+        line = draft.line(place)
+        at = next(i for i, record in enumerate(line) if record is place)
+        owed = at + 1 < len(line) and _is_empty(line[at + 1])
+        draft.behind(line[at + 1] if owed else place, sync_record(shape))
+    draft.renumber()
+    return lines[0]
+
+
+def _is_empty(record: Record) -> bool:
+    event = record.event
+    return hasattr(event, "pages_alloc") and not (
+        event.flags & PacketFlags.SYNC or event.normal_pages + event.zero_pages
+    )
+
+
+def more_syncs(draft: Draft, count: int, *channels: int) -> Record:
+    """Further SYNCs behind everything else; the last one."""
+    shape = Shape(draft)
+    shape.multifd()
+    added: Record | None = None
+    for channel in channels or range(len(draft.channels)):
+        for _ in range(count):
+            added = sync_record(shape)
+            draft.channels[channel].append(added)
+    draft.renumber()
+    assert added is not None
+    return added
+
+
+# Packets.
+
+
+def last_paired_sync(shape: Shape, channel: int) -> Record:
+    """The SYNC of the last rendezvous."""
+    number = len(shape.rendezvous)
+    need(number >= 2 and len(shape.syncs[channel]) >= number, "two rendezvous with a SYNC for each")
+    return shape.syncs[channel][number - 1]
+
+
+def fresh_page(shape: Shape, random: Random) -> tuple[bytes, int]:
+    """(block, offset) of a page that the last round does not carry yet."""
+    need(shape.blocks, "a block list on main")
+    taken = sent_in_round(shape, len(shape.rendezvous) - 1)
+    listed = [(block, length // shape.page_size) for block, length in shape.blocks.items() if length >= shape.page_size]
+    need(listed, "a RAM block")
+    for _ in range(1000):
+        block, pages = random.choice(listed)
+        offset = random.randrange(pages) * shape.page_size
+        if (block, offset) not in taken:
+            return block, offset
+    for block, pages in listed:
+        for number in range(pages):
+            if (block, number * shape.page_size) not in taken:
+                return block, number * shape.page_size
+    raise LacksError("this stream lacks a page that its last round does not carry")
+
+
+def never_normal(shape: Shape, random: Random) -> tuple[bytes, int]:
+    """(block, offset) of a page that no packet carries with content: it may be a ZERO record on main at any time."""
+    need(shape.blocks, "a block list on main")
+    taken = {
+        (block_of(p.record.event), offset)
+        for p in shape.data
+        for offset in p.record.event.pages[: p.record.event.normal_pages]
+    }
+    pages = [
+        (block, offset)
+        for block, length in shape.blocks.items()
+        for offset in range(0, min(length, MAX_SOUGHT * shape.page_size), shape.page_size)
+        if (block, offset) not in taken
+    ]
+    return pick(random, pages, "a page that no packet carries with content")
+
+
+def resend(
+    draft: Draft,
+    random: Random,
+    *,
+    channel: int | None = None,
+    count: int = 1,
+    page: tuple[bytes, int] | None = None,
+    content: bytes | None = None,
+    before: Record | None = None,
+) -> Record:
+    """A page that was written to is sent again, with new content, in the last round: a packet in front of the last
+    paired SYNC (or of ``before``). ``count``: how often the packet lists it."""
+    shape = Shape(draft)
+    shape.multifd()
+    channel = random.randrange(len(draft.channels)) if channel is None else channel
+    place = before or last_paired_sync(shape, channel)
+    block, offset = page or fresh_page(shape, random)
+    data = content if content is not None else random.randbytes(shape.page_size)
+    record = ram_record(0, block, [offset] * count, page_size=shape.page_size)
+    payload = compressed(shape, place, data * count)
+    record.payload = payload
+    record.set(next_packet_size=len(payload), payload_length=len(payload), flags=shape.compression)
+    draft.before(place, record)
+    draft.renumber()
+    return record
+
+
+def resend_zero(draft: Draft, random: Random, entries: int = 1) -> Record:
+    """A page is zero in the last round: a packet of zero pages only that lists it ``entries`` times."""
+    shape = Shape(draft)
+    shape.multifd()
+    channel = random.randrange(len(draft.channels))
+    place = last_paired_sync(shape, channel)
+    block, offset = fresh_page(shape, random)
+    record = ram_record(0, block, [], [offset] * entries, page_size=shape.page_size, flags=shape.compression)
+    draft.before(place, record)
+    draft.renumber()
+    return record
+
+
+def compressed(shape: Shape, place: Record, pages: bytes) -> bytes:
+    """A payload with these pages for a packet in front of ``place``, whatever the channel's context.
+
+    Raises LacksError where later payloads of that channel depend on the context.
+    """
+    method = shape.compression
+    size = shape.page_size
+    if method in (PacketFlags.QPL, PacketFlags.UADK):
+        count = len(pages) // size
+        return struct.pack(f">{count}I", *[size] * count) + pages
+    if method not in (PacketFlags.ZLIB, PacketFlags.ZSTD):
+        return pages
+    line = shape.draft.line(place)
+    at = next(i for i, record in enumerate(line) if record is place)
+    need(not any(_has_content(record) for record in line[at:]), "a last payload in front of its last SYNC")
+    first = not any(_has_content(record) for record in line[:at])
+    return stored(method, pages, first=first)
+
+
+def stored(method: int, pages: bytes, *, first: bool = False) -> bytes:
+    """Pages that are not compressed, in the form of a stream that is; ``first``: the stream starts with them."""
+    if method == PacketFlags.ZLIB:
+        parts = (pages[at : at + STORED] for at in range(0, len(pages), STORED))
+        return (ZLIB_HEADER if first else b"") + b"".join(map(stored_block, parts)) + EMPTY_BLOCK
+    if not first:
+        return b"".join(raw_block(pages[at : at + STORED]) for at in range(0, len(pages), STORED))
+    import zstandard  # noqa: PLC0415 -- slow to import
+
+    stream = zstandard.ZstdCompressor(level=1).compressobj()
+    return stream.compress(pages) + stream.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+
+
+def stored_block(content: bytes) -> bytes:
+    """A deflate block that is not compressed (RFC 1951, 3.2.4), not the last one."""
+    return b"\0" + struct.pack("<HH", len(content), len(content) ^ 0xFFFF) + content
+
+
+def raw_block(content: bytes) -> bytes:
+    """A zstd block that is not compressed (RFC 8878, 3.1.1.2), not the last one."""
+    return (len(content) << 3).to_bytes(3, "little") + content
+
+
+def _has_content(record: Record) -> bool:
+    return bool(getattr(record.event, "normal_pages", 0))
+
+
+def fits_containers(shape: Shape) -> list[Record]:
+    """The packets with pages of a stream that ``as_containers`` can change. Raises LacksError."""
+    need(shape.compression == 0, "pages that are not compressed")
+    need(shape.since_9_0, "packets of 9.0 or later")
+    avoid(shape.states, "device state: it is not sent beside compression")
+    packets = [p.record for p in shape.data]
+    need(any(r.event.normal_pages for r in packets), "a packet with content")
+    need(all(payload_size(r) == r.event.normal_pages * shape.page_size for r in packets), "whole payloads")
+    return packets
+
+
+def as_containers(draft: Draft, method: int) -> None:
+    """All pages with content travel in qpl or uadk containers, each page stored as it is. Raises LacksError."""
+    shape = Shape(draft)
+    packets = fits_containers(shape)
+    for record in packets:
+        event = record.event
+        record.set(flags=event.flags | method)
+        if not event.normal_pages:
+            continue
+        table = struct.pack(f">{event.normal_pages}I", *[shape.page_size] * event.normal_pages)
+        size = len(table) + payload_size(record)
+        pages = record.copy()
+        pages.event = None
+        draft.behind(record, pages)
+        record.payload = table
+        record.set(next_packet_size=size, payload_length=size)
+
+
+def change_pages(record: Record, pages: list[int]) -> Record:
+    """Another offset array; counts and payload stay."""
+    return record.set(pages=tuple(pages))
+
+
+def swap_offsets(draft: Draft, random: Random) -> None:
+    """Two zero pages of a packet change places; where there are none, two pages with content."""
+    shape = Shape(draft)
+    choices: list[tuple[Segmented, int, int]] = []
+    for packet in shape.paired_data:
+        event = packet.record.event
+        if event.zero_pages >= 2:
+            choices.append((packet, event.normal_pages, event.normal_pages + event.zero_pages - 1))
+    if not choices:
+        for packet in shape.content:
+            event = packet.record.event
+            others = {
+                (block_of(o.record.event), offset)
+                for o in shape.data
+                if o.segment == packet.segment and o.record is not packet.record
+                for offset in used_pages(o.record.event)
+            }
+            last = event.normal_pages - 1
+            ends = {(block_of(event), event.pages[0]), (block_of(event), event.pages[last])}
+            if last >= 2 and not ends & others:
+                choices.append((packet, 0, last))
+    packet, first, second = pick(random, choices, "a packet with several pages")
+    pages = list(packet.record.event.pages)
+    pages[first], pages[second] = pages[second], pages[first]
+    change_pages(packet.record, pages)
+
+
+def named(block: bytes) -> bytes:
+    """A RAM block's name as it stands in a packet."""
+    return block.ljust(RAMBLOCK_NAME_SIZE, b"\0")
+
+
+def split_zeros(draft: Draft, random: Random) -> Record:
+    """A packet of zero pages becomes two; the first of them."""
+    shape = Shape(draft)
+    packet = pick(random, [p for p in shape.zeros if p.record.event.zero_pages >= 2], "a packet with zero pages only")
+    record = packet.record
+    event = record.event
+    half = event.zero_pages // 2
+    pages = used_pages(event)
+    first, second = pages[:half], pages[half:]
+    rest = record.copy()
+    for each, own in ((record, first), (rest, second)):
+        each.set(zero_pages=len(own), pages=own + (0,) * (shape.capacity - len(own)))
+    draft.behind(record, rest)
+    draft.renumber()
+    return record
+
+
+def in_ram_section(draft: Draft, shape: Shape, record: Record) -> Record:
+    """A RAM record more in the last section of RAM in front of the switchover, where no CONTINUE depends on it."""
+    section = last_iteration(shape)
+    body = [r for r in section.records if isinstance(r.event, RAM_RECORDS)]
+    need(body, "records in its RAM sections")
+    place = body[-1]
+    if len(body) > 1 and isinstance(body[-2].event, ev.Flush):
+        place = body[-2]
+    return draft.before(place, record)
+
+
+def compression_of(record: Record) -> int:
+    return int(record.event.flags & COMPRESSION_MASK)

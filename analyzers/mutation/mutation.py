@@ -1,0 +1,73 @@
+"""What a mutation is: an edit of a draft that makes it break one rule, and the near miss that breaks none."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from random import Random
+
+from captures.tap import Tap
+from multifd_codec.draft import Draft, Record
+from multifd_codec.errors import ChannelName, InputError
+
+Place = Record | tuple[ChannelName | None, int | None]
+"""Where the finding must be: at a record, on a channel (with offset), or nowhere in particular (None, None)."""
+Edit = Callable[[Draft, Random], Place]
+Options = Mapping[str, str | int]
+"""Options of ``multifd lint`` by name: ``profile``, ``mode``, ``channels``. Of the last, ``"all"`` is as many as the
+healthy stream has, ``"fewer"`` one less."""
+NOWHERE: Place = (None, None)
+
+
+class LacksError(InputError):
+    """A mutation does not fit the stream; the message says what is missing or in the way."""
+
+
+def untouched(draft: Draft, random: Random) -> Place:
+    """No edit: the healthy migration has the legal form itself."""
+    return NOWHERE
+
+
+def same(edit: Callable[[Draft, Random], object]) -> Edit:
+    """A near miss that breaks nothing, so that its place does not matter."""
+
+    def edited(draft: Draft, random: Random) -> Place:
+        edit(draft, random)
+        return NOWHERE
+
+    return edited
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """One way to violate one rule."""
+
+    code: str
+    what: str
+    """What the edit does, in a few words."""
+    edit: Edit
+    """Changes a healthy draft; the place of the finding that must follow. Raises LacksError, before it has changed
+    anything, when the stream lacks what the rule is about."""
+    near: Edit = untouched
+    """A legal edit as close to ``edit`` as possible."""
+    name: str | None = None
+    """Wire field of the finding."""
+    options: Options = field(default_factory=dict)
+    """With which options lint must judge the result."""
+    near_options: Options | None = None
+    """With which ones it finds nothing in the near miss; None: the same."""
+    also: frozenset[str] = frozenset()
+    """Further rules that this violation may break by necessity, depending on the stream."""
+    tap: Callable[[Draft, Place], Tap] | None = None
+    """How the result is recorded, for rules about recordings: it must then be written as a capture."""
+    near_tap: Callable[[Draft, Place], Tap] | None = None
+
+    @property
+    def way(self) -> str:
+        """``what`` as one word."""
+        return re.sub(r"[^a-z0-9]+", "-", self.what.lower()).strip("-")
+
+    def lint_options(self, *, near: bool = False) -> Options:
+        """The options for lint."""
+        return self.near_options if near and self.near_options is not None else self.options
