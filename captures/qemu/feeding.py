@@ -13,6 +13,7 @@ import struct
 from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
+from pathlib import Path
 from typing import NamedTuple
 
 from captures.model import CapturedChannel, ChannelKind, Migration, StreamSource
@@ -23,6 +24,8 @@ PIECE = 1 << 18
 CONNECT_SECONDS = 3.0
 _TCP_INFO = struct.Struct("=24xI")
 """tcpi_unacked of struct tcp_info (linux/tcp.h): segments sent and not acknowledged."""
+CONNECT_PATIENCE = 0.05
+"""So long the next connection waits for the one before it."""
 ORDER_SECONDS = 0.02
 """So long bytes wait for those in front of them in the sending order, when a full connection does not take them."""
 KEPT = 1 << 16
@@ -192,6 +195,11 @@ class Connection:
             if self.socket is not None:
                 loop.remove_writer(self.socket)
 
+    def refuse(self) -> None:
+        """It could not be opened."""
+        self.done = self.refused = True
+        self.closed.set()
+
     def complete_with(self) -> None:
         """Nothing more will be added."""
         self.complete = True
@@ -221,8 +229,7 @@ class Feeder:
     def __init__(self, host: str, port: int, feed: Feed) -> None:
         self.host, self.port, self.feed = host, port, feed
         self.connections = [Connection(stream) for stream in feed.streams]
-        self.opened = False
-        """All connections are open, or were refused."""
+        self._opening: list[asyncio.Future[None]] = []
         self.stuck = False
         """The sending order cannot go on: too much waits for a full connection."""
         self._task: asyncio.Task[None] | None = None
@@ -233,9 +240,9 @@ class Feeder:
 
     async def __aexit__(self, *_: object) -> None:
         assert self._task is not None
-        self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._task
+        for task in (self._task, *self._opening):
+            task.cancel()
+        await asyncio.wait({self._task, *self._opening})
         for connection in self.connections:
             connection.close()
 
@@ -245,26 +252,37 @@ class Feeder:
         await asyncio.shield(self._task)
 
     async def _run(self) -> None:
-        for number, connection in enumerate(self.connections):
-            try:
-                await connection.open(self.host, self.port)
-            except (OSError, TimeoutError) as error:
-                if number == 0:
-                    reason = os.strerror(error.errno) if error.errno else str(error) or "no answer"
-                    raise InputError(f"{self.host}:{self.port}: {reason}") from None
-                # Behind a full set of channels nobody listens any more.
-                connection.done = connection.refused = True
-                connection.closed.set()
-        self.opened = True
+        for connection in self.connections:
+            self._opening.append(asyncio.ensure_future(connection.open(self.host, self.port)))
+            # Behind a full set of channels nobody accepts any more: the others need not wait for that.
+            await asyncio.wait(self._opening[-1:], timeout=CONNECT_PATIENCE)
+            await self._first_opened()
         async with asyncio.TaskGroup() as group:
-            for connection in self.connections:
-                if connection.socket is not None:
-                    group.create_task(connection.write())
+            for connection, opening in zip(self.connections, self._opening, strict=True):
+                group.create_task(self._write(connection, opening))
             if self.feed.order is not None:
                 await self._in_order(self.feed.order)
             for connection in self.connections:
-                if connection.socket is not None:
-                    group.create_task(self._fill(connection))
+                group.create_task(self._fill(connection))
+
+    async def _first_opened(self) -> None:
+        try:
+            await self._opening[0]
+        except (OSError, TimeoutError) as error:
+            reason = os.strerror(error.errno) if error.errno else str(error) or "no answer"
+            raise InputError(f"{self.host}:{self.port}: {reason}") from None
+
+    async def _write(self, connection: Connection, opening: asyncio.Future[None]) -> None:
+        try:
+            await opening
+        except (OSError, TimeoutError):
+            connection.refuse()
+        await connection.write()
+
+    @property
+    def opened(self) -> bool:
+        """All connections are open, or were refused."""
+        return len(self._opening) == len(self.connections) and all(opening.done() for opening in self._opening)
 
     async def _in_order(self, order: Iterable[tuple[int, Buffer]]) -> None:
         for number, data in order:
@@ -291,6 +309,16 @@ class Feeder:
     def taken(self) -> tuple[int, ...]:
         """Bytes that each connection was given."""
         return tuple(connection.taken for connection in self.connections)
+
+    def unread(self) -> dict[int, int]:
+        """For each connection, by its port on our side, the bytes that the destination has received and not read."""
+        result: dict[int, int] = {}
+        with suppress(OSError, ValueError, IndexError):
+            for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+                fields = line.split()
+                if int(fields[1].rpartition(":")[2], 16) == self.port:
+                    result[int(fields[2].rpartition(":")[2], 16)] = int(fields[4].rpartition(":")[2], 16)
+        return result
 
     @property
     def failure(self) -> BaseException | None:

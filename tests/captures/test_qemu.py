@@ -97,6 +97,24 @@ def test_a_destination_that_stops_reading(release: str) -> None:
         assert all(taken < len(data) for taken, data in zip(seen.taken[1:], long, strict=True))
 
 
+@pytest.mark.parametrize("release", RELEASES)
+def test_sets_of_connections(release: str) -> None:
+    """Outcome, whether the monitor answers; 7.2 takes the first connection for main, 10.0 looks at it."""
+    main, *others = [Stream((data,)) for data in streams(PLAIN)]
+    fewer_bytes = Stream((streams(PLAIN)[2][:3],), closes=False)
+    by_arrival = release == "7.2"
+    for name, feed_in, expected in [
+        ("channels in front of main", (*others, main), ("hangs", True) if by_arrival else ("completes", True)),
+        ("more than there are channels", (main, *others, *others, *others), ("completes", True)),
+        ("too few", (main, others[0]), ("hangs", True)),
+        ("none", (), ("hangs", True)),
+        ("three bytes, then silence", (main, others[0], fewer_bytes), ("hangs", False)),
+        ("main cut", (Stream((streams(PLAIN)[0][:300],)), *others), ("fails", False)),
+    ]:
+        seen = replay(installed(release), Feed(feed_in), options(per_section=True))
+        assert (seen.outcome, seen.monitor_alive) == expected and not seen.timed_out, name
+
+
 @pytest.mark.qemu("7.2")
 def test_other_ram_than_expected_is_lost_data() -> None:
     qemu = installed("7.2")

@@ -14,7 +14,7 @@ from captures.qemu import DestinationPool
 from tests.captures.qemus import RELEASES, installed, options, run_case, truth_cases
 
 HOGS = 6
-TURNS = 5
+TURNS = 3
 
 
 @pytest.fixture
