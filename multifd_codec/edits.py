@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from multifd_codec.draft import Draft, Line, Record, raw
 from multifd_codec.errors import ChannelName, EncodeError
+from multifd_codec.main_events import ZeroPageRun
 
 
 class EditKind(enum.StrEnum):
@@ -184,7 +185,7 @@ BITS = (0, 1, 2, 3, 4, 5, 6, 7, 9, 15, 31)
 def _boundaries(record: Record, edit: Edit) -> Iterator[tuple[Record, str]]:
     """The record with a field changed, from the field and value asked for on; only what can be encoded, and what shows
     in the bytes."""
-    if record.event is None:
+    if record.event is None or isinstance(record.event, ZeroPageRun):
         return
     values = record.event._asdict()
     names = [name for name, value in values.items() if name not in PLACING and _candidates(name, value)]

@@ -17,6 +17,7 @@ COMMANDS = (
     "generate",
     "mutate",
     "fuzz",
+    "matrix",
     "record",
     "send",
     "explain",

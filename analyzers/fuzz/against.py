@@ -86,18 +86,21 @@ def _with_memory(seen: Observation, case: Case, migration: Migration, outcomes: 
     actual = bytes(seen.ram[: block.size])
     planned = bytes(memory(case.plan)[block.name])
     if actual == planned:
-        if Outcome.COMPLETES in outcomes or not case.edits or planned == _said(migration, block.name, block.size):
+        if Outcome.COMPLETES in outcomes or not case.edits:
             return COMPLETES
-        return LOSES_DATA
-    if Outcome.LOSES_DATA not in outcomes and case.edits and actual == _said(migration, block.name, block.size):
+        said, complete = _said(migration, block.name, block.size)
+        # Pages that an edit took out of the stream count as lost, though they may be zero.
+        return COMPLETES if planned == said and complete else LOSES_DATA
+    if Outcome.LOSES_DATA not in outcomes and case.edits and actual == _said(migration, block.name, block.size)[0]:
         return COMPLETES
     return LOSES_DATA
 
 
-def _said(migration: Migration, block: str, size: int) -> bytes:
-    """What the stream says RAM holds, all of it applied."""
+def _said(migration: Migration, block: str, size: int) -> tuple[bytes, bool]:
+    """What the stream says RAM holds, all of it applied; whether it says so of every page."""
     try:
         rebuilt = rebuild(migration, RebuildOptions(apply_all=True))
     except MultifdError:
-        return b""
-    return bytes((rebuilt.memory or {}).get(block, b"")[:size]).ljust(size, b"\0")
+        return b"", False
+    complete = not any(one.never_sent or one.unknown for one in rebuilt.blocks if one.name == block)
+    return bytes((rebuilt.memory or {}).get(block, b"")[:size]).ljust(size, b"\0"), complete

@@ -29,7 +29,7 @@ from multifd_codec.sender import draft
 
 SCHEMA = "multifd-fuzz/1"
 STATE = "state.json"
-MODEL_BLOCK = 4
+MODEL_BLOCK = 2
 """Families in one block of work."""
 REAL_BLOCK = 4
 """Streams in one block against a real destination."""

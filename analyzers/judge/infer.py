@@ -155,16 +155,20 @@ def infer_mode(facts: Facts, version: Version) -> tuple[Mode, str]:
     return Mode.PER_ROUND, f"qemu-{version[0]}.{version[1]}"
 
 
-def infer_channels(channels: Sequence[ChannelSurvey], *, partial: bool) -> tuple[int, str]:
+def infer_channels(channels: Sequence[ChannelSurvey], *, partial: bool, drops: bool = False) -> tuple[int, str]:
     """How many multifd channels there should be: those present, and one more where packet numbers betray it.
 
     With ``partial`` connections may be missing in the recording: then there are as many as the highest id tells.
+    ``drops``: the sender may number packets of zero pages that it does not send.
     """
     ids = [channel.init.id for channel in channels if channel.init is not None]
     count = len(channels)
     if partial:
         expected = max(count, max(ids, default=-1) + 1)
         return expected, f"{count} present" + (f", highest id {max(ids)}" if expected > count else "")
+    # Without content on any channel, nobody knows whether packets are compressed.
+    if drops and not any(channel.normal_pages for channel in channels):
+        return count, f"{count} present"
     if not ids or any(channel.unreadable or channel.stops_being_packets for channel in channels):
         return count, f"{count} present"
     wanted = set(range(count))
@@ -203,7 +207,8 @@ def choose(
     name = profile or RELEASES[version].name
     release = dialect.release(name)
     inferred_mode, mode_evidence = infer_mode(facts, release.version)
-    count, count_evidence = infer_channels(facts.channels, partial=partial)
+    drops = sender.maybe(lambda habits: habits.drops_zero_only_compressed)
+    count, count_evidence = infer_channels(facts.channels, partial=partial, drops=drops)
     evidence = list(sender.evidence) if profile is None else []
     if mode is None:
         evidence.append(f"{inferred_mode}: {mode_evidence}")

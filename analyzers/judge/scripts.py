@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from analyzers.judge.effects import CONFIG_LOAD_READY_SINCE, Fault, faults
@@ -53,10 +54,17 @@ def channel_steps(
         if key in survey.hits:
             spoiled |= survey.hits[key].segments
     steps: list[ChannelStep] = []
+    cut = survey.end.record if survey.end is not None and survey.end.position is EndPosition.PAYLOAD else None
     for item in survey.items:
         if fault is not None and fault.offset < item.end:
             steps += _up_to_fault(item, fault, judge, spoiled)
             return tuple(steps), fault
+        if cut is not None and cut < item.end:
+            # A packet whose payload ends early does nothing, a SYNC among them.
+            if item.offset < cut:
+                steps.append(replace(_step(item, judge, spoiled), end=cut))
+            steps.append(replace(_end(survey), matters=item.kind is ItemKind.DATA))
+            return tuple(steps), None
         if item.kind is ItemKind.UNREADABLE:
             steps.append(ChannelStep(Act.OPEN, item.offset, item.end, reason="bytes are missing in the recording"))
             return tuple(steps), None
@@ -156,7 +164,9 @@ def main_steps(main: MainSurvey | None, judge: Judge, transferred: Collection[De
             steps.append(MainStep(MainAct.RENDEZVOUS, record.offset, str(record.kind)))
     for command in main.commands:
         if command.number > destination.last_command:
-            steps.append(MainStep(MainAct.FAIL, command.offset, f"command {command.number} is not known"))
+            steps.append(
+                MainStep(MainAct.FAIL, command.offset, f"command {command.number} ({command.name}) is not known")
+            )
         elif command.number == CommandId.SWITCHOVER_START:
             repeated = transferred and any(step.act is MainAct.START_LOADERS for step in steps)
             act = MainAct.CRASH if repeated else MainAct.START_LOADERS
