@@ -356,7 +356,7 @@ MUTATIONS = (
         "device state behind an unpaired SYNC",
         state_behind_unreleased,
         same(another_round),
-        also=frozenset({S_01}),
+        also=frozenset({S_01, "MFD415"}),
     ),
     Mutation("MFD310", "the tail of 9.2", tail, ROUND, "flags"),
     Mutation("MFD310", "the tail of rfc-v3", tail, untouched, "flags", {"profile": "rfc-v3"}, {}),
