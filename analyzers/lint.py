@@ -15,11 +15,13 @@ from analyzers.judge.explain import Carrier, explain, witness
 from analyzers.judge.handshake import (
     FOREIGN,
     MAGIC_LENGTH,
+    SHORT,
     Connection,
     SetProblem,
     foreign_outcomes,
     ignored,
     judge_handshake,
+    short_outcomes,
 )
 from analyzers.judge.infer import Facts, choose, infer_mode
 from analyzers.judge.scripts import Judge
@@ -112,6 +114,7 @@ class _Linter:
         self.channels = [c for position, c in enumerate(migration.channels) if position not in late]
         self.mains = [c for c in self.channels if c.kind is ChannelKind.MAIN]
         self.foreign: list[CapturedChannel] = []
+        self.short: list[CapturedChannel] = []
         self.notes = (*recording.notes, *migration.notes)
         self.script: Script | None = None
         """What was judged, once it has been."""
@@ -130,6 +133,7 @@ class _Linter:
         if self.mains:
             self.done += self.mains[0].source.size
         surveyed = [(channel, self._survey(channel, main)) for channel in readable]
+        self.short = [c for c, s in surveyed if c.kind is ChannelKind.UNKNOWN and not s.packets and _is_short(c)]
         if main is None or not main.postcopy:  # the preempt channel of postcopy starts with no magic
             self.foreign = [c for c, s in surveyed if c.kind is ChannelKind.UNKNOWN and not s.packets and _starts(c)]
         surveyed = [(c, s) for c, s in surveyed if c.kind is ChannelKind.MULTIFD or s.packets]
@@ -221,8 +225,7 @@ class _Linter:
         self.script = verdict.script
         outcomes, lines = self._outcomes(verdict, handshake.outcomes, handshake.reason, release.destination, broken)
         if main is not None and not channels and _needs_channels(main, verdict):
-            outcomes = frozenset({Outcome.UNDECIDED})
-            lines = ["the multifd channels of this migration are not in the recording"]
+            outcomes, lines = NEVER_STARTS if self.options.channels else NOT_RECORDED
         sources: dict[ChannelName, StreamSource] = {
             number: c.source for (number, _), c in zip(channels, captured, strict=True)
         }
@@ -281,6 +284,8 @@ class _Linter:
             return frozenset({Outcome.CRASHES}), ["a second main channel trips an assertion"]
         if self.foreign:
             return foreign_outcomes(destination, has_main=bool(self.mains)), [f"{self.foreign[0].label}: {FOREIGN}"]
+        if self.short:
+            return short_outcomes(self.short, destination), [f"{self.short[0].label}: {SHORT}"]
         if refused is not None:
             return _beside_early_pages(refused, verdict, broken), [reason]
         return verdict.outcomes, []
@@ -292,6 +297,8 @@ class _Linter:
         problems: Sequence[SetProblem],
         captured: list[tuple[int, CapturedChannel]],
     ) -> None:
+        for channel in self.short:
+            collect.row("C-02", f"{channel.label}: {SHORT}")
         for channel in self.foreign:
             collect.row("C-02", f"{channel.label}: {FOREIGN}")
         for extra in self.ignored:
@@ -311,6 +318,9 @@ class _Linter:
         set_rules.recording(context, collect, self.notes, labels)
 
 
+NOT_RECORDED = frozenset({Outcome.UNDECIDED}), ["the multifd channels of this migration are not in the recording"]
+NEVER_STARTS = frozenset({Outcome.HANGS}), ["the migration never starts: no multifd channel is connected"]
+"""A migration that needs channels and has none: they may not have been recorded, unless their number is given."""
 REFUSED = frozenset({"C-02", "C-03", "C-04"})
 """Rows of connections that are refused whenever they arrive; of two with one id either may come first."""
 
@@ -364,6 +374,13 @@ def _partial(main: MainSurvey | None, surveys: Sequence[ChannelSurvey]) -> bool:
 def _starts(channel: CapturedChannel) -> bool:
     """Whether the bytes a destination tells connections by are there."""
     return channel.start_captured and len(framing.read_known(channel.source, 0, MAGIC_LENGTH)) == MAGIC_LENGTH
+
+
+def _is_short(channel: CapturedChannel) -> bool:
+    """Whether a connection was closed before a destination could tell what it is."""
+    source = channel.source
+    whole = channel.start_captured and source.end is StreamEnd.CLOSED and not source.holes()
+    return whole and source.size < MAGIC_LENGTH
 
 
 def _misses_packets(surveys: Sequence[ChannelSurvey]) -> bool:

@@ -56,6 +56,16 @@ def foreign_outcomes(destination: Destination, *, has_main: bool) -> frozenset[O
     return frozenset({Outcome.FAILS if fails else Outcome.HANGS})
 
 
+SHORT = "a connection that is closed before a destination can tell what it is"
+
+
+def short_outcomes(channels: Sequence[CapturedChannel], destination: Destination) -> frozenset[Outcome]:
+    """How it ends when such a connection arrives before the set is full: peeking at nothing fails, peeking for four
+    bytes where there are one to three never ends (protocol reference, H5); before 8.0 it is a channel that ends."""
+    peeks = destination.handshake_error is HandshakeError.EXITS
+    return frozenset({Outcome.FAILS if peeks and not channel.source.size else Outcome.HANGS for channel in channels})
+
+
 def ignored(channels: Sequence[CapturedChannel], expected: int | None) -> frozenset[int]:
     """Positions of connections that arrive when main and every channel are there: a destination drops them unread
     (socket_accept_incoming_migration, migration/socket.c; measured with 7.2, 10.0 and 11.1).

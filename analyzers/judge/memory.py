@@ -18,7 +18,7 @@ from analyzers.receiver.solve import lockstep, segments
 from analyzers.survey.channel import ChannelSurvey
 from analyzers.survey.main import MainSurvey
 from analyzers.survey.memory import block_name
-from analyzers.survey.pages import EMPTY, Runs, merge, missing, overlap, shared, without
+from analyzers.survey.pages import EMPTY, Runs, contains, merge, missing, overlap, shared, without
 from multifd_codec.arrays import distinct
 from multifd_codec.dialect import Destination, Mode
 
@@ -330,6 +330,29 @@ def _misaligned_zero_pages(verdict: MemoryVerdict, channels: Channels, destinati
                 for offset in offsets[offsets % survey.page_size != 0].tolist():
                     if _sent_before(channels, block, offset // survey.page_size, hit.segment):
                         verdict.wrong.append(f"a zero page at {offset:#x} of {block!r} clears parts of two pages")
+
+
+def overwritten(channels: Channels, survey: ChannelSurvey, reached: int) -> set[int]:
+    """Segments of a channel whose normal pages lie over two pages, both of which are loaded again in later rounds."""
+    hits = survey.hits.get("misaligned normal")
+    if hits is None or len(hits.kept) < hits.count:
+        return set()
+    result = set(hits.segments)
+    for hit in hits.kept:
+        for batch, columns, _ in batches(survey, hit.offset, hit.offset + 1, hit.segment):
+            offsets = batch.rows["offset"][0].astype(np.int64)[: int(columns.normal[0])]
+            first = offsets[offsets % survey.page_size != 0] // survey.page_size
+            block = block_name(batch, 0)
+            later = [
+                pages.runs()
+                for _, other in channels
+                for (segment, name, _), pages in other.pages.items()
+                if name == block and hit.segment < segment < reached
+            ]
+            touched = np.concatenate([first, first + 1])
+            if not contains(merge(np.concatenate([EMPTY, *later])), touched).all():
+                result.discard(hit.segment)
+    return result
 
 
 def _sent_before(channels: Channels, block: str, page: int, segment: int) -> bool:

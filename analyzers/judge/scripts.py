@@ -42,12 +42,13 @@ class Judge(NamedTuple):
 
 
 def channel_steps(
-    survey: ChannelSurvey, main: MainSurvey | None, judge: Judge
+    survey: ChannelSurvey, main: MainSurvey | None, judge: Judge, ignoring: frozenset[str] = frozenset()
 ) -> tuple[tuple[ChannelStep, ...], Fault | None]:
-    """Steps of one channel, and the fault that ends it if one does."""
+    """Steps of one channel, and the fault that ends it if one does. ``ignoring``: faults with these keys."""
     if survey.starts_late:
         return (ChannelStep(Act.OPEN, 0, 0, reason="the start of the stream is not in the recording"),), None
-    found = faults(survey, main, judge.destination, judge.compression)
+    every = faults(survey, main, judge.destination, judge.compression)
+    found = (fault for fault in every if fault.key not in ignoring)
     fault = min(found, key=lambda f: (f.offset, f.effect is Effect.CRASH), default=None)
     spoiled: set[int] = set()
     for key in ("misaligned normal",):
@@ -260,13 +261,16 @@ def _device_script(device: Device, buffers: Sequence[Buffer], *, twice: bool) ->
 
 
 def build(
-    channels: Sequence[tuple[int, ChannelSurvey]], main: MainSurvey | None, judge: Judge
+    channels: Sequence[tuple[int, ChannelSurvey]],
+    main: MainSurvey | None,
+    judge: Judge,
+    ignoring: frozenset[str] = frozenset(),
 ) -> tuple[Script, dict[int, Fault]]:
-    """The script of a whole migration, and each channel position's fault."""
+    """The script of a whole migration, and each channel position's fault. ``ignoring``: faults with these keys."""
     found: dict[int, Fault] = {}
     steps = []
     for position, (_, survey) in enumerate(channels):
-        mine, fault = channel_steps(survey, main, judge)
+        mine, fault = channel_steps(survey, main, judge, ignoring)
         steps.append(mine)
         if fault is not None:
             found[position] = fault

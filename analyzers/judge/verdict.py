@@ -11,11 +11,14 @@ from analyzers.findings import Outcome
 from analyzers.judge.doubts import doubts, foreign_pages
 from analyzers.judge.effects import Fault
 from analyzers.judge.infer import Sender
-from analyzers.judge.memory import Channels, MemoryVerdict, judge_memory, mark_lost_data
+from analyzers.judge.memory import Channels, MemoryVerdict, judge_memory, mark_lost_data, overwritten
 from analyzers.judge.scripts import Judge, build
 from analyzers.receiver.script import MAIN_TERMINAL, Act, ChannelStep, Device, MainAct, MainStep, Script
 from analyzers.receiver.solve import lockstep, segments, solve
 from analyzers.survey.main import MainSurvey
+
+BEYOND_BUFFER = "payload beyond buffer"
+"""Key of payloads that are larger than the receive buffer."""
 
 
 class Verdict(NamedTuple):
@@ -39,14 +42,15 @@ def judge(
     memory = judge_memory(channels, main, destination.destination, sender, destination.mode, gaps=gaps)
     memory.raced += foreign_pages(channels, main, sender, destination.destination)
     may_fail = tuple(MainStep(MainAct.FAIL, offset, reason) for offset, reason in doubts(channels, main))
-    script = mark_lost_data(script, channels, main, faults)
+    script = _without_overwritten(mark_lost_data(script, channels, main, faults), channels)
     script = replace(script, may_fail=may_fail, memory_wrong=bool(memory.wrong), crashes_at_cleanup=second_main)
     outcomes = solve(script)
     for position, fault in faults.items():
         if fault.chance:
             outcomes |= solve(_as_error(script, position))
+    outcomes |= _beyond_buffer(channels, main, destination, faults, script)
     if any(number for _, survey in channels for number in survey.compressions):
-        outcomes |= solve(_same_behind_errors(script))
+        outcomes |= solve(_same_where_unread(script))
     for step in script.may_fail:
         outcomes |= solve(_failing(script, step))
     if memory.raced and Outcome.COMPLETES in outcomes:
@@ -57,6 +61,31 @@ def judge(
     return Verdict(script, outcomes, memory, faults)
 
 
+def _without_overwritten(script: Script, channels: Channels) -> Script:
+    """Pages that are loaded to the wrong place spoil nothing if later rounds load over them."""
+    reached = lockstep(script).reached
+    streams = list(script.channels)
+    for position, (_, survey) in enumerate(channels):
+        harmless = overwritten(channels, survey, reached)
+        if harmless:
+            streams[position] = tuple(
+                replace(step, spoils=False) if segment in harmless else step
+                for segment, _, step in segments(streams[position])
+            )
+    return replace(script, channels=tuple(streams))
+
+
+def _beyond_buffer(
+    channels: Channels, main: MainSurvey | None, destination: Judge, faults: dict[int, Fault], like: Script
+) -> frozenset[Outcome]:
+    """A payload written beyond the receive buffer may hit nothing that matters, and is unpacked then."""
+    if not any(fault.key == BEYOND_BUFFER and fault.chance for fault in faults.values()):
+        return frozenset()
+    script, _ = build(channels, main, destination, ignoring=frozenset({BEYOND_BUFFER}))
+    lucky = solve(replace(like, channels=script.channels))
+    return lucky | ({Outcome.LOSES_DATA} if Outcome.COMPLETES in lucky else frozenset())
+
+
 def _as_error(script: Script, position: int) -> Script:
     steps = script.channels[position]
     ending: ChannelStep = replace(steps[-1], act=Act.ERROR)
@@ -64,8 +93,8 @@ def _as_error(script: Script, position: int) -> Script:
     return replace(script, channels=(*script.channels[:position], changed, *script.channels[position + 1 :]))
 
 
-def _same_behind_errors(script: Script) -> Script:
-    """The same if what stands behind errors changes nothing: compressed pages are not read to compare them."""
+def _same_where_unread(script: Script) -> Script:
+    """The same if what may stay unread changes nothing: compressed pages are not unpacked to compare them."""
     channels = (
         tuple(replace(step, matters=False) if step.act in (Act.ERROR, Act.DATA) else step for step in steps)
         for steps in script.channels

@@ -257,10 +257,11 @@ class _Reader:
             self.versions.setdefault(self.device, (item.offset, item.version_id))
 
     def _versions(self, item: ev.VmDescription) -> None:
-        """A destination like the source has the version that is described, and refuses later ones."""
+        """A destination like the source has the version that is described: it refuses later ones, and older ones have
+        other fields."""
         for described in item.devices:
             offset, version = self.versions.get(Device(described.idstr, described.instance_id), (0, 0))
-            if described.version_id is not None and version > described.version_id:
+            if offset and described.version_id is not None and version != described.version_id:
                 message = f"version {version} of {described.idstr!r}, described is {described.version_id}"
                 self.survey.doubts.append((offset, message))
 

@@ -62,7 +62,6 @@ CASES = (
         "MFD507",
         "ram version 3",
         FAILS,
-        near=Near(lambda s: s.on_main(ev.SectionFull).set(version_id=1)),
         edit=lambda s: s.on_main(ev.SectionStart).set(version_id=3),
         name="version_id",
     ),
