@@ -154,7 +154,9 @@ def plans(
     compression is sent without it, ``devices`` (at most so many, their state on the channels) are given to releases and
     compressions that allow it. RAM blocks have up to ``max_pages`` pages each, all sent in the first round; a round
     names a page once at most. With the default ``policies`` and ``compression`` every plan is a healthy migration: the
-    zero pages that compressed 9.0 to 9.2 lose are avoided (destinations lose some of qpl and uadk, too). Raises ValueError when no dialect has a mode.
+    zero pages that compressed 9.0 to 9.2 lose are avoided (destinations lose some of qpl and uadk, too).
+
+    Raises ValueError when no dialect has a mode.
     """
     rows = [(name, mode) for name in dialects for mode in modes if _can(name, mode)]
     if not rows:
