@@ -67,7 +67,7 @@ def _as_error(script: Script, position: int) -> Script:
 def _same_behind_errors(script: Script) -> Script:
     """The same if what stands behind errors changes nothing: compressed pages are not read to compare them."""
     channels = (
-        tuple(replace(step, matters=False) if step.act is Act.ERROR else step for step in steps)
+        tuple(replace(step, matters=False) if step.act in (Act.ERROR, Act.DATA) else step for step in steps)
         for steps in script.channels
     )
     return replace(script, channels=tuple(channels))

@@ -3,36 +3,26 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Set
 from random import Random
 
+from analyzers.mutation.main_edits import eos, flush, last_iteration, part_section
 from analyzers.mutation.mutation import LacksError
 from analyzers.mutation.shape import (
-    RAM_RECORDS,
-    Section,
     Segmented,
     Shape,
     avoid,
     block_of,
-    is_command,
     need,
     payload_size,
     pick,
     sent_in_round,
     used_pages,
 )
-from multifd_codec import main_events as ev
 from multifd_codec.channel_records import ram_record
-from multifd_codec.draft import Draft, Line, Record
-from multifd_codec.wire.packet import COMPRESSION_MASK, RAMBLOCK_NAME_SIZE, PacketFlags
-from multifd_codec.wire.qemufile import CommandId
-from multifd_codec.wire.ram import RamFlags
+from multifd_codec.draft import Draft, Record
+from multifd_codec.wire.packet import RAMBLOCK_NAME_SIZE, PacketFlags
 
-BEHIND_ITERATION = (
-    CommandId.SWITCHOVER_START,
-    CommandId.POSTCOPY_RAM_DISCARD,
-    CommandId.POSTCOPY_LISTEN,
-    CommandId.PACKAGED,
-)
 STORED = 0xFFFF
 """Bytes that a stored block of deflate can hold."""
 EMPTY_BLOCK = b"\0\0\0\xff\xff"
@@ -40,34 +30,6 @@ EMPTY_BLOCK = b"\0\0\0\xff\xff"
 MAX_SOUGHT = 1 << 16
 """Pages of a block among which one is sought that no packet carries."""
 ZLIB_HEADER = b"\x78\x01"
-
-
-# Records of main.
-
-
-def flush() -> Record:
-    return Record(ev.Flush(0, 8))
-
-
-def eos() -> Record:
-    return Record(ev.EndOfRam(0, 8))
-
-
-def zero_page(addr: int, block: bytes | None, fill: int = 0) -> Record:
-    """A ZERO record; without a block one with CONTINUE."""
-    flags = RamFlags.ZERO if block is not None else RamFlags.ZERO | RamFlags.CONTINUE
-    return Record(ev.ZeroPage(0, 0, addr, block, None, fill, int(flags)))
-
-
-def command(number: int, payload: bytes = b"", declared: int | None = None) -> Record:
-    return Record(ev.Command(0, 0, number, len(payload) if declared is None else declared, payload))
-
-
-def part_section(shape: Shape, *body: Record) -> Line:
-    """A PART section of RAM, with a footer if others have one."""
-    has_footers = any(section.footer is not None for section in shape.sections)
-    footer = [Record(ev.SectionFooter(0, 5, shape.ram_id))] if has_footers else []
-    return [Record(ev.SectionPart(0, 5, shape.ram_id)), *body, *footer]
 
 
 def sync_record(shape: Shape) -> Record:
@@ -79,23 +41,6 @@ def sync_record(shape: Shape) -> Record:
 
 
 # Rounds.
-
-
-def last_iteration(shape: Shape) -> Section:
-    """The last section of RAM in front of the switchover."""
-    found = None
-    end = next(
-        (r for r in shape.draft.main if any(is_command(r, n) for n in BEHIND_ITERATION)),
-        None,
-    )
-    headers = {id(section.header): section for section in shape.ram_sections(ev.SectionStart, ev.SectionPart)}
-    for record in shape.draft.main:
-        if record is end or isinstance(record.event, ev.SectionEnd):
-            break
-        found = headers.get(id(record), found)
-    if found is None:
-        raise LacksError("this stream lacks a RAM section in front of its END")
-    return found
 
 
 def another_round(draft: Draft, random: Random) -> Record:
@@ -171,10 +116,11 @@ def fresh_page(shape: Shape, random: Random) -> tuple[bytes, int]:
     raise LacksError("this stream lacks a page that its last round does not carry")
 
 
-def never_normal(shape: Shape, random: Random) -> tuple[bytes, int]:
-    """(block, offset) of a page that no packet carries with content: it may be a ZERO record on main at any time."""
+def never_normal(shape: Shape, random: Random, but: Set[tuple[bytes, int]] = frozenset()) -> tuple[bytes, int]:
+    """(block, offset) of a page that no packet carries with content, and that is none of ``but``: it may be a ZERO
+    record on main at any time."""
     need(shape.blocks, "a block list on main")
-    taken = {
+    taken = but | {
         (block_of(p.record.event), offset)
         for p in shape.data
         for offset in p.record.event.pages[: p.record.event.normal_pages]
@@ -216,12 +162,13 @@ def resend(
 
 
 def resend_zero(draft: Draft, random: Random, entries: int = 1) -> Record:
-    """A page is zero in the last round: a packet of zero pages only that lists it ``entries`` times."""
+    """A page that never had content is zero in the last round: a packet of zero pages only that lists it ``entries``
+    times."""
     shape = Shape(draft)
     shape.multifd()
     channel = random.randrange(len(draft.channels))
     place = last_paired_sync(shape, channel)
-    block, offset = fresh_page(shape, random)
+    block, offset = never_normal(shape, random, sent_in_round(shape, len(shape.rendezvous) - 1))
     record = ram_record(0, block, [], [offset] * entries, page_size=shape.page_size, flags=shape.compression)
     draft.before(place, record)
     draft.renumber()
@@ -355,18 +302,3 @@ def split_zeros(draft: Draft, random: Random) -> Record:
     draft.behind(record, rest)
     draft.renumber()
     return record
-
-
-def in_ram_section(draft: Draft, shape: Shape, record: Record) -> Record:
-    """A RAM record more in the last section of RAM in front of the switchover, where no CONTINUE depends on it."""
-    section = last_iteration(shape)
-    body = [r for r in section.records if isinstance(r.event, RAM_RECORDS)]
-    need(body, "records in its RAM sections")
-    place = body[-1]
-    if len(body) > 1 and isinstance(body[-2].event, ev.Flush):
-        place = body[-2]
-    return draft.before(place, record)
-
-
-def compression_of(record: Record) -> int:
-    return int(record.event.flags & COMPRESSION_MASK)

@@ -212,6 +212,12 @@ class Shape:
                 found.append(record)
         return found
 
+    @property
+    def tail(self) -> bool:
+        """Every channel has a SYNC more than main has rendezvous: 9.1, 9.2 and rfc-v3 end in one."""
+        records = len(self.rendezvous)
+        return bool(self.syncs) and records > 0 and all(len(mine) == records + 1 for mine in self.syncs)
+
     @cached_property
     def postcopy(self) -> bool:
         return any(is_command(record, CommandId.POSTCOPY_LISTEN) for record in self.draft.main)

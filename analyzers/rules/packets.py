@@ -190,6 +190,9 @@ def _end(context: Context, collect: Collector, number: int, survey: ChannelSurve
 
 
 def _overlaps(context: Context, collect: Collector) -> None:
+    """P-16 and S-15. Where a SYNC may not have been recorded, what is one round cannot be told."""
+    if context.reduced:
+        return
     for overlap in context.memory.overlaps:
         first, second = overlap.channels
         on = second if first == "main" else int(first)

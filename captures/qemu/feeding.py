@@ -7,23 +7,28 @@ asked whether bytes are still on their way.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import struct
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
+from pathlib import Path
 from typing import NamedTuple
 
-from captures.model import ChannelKind, Migration, StreamSource
-from multifd_codec.errors import InputError
+from captures.model import CapturedChannel, ChannelKind, Migration, StreamSource
+from multifd_codec.errors import HoleError, InputError
 from multifd_codec.source import Buffer, StreamEnd
 
 PIECE = 1 << 18
 CONNECT_SECONDS = 3.0
 _TCP_INFO = struct.Struct("=24xI")
 """tcpi_unacked of struct tcp_info (linux/tcp.h): segments sent and not acknowledged."""
+CONNECT_PATIENCE = 0.05
+"""So long the next connection waits for the one before it."""
 ORDER_SECONDS = 0.02
 """So long bytes wait for those in front of them in the sending order, when a full connection does not take them."""
+KEPT = 1 << 16
 BACKLOG = 64 << 20
 """Bytes that may wait for a full connection while others go on."""
 
@@ -57,17 +62,22 @@ def feed_in_order(count: int, order: Iterable[tuple[int, Buffer]], *, closes: bo
 def feed_of_migration(migration: Migration) -> Feed:
     """A recorded migration, main first; a connection the recording does not show closed stays open.
 
-    Raises InputError (``is_whole`` tells before) when bytes are missing or encrypted.
+    Raises HoleError when bytes are missing, InputError when they are encrypted.
     """
-    channels = sorted(migration.channels, key=lambda channel: channel.kind is not ChannelKind.MAIN)
+    channels = in_feeding_order(migration)
     for channel in channels:
         if channel.kind is ChannelKind.TLS:
             raise InputError(f"{channel.label}: is encrypted, it cannot be sent without its keys")
         holes = channel.source.holes()
         if holes or not channel.start_captured:
             where = f"at offset {holes[0].start}" if holes else "at its start"
-            raise InputError(f"{channel.label}: bytes are missing {where}, it cannot be sent")
+            raise HoleError(f"{channel.label}: bytes are missing {where}, it cannot be sent")
     return Feed(tuple(Stream(_pieces(c.source), c.source.end is not StreamEnd.OPEN) for c in channels))
+
+
+def in_feeding_order(migration: Migration) -> list[CapturedChannel]:
+    """The channels as ``feed_of_migration`` has them: main first."""
+    return sorted(migration.channels, key=lambda channel: channel.kind is not ChannelKind.MAIN)
 
 
 def _pieces(source: StreamSource) -> Iterable[Buffer]:
@@ -87,6 +97,12 @@ class Connection:
         """Nothing will be added to what waits."""
         self.done = False
         """All written, or the other side closed it."""
+        self.refused = False
+        """It was not accepted, or closed before all was written."""
+        self.received = bytearray()
+        """The return path, its first KEPT bytes."""
+        self.closed = asyncio.Event()
+        """The other side closed it, or it was refused."""
         self.socket: socket.socket | None = None
         self._writable = asyncio.Event()
         self._emptied = asyncio.Event()
@@ -105,10 +121,10 @@ class Connection:
             raise
         self.socket = own
         own.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        loop.add_reader(own, self._discard)
+        loop.add_reader(own, self._receive)
 
-    def _discard(self) -> None:
-        """The return path; a full one would stop the destination."""
+    def _receive(self) -> None:
+        """Read the return path: a full one would stop the destination."""
         assert self.socket is not None
         try:
             data = self.socket.recv(1 << 16)
@@ -116,8 +132,10 @@ class Connection:
             return
         except OSError:
             data = b""
+        self.received += data[: KEPT - len(self.received)]
         if not data:
             asyncio.get_running_loop().remove_reader(self.socket)
+            self.closed.set()
 
     def add(self, data: Buffer) -> None:
         """More bytes to write."""
@@ -133,7 +151,7 @@ class Connection:
 
     async def write(self) -> None:
         """Write what waits, until it is complete."""
-        with suppress(OSError):
+        try:
             while self.socket is not None:
                 while self.waiting:
                     await self._write_first()
@@ -144,6 +162,8 @@ class Connection:
                     break
                 self._added.clear()
                 await self._added.wait()
+        except OSError:
+            self.refused = bool(self.waiting) or not self.complete
         self.done = True
         self.waiting.clear()
         self.backlog = 0
@@ -175,6 +195,11 @@ class Connection:
             if self.socket is not None:
                 loop.remove_writer(self.socket)
 
+    def refuse(self) -> None:
+        """It could not be opened."""
+        self.done = self.refused = True
+        self.closed.set()
+
     def complete_with(self) -> None:
         """Nothing more will be added."""
         self.complete = True
@@ -204,11 +229,9 @@ class Feeder:
     def __init__(self, host: str, port: int, feed: Feed) -> None:
         self.host, self.port, self.feed = host, port, feed
         self.connections = [Connection(stream) for stream in feed.streams]
-        self.opened = False
-        """All connections are open, or were refused."""
+        self._opening: list[asyncio.Future[None]] = []
         self.stuck = False
         """The sending order cannot go on: too much waits for a full connection."""
-        self.refused = 0
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Feeder:
@@ -217,36 +240,49 @@ class Feeder:
 
     async def __aexit__(self, *_: object) -> None:
         assert self._task is not None
-        self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._task
+        for task in (self._task, *self._opening):
+            task.cancel()
+        await asyncio.wait({self._task, *self._opening})
         for connection in self.connections:
             connection.close()
 
     async def finished(self) -> None:
-        """Everything is written, or the other side closed. Raises what went wrong in between."""
+        """Everything is written, or the other side closed. Raises InputError when there is no connection at all."""
         assert self._task is not None
         await asyncio.shield(self._task)
 
     async def _run(self) -> None:
-        for number, connection in enumerate(self.connections):
-            try:
-                await connection.open(self.host, self.port)
-            except (OSError, TimeoutError) as error:
-                if number == 0:
-                    raise InputError(f"{self.host}:{self.port}: {error or 'no answer'}") from None
-                self.refused += 1  # behind a full set of channels nobody listens any more
-                connection.done = connection.complete = True
-        self.opened = True
+        for connection in self.connections:
+            self._opening.append(asyncio.ensure_future(connection.open(self.host, self.port)))
+            # Behind a full set of channels nobody accepts any more: the others need not wait for that.
+            await asyncio.wait(self._opening[-1:], timeout=CONNECT_PATIENCE)
+            await self._first_opened()
         async with asyncio.TaskGroup() as group:
-            for connection in self.connections:
-                if connection.socket is not None:
-                    group.create_task(connection.write())
+            for connection, opening in zip(self.connections, self._opening, strict=True):
+                group.create_task(self._write(connection, opening))
             if self.feed.order is not None:
                 await self._in_order(self.feed.order)
             for connection in self.connections:
-                if connection.socket is not None:
-                    group.create_task(self._fill(connection))
+                group.create_task(self._fill(connection))
+
+    async def _first_opened(self) -> None:
+        try:
+            await self._opening[0]
+        except (OSError, TimeoutError) as error:
+            reason = os.strerror(error.errno) if error.errno else str(error) or "no answer"
+            raise InputError(f"{self.host}:{self.port}: {reason}") from None
+
+    async def _write(self, connection: Connection, opening: asyncio.Future[None]) -> None:
+        try:
+            await opening
+        except (OSError, TimeoutError):
+            connection.refuse()
+        await connection.write()
+
+    @property
+    def opened(self) -> bool:
+        """All connections are open, or were refused."""
+        return len(self._opening) == len(self.connections) and all(opening.done() for opening in self._opening)
 
     async def _in_order(self, order: Iterable[tuple[int, Buffer]]) -> None:
         for number, data in order:
@@ -263,6 +299,7 @@ class Feeder:
     async def _fill(self, connection: Connection) -> None:
         for data in connection.stream.pieces:
             if connection.done:
+                connection.refused = True
                 break
             connection.add(data)
             await connection.emptied()
@@ -272,6 +309,16 @@ class Feeder:
     def taken(self) -> tuple[int, ...]:
         """Bytes that each connection was given."""
         return tuple(connection.taken for connection in self.connections)
+
+    def unread(self) -> dict[int, int]:
+        """For each connection, by its port on our side, the bytes that the destination has received and not read."""
+        result: dict[int, int] = {}
+        with suppress(OSError, ValueError, IndexError):
+            for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+                fields = line.split()
+                if int(fields[1].rpartition(":")[2], 16) == self.port:
+                    result[int(fields[2].rpartition(":")[2], 16)] = int(fields[4].rpartition(":")[2], 16)
+        return result
 
     @property
     def failure(self) -> BaseException | None:
@@ -289,8 +336,3 @@ class Feeder:
             connection.on_its_way() or not (connection.done or connection.waiting or self.stuck)
             for connection in self.connections
         )
-
-
-def positions(migration: Migration) -> Sequence[int | None]:
-    """Channel id of each stream of ``feed_of_migration``; None for main and unknown ones."""
-    return [c.channel_id for c in sorted(migration.channels, key=lambda c: c.kind is not ChannelKind.MAIN)]

@@ -231,13 +231,13 @@ class Process:
         return Activity(cpu, threads, asleep)
 
     def words(self) -> str:
-        """The end of what it printed, in one line."""
+        """The end of what it printed, in one line; warnings left out."""
         if self._words < 0:
             return ""
         size = os.fstat(self._words).st_size
         text = os.pread(self._words, 4 * _WORDS, max(0, size - 4 * _WORDS)).decode("utf-8", "replace")
         lines = [_without_name(line).strip() for line in text.splitlines()]
-        return "; ".join(line for line in lines if line)[-_WORDS:]
+        return "; ".join(line for line in lines if line and "warning:" not in line)[-_WORDS:]
 
     async def end(self) -> None:
         """End it; safe to call twice."""

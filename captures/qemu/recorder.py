@@ -101,9 +101,10 @@ async def _record(options: RecordOptions, output: Path, progress: Progress | Non
         Destination(options.destination, receiver) as destination,
     ):
         await destination.listen()
+        await _set_up(source)
+        _fill(source, options)
+        before = _hash(source)
         with output.open("wb") as file:
-            _fill(source, options)
-            before = _hash(source)
             async with Tcpdump(destination.port, file, options.snaplen) as tcpdump:
                 begin = time.monotonic()
                 await _start(source, destination, options)
@@ -179,9 +180,15 @@ def _hash(guest: Guest) -> str:
     return digest.hexdigest()
 
 
-async def _start(source: Guest, destination: Destination, options: RecordOptions) -> None:
+async def _set_up(source: Guest) -> None:
     try:
         await source.set_up(source.options)
+    except GoneError:
+        raise InputError(f"{source.qemu.name}: source: {source.words() or 'does not answer'}") from None
+
+
+async def _start(source: Guest, destination: Destination, options: RecordOptions) -> None:
+    try:
         if options.running:
             await source.execute("cont")
             await asyncio.sleep(BOOT_SECONDS)

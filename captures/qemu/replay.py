@@ -59,7 +59,7 @@ class DestinationPool:
         ``options`` may differ from the pool's; where they differ in more than channels, compression and capabilities,
         a destination is started for them. ``expected_ram``: what guest RAM must be when the migration completes, else
         the outcome is ``loses-data``; ``keep_ram`` keeps it for the caller to look at. Raises InputError when QEMU
-        cannot be run so.
+        cannot be run so, OSError for a file that cannot be read.
         """
         return run(self._replay(feed, options or self.options, expected_ram, page_size, keep_ram, limit))
 

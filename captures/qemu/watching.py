@@ -29,10 +29,13 @@ QUIET_LOOKS = 2
 ANSWER_SECONDS = 0.02
 REST_SECONDS = 0.005
 """After an answer, until its threads sleep again."""
-IDLE_SECONDS = 3.0
-IDLE_SHARE = 0.25
-"""A thread that polls (the channel peek, every millisecond) never rests. Given all, silent, and mostly asleep for so
-long is a hang, too."""
+STILL_SECONDS = 2.0
+"""A thread that polls never rests: the channel peek every millisecond, or, with one to three bytes there, all the time.
+Given all, silent, and not reading a byte for so long is a hang, too, ..."""
+STILL_ASLEEP = 0.8
+"""... if it was found asleep at so many of the looks, ..."""
+STILL_CPU = 1_000_000_000
+"""... or has used so much CPU time in between (nanoseconds); a busy machine may withhold it."""
 EXIT_SECONDS = 5.0
 
 
@@ -91,6 +94,32 @@ class _Question:
                 await self._asked
 
 
+class _Stillness:
+    """Whether a silent destination that is not at rest gets anywhere."""
+
+    def __init__(self, feeder: Feeder) -> None:
+        self._feeder = feeder
+        self._since = time.monotonic()
+        self._cpu = self._looks = self._asleep = 0
+        self._unread: dict[int, int] | None = None
+
+    def look(self, activity: Activity, *, still: bool) -> bool:
+        """True when it will never get anywhere; ``still``: it is silent, and nothing was seen to move."""
+        now = time.monotonic()
+        if not still:
+            self._since, self._cpu, self._looks, self._asleep, self._unread = now, activity.cpu, 0, 0, None
+            return False
+        self._looks += 1
+        self._asleep += activity.asleep
+        if self._unread is None and now - self._since > STILL_SECONDS / 2:
+            self._unread = self._feeder.unread()
+        if now - self._since < STILL_SECONDS or self._unread is None:
+            return False
+        if self._unread != self._feeder.unread():
+            return self.look(activity, still=False)
+        return self._asleep > STILL_ASLEEP * self._looks or activity.cpu - self._cpu > STILL_CPU
+
+
 async def watch(destination: Destination, feeder: Feeder, limit: float) -> Verdict:
     """Until it has completed, ended, or will never do either; for ``limit`` seconds at most.
 
@@ -106,7 +135,7 @@ async def watch(destination: Destination, feeder: Feeder, limit: float) -> Verdi
 async def _watch(destination: Destination, feeder: Feeder, question: _Question, limit: float) -> Verdict:
     begin = time.monotonic()
     look, quiet = FIRST_LOOK, 0
-    idle_since, idle_from = begin, destination.activity()
+    stillness = _Stillness(feeder)
     while True:
         if quiet or look >= LONGEST_LOOK:
             await destination.wait(REST_SECONDS)
@@ -125,18 +154,11 @@ async def _watch(destination: Destination, feeder: Feeder, question: _Question, 
             return await _completed(destination, question)
         same = settled and place == (feeder.taken, question.status, question.answered)
         quiet = quiet + 1 if same and before == after and after.asleep and look >= LONGEST_LOOK else 0
-        now = time.monotonic()
-        if not (same and after.asleep) or now - begin < look:
-            idle_since, idle_from = now, after
-        if quiet >= QUIET_LOOKS or (not question.answered and _idle(idle_from, after, now - idle_since)):
+        if stillness.look(after, still=same and not question.answered) or quiet >= QUIET_LOOKS:
             return _stays(destination, question)
-        if now - begin > limit:
+        if time.monotonic() - begin > limit:
             return _stays(destination, question, timed_out=True)
         look = min(look * GROWTH, LONGEST_LOOK)
-
-
-def _idle(before: Activity, after: Activity, seconds: float) -> bool:
-    return seconds > IDLE_SECONDS and after.cpu - before.cpu < IDLE_SHARE * seconds * 1e9
 
 
 def _words(destination: Destination, question: _Question) -> str:

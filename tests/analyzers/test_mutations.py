@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from functools import cache
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
 from analyzers.findings import Finding, Outcome, Severity
+from analyzers.generation import Outline, outlined, with_options
 from analyzers.lint import LintOptions, lint_recording
 from analyzers.mutation.catalogue import MUTATIONS, WITHOUT
 from analyzers.mutation.mutate import Mutated, apply, mutate, mutations_of
@@ -24,8 +25,10 @@ from captures.memory import recording_of
 from captures.model import Recording
 from captures.recording import open_recording
 from captures.tap import write_draft
+from multifd_codec import sender
 from multifd_codec.draft import Draft
 from multifd_codec.errors import InputError
+from multifd_codec.plan import Device, MigrationPlan
 from tests.migrations import like
 
 SAMPLES = Path(__file__).parents[2] / "captures" / "samples"
@@ -41,7 +44,7 @@ NAMES = (
     "q10.0-pc-machine-8.0.pcap",
 )
 """Small ones first."""
-ENOUGH = 3
+ENOUGH = 2
 """Recordings that a mutation is tried on: the first that have what it needs."""
 NOT_RECORDED = {
     "MFD221": "qatzip",
@@ -159,6 +162,66 @@ def test_near_miss(mutation: Mutation, tmp_path: Path) -> None:
 def test_what_is_not_recorded(mutation: Mutation, tmp_path: Path) -> None:
     """When a recording has it, it belongs into the tests above."""
     assert list(tried(mutation, tmp_path, near=False)) == []
+
+
+DEVICES = (Device("0000:00:05.0/vfio", 5000, 1000), Device("0000:00:06.0/vfio", 300))
+PLANS: dict[str, dict[str, Any]] = {
+    "10.0 devices": {"devices": DEVICES, "channels": 3, "return_path": True},
+    "11.1 zstd": {"dialect": "qemu-11.1", "compression": "zstd"},
+    "10.0 qpl": {"compression": "qpl"},
+    "10.0 qatzip": {"compression": "qatzip"},
+    "9.2 uadk": {"dialect": "qemu-9.2", "compression": "uadk"},
+    "9.2": {"dialect": "qemu-9.2"},
+    "9.0": {"dialect": "qemu-9.0"},
+    "8.1 merged zlib": {"dialect": "qemu-8.1", "compression": "zlib", "merge_sync": 0.5},
+    "7.2 merged": {"dialect": "qemu-7.2", "merge_sync": 0.5},
+    "4.2": {"dialect": "qemu-4.2"},
+    "rfc-v3": {"dialect": "rfc-v3", "devices": DEVICES},
+    "one channel of large pages": {"channels": 1, "page_size": 1 << 16},
+}
+"""What no recording is: other releases, methods and shapes."""
+
+
+@cache
+def plan(name: str) -> MigrationPlan:
+    fields = PLANS[name]
+    page_size = fields.get("page_size", 4096)
+    scale = 1 if page_size == 4096 else 4
+    blocks = (("pc.ram", 96 * page_size // scale), ("vga.vram", 16 * page_size // scale))
+    return with_options(outlined(Outline(blocks, page_size, rounds=2, zero=0.3, seed=3)), fields)
+
+
+@cache
+def remarks_of_plan(name: str) -> frozenset[str]:
+    (report,) = lint_recording(recording_of(sender.draft(plan(name))))
+    assert {finding.severity for finding in report.findings} <= {Severity.INFO}
+    return frozenset(finding.rule for finding in report.findings)
+
+
+@pytest.mark.parametrize("mutation", [m for m in ALL if m.tap is None], ids=name_of)
+def test_generated_migrations(mutation: Mutation) -> None:
+    """The first plans, from another one on for each mutation, that have what it needs."""
+    first = ALL.index(mutation) % len(PLANS)
+    names = [*PLANS][first:] + [*PLANS][:first]
+    tries = 0
+    for name in names:
+        edited, near = sender.draft(plan(name)), sender.draft(plan(name))
+        try:
+            done = apply(edited, mutation)
+            missed = apply(near, mutation, near=True)
+        except LacksError:
+            continue
+        known = remarks_of_plan(name)
+        (report,) = lint_recording(recording_of(edited), LintOptions(**dict(done.options)))  # type: ignore[arg-type]
+        rules = {finding.rule for finding in report.findings}
+        assert mutation.code in rules and rules <= {mutation.code} | mutation.also | known, name
+        assert any(_is_at(finding, done) for finding in report.findings if finding.rule == mutation.code), name
+        (report,) = lint_recording(recording_of(near), LintOptions(**dict(missed.options)))  # type: ignore[arg-type]
+        assert all(finding.severity is Severity.INFO for finding in report.findings), (name, report.findings)
+        assert report.possible_outcomes == (Outcome.COMPLETES,), name
+        tries += 1
+        if tries == ENOUGH:
+            break
 
 
 def test_seeds() -> None:

@@ -27,6 +27,8 @@ from tests.analyzers.rule_cases import (
     sync,
 )
 from tests.analyzers.rule_cases.case import COMPLETES, HANGS, UNDECIDED, Case
+from tests.channel_records import page
+from tests.main_records import PAGE
 from tests.migrations import like
 from tests.streams import Stream
 
@@ -170,6 +172,17 @@ def test_bytes_that_are_no_packet() -> None:
     report = stream.lint()
     assert {finding.rule for finding in report.findings} == {"MFD101", "MFD908"}
     assert set(report.possible_outcomes) == HANGS
+
+
+def test_rounds_that_run_together_in_the_recording() -> None:
+    """A page that two channels carry in two rounds is no violation where the SYNC between them was not recorded."""
+    stream = like()()
+    record = stream.data(1, 3)
+    record.payload += page(3, 1)
+    record.set(next_packet_size=len(record.payload), normal_pages=2, pages=(128 * PAGE, 3 * PAGE, *[0] * 126))
+    assert stream.lint().findings == ()
+    hole(stream, stream.sync(1, 1), 0, 1344)
+    assert {finding.rule for finding in stream.lint().findings} == {"MFD908"}
 
 
 def test_a_main_channel_that_is_not_understood() -> None:

@@ -21,6 +21,24 @@ SMALL_SNAPLEN = 200
 HEADER_3_0 = struct.Struct(">5IQ256s")
 BITMAP_SECTION = b"\x01" + struct.pack(">I", 0x1000) + b"\x0cdirty-bitmap" + struct.pack(">II", 0, 1)
 
+LOOKS_LIKE = frozenset(
+    {
+        "MFD101",
+        "MFD130",
+        "MFD209",
+        "MFD210",
+        "MFD211",
+        "MFD225",
+        "MFD227",
+        "MFD228",
+        "MFD301",
+        "MFD302",
+        "MFD303",
+        "MFD908",
+    }
+)
+"""What packets of another layout look like to who takes them for those of today."""
+
 WITHOUT = {
     "MFD907": "a TLS session cannot be made from a stream that is read; captures/samples has a recorded one",
     "MFD910": "frames of two link types need pcapng, which is read but not written",
@@ -186,6 +204,6 @@ MUTATIONS = (
         "packets of 3.0",
         of_3_0,
         untouched,
-        also=frozenset({"MFD101", "MFD130", "MFD301", "MFD302", "MFD303", "MFD908", "MFD227", "MFD228"}),
+        also=LOOKS_LIKE,
     ),
 )  # fmt: skip

@@ -137,7 +137,17 @@ def shuffled(draft: Draft, random: Random) -> None:
     records = states(draft)[::-1]
     for record in records:
         draft.drop(record)
-    random.choice(draft.channels).extend(records)
+    append(draft, random, *records)
+
+
+def append(draft: Draft, random: Random, *records: Record) -> None:
+    """Device state behind all else on a channel, but for a SYNC that main does not release."""
+    shape = Shape(draft)
+    channel = random.randrange(len(draft.channels))
+    if shape.tail:
+        draft.before(shape.syncs[channel][-1], *records)
+    else:
+        draft.channels[channel].extend(records)
 
 
 AS_LONG_AS_MAY_BE = long_payload(LARGEST)

@@ -6,6 +6,7 @@ import struct
 from random import Random
 
 from analyzers.mutation.catalogue.device_packets import (
+    append,
     data_buffers,
     further,
     header,
@@ -83,7 +84,7 @@ def behind_config(draft: Draft, random: Random) -> Place:
     packets = a_device(draft, random)
     last = packets[-1]
     more = vfio_buffer(vfio_header(last)[1] + 1, b"x", name_of(last), last.event.instance_id)
-    random.choice(draft.channels).append(more)
+    append(draft, random, more)
     return last
 
 
@@ -92,7 +93,7 @@ def second_config_behind(draft: Draft, random: Random) -> Place:
     last = packets[-1]
     number, data = vfio_header(last)[1] + 1, bytes(last.payload[VFIO_HEADER.size :])
     more = vfio_buffer(number, data, name_of(last), last.event.instance_id, flags=CONFIG_STATE)
-    random.choice(draft.channels).append(more)
+    append(draft, random, more)
     return last
 
 

@@ -146,7 +146,7 @@ MUTATIONS = (
         behind_the_last_rendezvous,
         packet_as_page(magic=0),
         "magic",
-        also=frozenset({"MFD224"}),
+        also=frozenset({"MFD224", "MFD301"}),
     ),
     Mutation("MFD102", "version of a data packet", of_data(version=2), packet_as_page(version=2), "version"),
     Mutation("MFD102", "version of a SYNC", of_a_sync(version=2), packet_as_page(version=2), "version"),

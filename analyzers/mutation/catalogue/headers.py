@@ -15,16 +15,18 @@ from analyzers.mutation.legal import (
     split_zeros,
 )
 from analyzers.mutation.mutation import Edit, Mutation, Place, same
-from analyzers.mutation.shape import Shape, block_of, need, packets_where, pick, sent_in_round
+from analyzers.mutation.shape import Shape, avoid, block_of, need, packets_where, pick, sent_in_round
 from multifd_codec.channel_records import ram_record
 from multifd_codec.draft import Draft, Record
 from multifd_codec.events import RamPacket
-from multifd_codec.wire.packet import PacketFlags
+from multifd_codec.wire.packet import COMPRESSION_MASK, PacketFlags
 
 SYNC = int(PacketFlags.SYNC)
 ZLIB, ZSTD = int(PacketFlags.ZLIB), int(PacketFlags.ZSTD)
 UNDEFINED_BITS = range(7, 32)
-NEWER = frozenset({"MFD417", "MFD515"})
+KEPT = int(PacketFlags.QPL | PacketFlags.UADK | PacketFlags.QATZIP)
+"""Compression ids with which some destinations keep what a page held when it turns zero."""
+NEWER = frozenset({"MFD206", "MFD417", "MFD515"})
 """What a stream of 10.0 has got that the older destination does not know."""
 
 
@@ -42,7 +44,8 @@ def undefined_bit(draft: Draft, random: Random) -> Place:
 def two_methods(draft: Draft, random: Random) -> Place:
     shape = Shape(draft)
     packets = [p.record for p in shape.last_contents] or [p.record for p in shape.zeros]
-    return pick(random, packets, "a packet with pages").set(flags=ZLIB | ZSTD)
+    record = pick(random, packets, "a packet with pages")
+    return record.set(flags=record.event.flags & ~COMPRESSION_MASK | ZLIB | ZSTD)
 
 
 def another_method(draft: Draft, random: Random) -> Place:
@@ -51,8 +54,10 @@ def another_method(draft: Draft, random: Random) -> Place:
     other = ZSTD if shape.compression == ZLIB else ZLIB
     if not shape.compression:
         need(shape.content or len(shape.zeros) > 1, "several packets with pages")
-        return pick(random, [p.record for p in shape.zeros], "a packet with zero pages only").set(flags=other)
-    return pick(random, [p.record for p in shape.last_contents], "a packet with content").set(flags=other)
+        record = pick(random, [p.record for p in shape.zeros], "a packet with zero pages only")
+    else:
+        record = pick(random, [p.record for p in shape.last_contents], "a packet with content")
+    return record.set(flags=record.event.flags & ~COMPRESSION_MASK | other)
 
 
 def containers(method: PacketFlags) -> Edit:
@@ -111,6 +116,11 @@ def zero_pages_there(draft: Draft, random: Random) -> Place:
 
 def normal_then_zero(draft: Draft, random: Random) -> Place:
     """A page that had content is zero in the last round."""
+    avoid(Shape(draft).compression & KEPT, "pages in containers: some destinations keep their content anyway")
+    return turned_zero(draft, random)
+
+
+def turned_zero(draft: Draft, random: Random) -> Record:
     shape = Shape(draft)
     shape.multifd()
     need(shape.zero_pages_in_packets, "zero pages in its packets")
@@ -137,15 +147,15 @@ def uadk_keeps_zero(draft: Draft, random: Random) -> Place:
     plain = shape.compression != PacketFlags.UADK
     if plain:
         fits_containers(shape)
-    place = normal_then_zero(draft, random)
+    place = turned_zero(draft, random)
     if plain:
         as_containers(draft, int(PacketFlags.UADK))
     return place
 
 
 def zero_or_again(draft: Draft, random: Random) -> None:
-    """Such a page where packets are plain; with uadk a page that is sent again."""
-    if Shape(draft).compression == PacketFlags.UADK:
+    """Such a page where no destination keeps its content; elsewhere a page that is sent again."""
+    if Shape(draft).compression & KEPT:
         resend(draft, random)
     else:
         normal_then_zero(draft, random)
@@ -260,8 +270,11 @@ def number_twice(draft: Draft, random: Random) -> Place:
     shape = Shape(draft)
     need(shape.dense_numbers and shape.since_9_0, "dense numbers, as from 9.0 on")
     shape.multifd(2)
-    last = sorted((draft.rams(channel)[-1] for channel in range(len(draft.channels))), key=lambda r: r.event.packet_num)
-    return last[-1].set(packet_num=last[-2].event.packet_num)
+    ends = [draft.rams(channel)[-1] for channel in shape.by_id]
+    other, last = sorted(ends, key=lambda record: record.event.packet_num)[-2:]
+    last.set(packet_num=other.event.packet_num)
+    # The one on the channel with the higher id is found.
+    return next(record for record in reversed(ends) if record is last or record is other)
 
 
 def renumbered(draft: Draft, random: Random) -> None:
@@ -283,8 +296,26 @@ MUTATIONS = (
         also=frozenset({"MFD205", "MFD222", "MFD218", "MFD129", "MFD101"}),
     ),
     Mutation("MFD205", "one packet of another method", another_method, FULL, "flags"),
-    Mutation("MFD206", "qpl for a destination without it", QPL, QPL, "flags", {"profile": "qemu-9.0"}, {}, also=NEWER),
-    Mutation("MFD206", "uadk taken for plain pages", UADK, UADK, "flags", {"profile": "qemu-9.0"}, {}, also=NEWER),
+    Mutation(
+        "MFD206",
+        "qpl for a destination without it",
+        QPL,
+        QPL,
+        "flags",
+        {"profile": "qemu-9.0"},
+        {},
+        also=NEWER - {"MFD206"},
+    ),
+    Mutation(
+        "MFD206",
+        "uadk taken for plain pages",
+        UADK,
+        UADK,
+        "flags",
+        {"profile": "qemu-9.0"},
+        {},
+        also=NEWER - {"MFD206"},
+    ),
     Mutation("MFD207", "one page more than a packet has", pages_alloc(1), FULL, "pages_alloc"),
     Mutation("MFD208", "a smaller pages_alloc", small_pages_alloc, same(roomy_packet), "pages_alloc"),
     Mutation("MFD209", "more pages than the array has", too_many_normal, FULL, "normal_pages"),

@@ -6,7 +6,8 @@ import struct
 from random import Random
 
 from analyzers.mutation.catalogue.sync import another_part
-from analyzers.mutation.legal import command, eos, last_iteration, more_syncs, part_section
+from analyzers.mutation.legal import more_syncs
+from analyzers.mutation.main_edits import command, eos, last_iteration, part_section
 from analyzers.mutation.mutation import Mutation, Place, same, untouched
 from analyzers.mutation.shape import Section, Shape, avoid, is_command, need, pick
 from multifd_codec import main_events as ev

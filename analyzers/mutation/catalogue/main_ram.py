@@ -7,7 +7,8 @@ from random import Random
 from typing import Any
 
 from analyzers.mutation.catalogue.sync import another_part
-from analyzers.mutation.legal import eos, in_ram_section, more_syncs, never_normal, zero_page
+from analyzers.mutation.legal import more_syncs, never_normal
+from analyzers.mutation.main_edits import add_behind, eos, in_ram_section, zero_page
 from analyzers.mutation.mutation import Edit, Mutation, Place, same, untouched
 from analyzers.mutation.shape import Shape, avoid, need, pick
 from multifd_codec import main_events as ev
@@ -82,7 +83,7 @@ def continue_behind(draft: Draft, random: Random) -> None:
     """The same record behind one that names the block."""
     shape = Shape(draft)
     block, offset = a_page(shape, random)
-    draft.behind(shape.block_list, zero_page(offset, block), zero_page(offset, None))
+    add_behind(draft, shape.block_list, zero_page(offset, block), zero_page(offset, None))
 
 
 def blocks(change: int) -> Edit:
@@ -92,6 +93,8 @@ def blocks(change: int) -> Edit:
         shape = Shape(draft)
         avoid(shape.mapped_ram, "the capability mapped-ram")
         record = shape.block_list
+        last = record.event.blocks[-1].used_length
+        avoid(last + change * shape.page_size <= 0, "a last RAM block of one page: it would be none")
         return record.set(total=record.event.total + change * shape.page_size)
 
     return edit
@@ -107,7 +110,7 @@ def page_in_front(draft: Draft, random: Random) -> Place:
 def page_behind(draft: Draft, random: Random) -> None:
     shape = Shape(draft)
     block, offset = a_page(shape, random)
-    draft.behind(shape.block_list, zero_page(offset, block))
+    add_behind(draft, shape.block_list, zero_page(offset, block))
 
 
 def ignore_shared(draft: Draft, random: Random) -> Place:
@@ -163,7 +166,7 @@ def behind_eos(draft: Draft, random: Random) -> Place:
     if not shape.per_round and draft.channels:
         avoid(shape.states, "device state: it would stand behind another SYNC")
         more_syncs(draft, 1)
-    return draft.behind(end, zero_page(offset, block), eos())
+    return add_behind(draft, end, zero_page(offset, block), eos())
 
 
 def mapped(draft: Draft, **fields: int) -> Record:
@@ -228,7 +231,7 @@ MUTATIONS = (
         "flags",
         {"profile": "qemu-9.0"},
         {},
-        also=frozenset({"MFD515", "MFD417"}),
+        also=frozenset({"MFD206", "MFD417", "MFD515"}),
     ),
     Mutation("MFD525", "version 2", header_version, untouched, "version"),
     Mutation("MFD525", "pages that are not aligned", not_aligned, same(aligned), "pages_offset"),

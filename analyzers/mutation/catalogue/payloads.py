@@ -6,7 +6,7 @@ import struct
 from random import Random
 
 from analyzers.mutation.legal import EMPTY_BLOCK, as_containers, raw_block, resend
-from analyzers.mutation.mutation import Edit, Mutation, Place, same, untouched
+from analyzers.mutation.mutation import Mutation, Place, same, untouched
 from analyzers.mutation.shape import Shape, need, packets_where, pick
 from multifd_codec.draft import Draft, Record
 from multifd_codec.wire.packet import PacketFlags
@@ -14,7 +14,6 @@ from multifd_codec.wire.packet import PacketFlags
 BUFFER = 1 << 20
 """Bytes of a compressed payload that a receiver has room for."""
 STREAMED = int(PacketFlags.ZLIB | PacketFlags.ZSTD)
-LENGTH = struct.Struct(">I")
 
 
 def sized(record: Record, payload: bytes) -> Record:
@@ -68,24 +67,34 @@ def as_qpl(draft: Draft, random: Random) -> None:
         as_containers(draft, int(PacketFlags.QPL))
 
 
-def first_length(change: int, *, longer: bool = False) -> Edit:
-    """Change the first entry of a payload's length table; ``longer``: the payload as well."""
+def a_container(draft: Draft, random: Random) -> tuple[Record, list[int], bytes]:
+    """A packet, the length table and the pages of its container, which then is in one piece."""
+    as_qpl(draft, random)
+    record = random.choice(Shape(draft).content).record
+    line = draft.line(record)
+    at = next(i for i, other in enumerate(line) if other is record) + 1
+    payload = bytes(record.payload)
+    if at < len(line) and line[at].event is None:
+        payload += line.pop(at).encoded()
+    table = struct.Struct(f">{record.event.normal_pages}I")
+    return record, list(table.unpack_from(payload)), payload[table.size :]
 
-    def edit(draft: Draft, random: Random) -> Place:
-        as_qpl(draft, random)
-        record = random.choice(Shape(draft).content).record
-        payload = bytes(record.payload)
-        length = LENGTH.unpack_from(payload)[0]
-        record.payload = LENGTH.pack(length + change) + payload[LENGTH.size :]
-        if longer:
-            line = draft.line(record)
-            at = next(i for i, other in enumerate(line) if other is record)
-            behind = line[at + 1] if at + 1 < len(line) and line[at + 1].event is None else record
-            behind.payload = bytes(behind.payload) + b"\0"
-            record.set(next_packet_size=record.event.next_packet_size + 1)
-        return record
 
-    return edit
+def contained(record: Record, lengths: list[int], pages: bytes) -> Record:
+    return sized(record, struct.pack(f">{len(lengths)}I", *lengths) + pages)
+
+
+def long_page(draft: Draft, random: Random) -> Place:
+    """The first page of a container is a byte longer than a page."""
+    record, (first, *others), pages = a_container(draft, random)
+    length = Shape(draft).page_size + 1
+    return contained(record, [length, *others], pages[:first].ljust(length, b"\0") + pages[first:])
+
+
+def wrong_sum(draft: Draft, random: Random) -> Place:
+    """The first page of a container is a byte shorter than it is."""
+    record, (first, *others), pages = a_container(draft, random)
+    return contained(record, [first - 1, *others], pages)
 
 
 def qatzip_beyond_buffer(draft: Draft, random: Random) -> Place:
@@ -103,11 +112,9 @@ def qatzip_just_one_buffer(draft: Draft, random: Random) -> None:
 
 
 def damaged(draft: Draft, random: Random) -> Place:
-    """The end of a payload is overwritten."""
+    """A payload is overwritten: its first bits announce a block of a kind that there is none of."""
     record = last_payload(draft, random)
-    payload = bytes(record.payload)
-    wrong = min(50, len(payload) // 2)
-    return sized(record, payload[:-wrong] + b"\xff" * wrong)
+    return sized(record, b"\xff" * len(record.payload))
 
 
 def a_page_less(draft: Draft, random: Random) -> Place:
@@ -145,8 +152,8 @@ MUTATIONS = (
         "next_packet_size",
         {"profile": "qemu-11.1"},
     ),
-    Mutation("MFD220", "a page longer than a page", first_length(1, longer=True), same(as_qpl), "payload"),
-    Mutation("MFD220", "lengths that do not add up", first_length(-1), same(as_qpl), "payload"),
+    Mutation("MFD220", "a page longer than a page", long_page, same(as_qpl), "payload"),
+    Mutation("MFD220", "lengths that do not add up", wrong_sum, same(as_qpl), "payload"),
     Mutation(
         "MFD221",
         "a payload beyond the receive buffer",

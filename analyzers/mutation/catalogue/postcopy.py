@@ -5,7 +5,8 @@ from __future__ import annotations
 from random import Random
 
 from analyzers.mutation.catalogue.sync import add_flush
-from analyzers.mutation.legal import flush, more_syncs, resend, sync_record
+from analyzers.mutation.legal import more_syncs, resend, sync_record
+from analyzers.mutation.main_edits import flush
 from analyzers.mutation.mutation import Mutation, Place, untouched
 from analyzers.mutation.shape import Shape, avoid, is_command, need
 from multifd_codec import main_events as ev

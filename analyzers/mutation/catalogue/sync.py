@@ -4,19 +4,8 @@ from __future__ import annotations
 
 from random import Random
 
-from analyzers.mutation.legal import (
-    another_round,
-    eos,
-    flush,
-    last_iteration,
-    last_paired_sync,
-    more_syncs,
-    never_normal,
-    part_section,
-    resend,
-    sync_record,
-    zero_page,
-)
+from analyzers.mutation.legal import another_round, last_paired_sync, more_syncs, never_normal, resend, sync_record
+from analyzers.mutation.main_edits import add_before, add_behind, eos, flush, last_iteration, part_section, zero_page
 from analyzers.mutation.mutation import Edit, Mutation, Place, same, untouched
 from analyzers.mutation.shape import Section, Shape, avoid, block_of, need, pick
 from multifd_codec import main_events as ev
@@ -43,6 +32,7 @@ def extra_flush(draft: Draft, random: Random) -> Place:
     shape = Shape(draft)
     shape.multifd()
     need(shape.per_round, "FLUSH records")
+    avoid(shape.tail, "a SYNC without FLUSH at the end, which would get one")
     add_flush(draft, shape)
     channel = random.randrange(len(draft.channels))
     return shape.syncs[channel][-1]
@@ -226,14 +216,14 @@ def unreleased_data(draft: Draft, random: Random) -> Place:
     shape.multifd()
     need(shape.per_round, "FLUSH records")
     avoid(shape.states, "device state: it would not be released either")
+    need(len(shape.rendezvous) > 2, "a third rendezvous")
     if not any(p.segment > 1 for p in shape.paired_data):
         resend(draft, random)
         shape = Shape(draft)
-    packets = [p for p in shape.paired_data if p.segment > 1]
-    need(packets, "a third rendezvous")
+    packets = shape.paired_data
     for record in shape.rendezvous[1:]:
         draft.drop(record)
-    first = {(p.channel, p.segment): p.record for p in reversed(packets)}
+    first = {p.channel: p.record for p in reversed(packets)}
     return random.choice(list(first.values()))
 
 
@@ -293,7 +283,7 @@ def zero_on_main(draft: Draft, random: Random) -> Place:
         packet = pick(random, shape.content, "a packet with content")
     record = packet.record
     end = shape.rendezvous[packet.segment]
-    draft.before(end, zero_page(record.event.pages[0], block_of(record.event)))
+    add_before(draft, end, zero_page(record.event.pages[0], block_of(record.event)))
     return record
 
 
@@ -301,7 +291,7 @@ def zero_in_setup(draft: Draft, random: Random) -> None:
     """The ZERO record is that of a page that no packet carries with content."""
     shape = Shape(draft)
     block, offset = never_normal(shape, random)
-    draft.behind(shape.block_list, zero_page(offset, block))
+    add_behind(draft, shape.block_list, zero_page(offset, block))
 
 
 UNPAIRED = frozenset({S_01, P_30})
@@ -351,7 +341,7 @@ MUTATIONS = (
         of_mode(per_round=True),
         options={"profile": "qemu-7.2"},
         near_options={},
-        also=frozenset({"MFD515", "MFD211", "MFD417"}),
+        also=frozenset({"MFD206", "MFD211", "MFD417", "MFD515"}),
     ),
     Mutation("MFD307", "no FLUSH in END", flush_from_end, TO_END),
     Mutation(
