@@ -153,8 +153,10 @@ def plans(
     Only what a release can do is combined: a dialect that has none of ``modes`` is left out, one that lacks a
     compression is sent without it, ``devices`` (at most so many, their state on the channels) are given to releases and
     compressions that allow it. RAM blocks have up to ``max_pages`` pages each, all sent in the first round; a round
-    names a page once at most. With the default ``policies`` every plan is a healthy migration: the lost zero pages of
-    compressed 9.0 to 9.2 are avoided. Raises ValueError when no dialect has a mode.
+    names a page once at most. With the default ``policies`` and ``compression`` every plan is a healthy migration: the
+    zero pages that compressed 9.0 to 9.2 lose are avoided (destinations lose some of qpl and uadk, too).
+
+    Raises ValueError when no dialect has a mode.
     """
     rows = [(name, mode) for name in dialects for mode in modes if _can(name, mode)]
     if not rows:

@@ -114,6 +114,13 @@ class Channels:
                 channel.pending = None
             yield Sent(position, self._empty(channel, number, 0 if merged else SYNC))
 
+    def settle(self) -> Iterator[Sent]:
+        """No SYNC follows for now: data packets that waited for one go out as they are."""
+        for position, channel in enumerate(self._channels):
+            if channel.pending is not None:
+                yield Sent(position, channel.pending)
+                channel.pending = None
+
     def device_state(self, record: Record) -> Sent:
         """A device-state packet, on whichever channel is next."""
         return Sent(next(self._next), record)

@@ -142,6 +142,7 @@ class _Source:
             self._generation += 1
         if final_sync in (FinalSync.AT_RAM_COMPLETE, FinalSync.WITH_FLUSH):
             yield from self.channels.sync()
+        yield from self.channels.settle()
         if final_sync is FinalSync.WITH_FLUSH:
             yield from _main(make.FLUSH)
         yield from self._end_of_ram()

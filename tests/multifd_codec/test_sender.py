@@ -229,6 +229,12 @@ def test_what_a_sync_packet_has_left_over(dialect: str, page_size: int) -> None:
     assert {event.flags for event in (setup, after, last)} == {1}
 
 
+def test_pages_that_wait_for_a_sync_are_sent_when_none_comes() -> None:
+    plan = replace(PLAN, dialect="qemu-7.2", merge_sync=1.0, policy="threads-only")
+    found = [channel_letters(BufferSource(draft(plan).encoded(number)), 4096) for number in range(2)]
+    assert found == ["ISM0SD", "ISSM0"]
+
+
 def test_a_batch_ends_when_full_and_where_a_block_ends() -> None:
     plan = MigrationPlan(
         (Block("ram", 300 * 4096), Block("bios", 4096)),
