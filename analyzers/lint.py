@@ -38,7 +38,7 @@ from analyzers.survey.start import starts_with_init
 from captures.model import CapturedChannel, ChannelKind, Migration, ProgressCallback, Recording, StreamSource
 from multifd_codec import dialect, framing
 from multifd_codec.arrays import distinct
-from multifd_codec.dialect import Destination, Mode
+from multifd_codec.dialect import Destination, HandshakeError, Mode
 from multifd_codec.errors import ChannelName
 from multifd_codec.events import ChannelInit
 from multifd_codec.source import StreamEnd
@@ -291,6 +291,9 @@ class _Linter:
             return frozenset({Outcome.CRASHES}), ["a second main channel trips an assertion"]
         if self.foreign:
             return foreign_outcomes(destination, has_main=bool(self.mains)), [f"{self.foreign[0].label}: {FOREIGN}"]
+        peeks = destination.handshake_error is HandshakeError.EXITS
+        if not self.mains and not peeks and self.options.channels and len(self.channels) > self.options.channels:
+            return frozenset({Outcome.FAILS}), ["the first connection is taken for main, and does not start as one"]
         if self.short:
             return short_outcomes(self.short, destination), [f"{self.short[0].label}: {SHORT}"]
         if refused is not None:

@@ -39,6 +39,9 @@ def test_a_few(release: str, mode: Mode) -> None:
 
 
 @pytest.mark.real
-@pytest.mark.parametrize(("release", "mode"), DESTINATIONS)
+@pytest.mark.parametrize(
+    ("release", "mode"),
+    [*DESTINATIONS, pytest.param("11.1", Mode.PER_ROUND, marks=pytest.mark.qemu("11.1"))],
+)
 def test_many(release: str, mode: Mode) -> None:
     assert disagreements(release, mode, MANY, 1000) == []
