@@ -17,6 +17,8 @@ from multifd_codec.errors import InputError
 if TYPE_CHECKING:
     from multifd_codec.plan import Device, MigrationPlan
 
+OFTEN = 0.25
+"""Of the SYNCs that could, so many are merged into data, by sources that do so."""
 EPILOG = """\b
 Examples:
   multifd generate --dialect qemu-7.2 --ram 64M -o out.pcap
@@ -58,7 +60,9 @@ Sync policies (when the final SYNC is sent):
 @click.option("--compression", metavar="METHOD", help="none, zlib, zstd, qpl, uadk or qatzip. [none]")
 @click.option("--page-size", callback=page_size_option, metavar="BYTES", help="Target page size. [4096]")
 @click.option("--device", "devices", multiple=True, metavar="IDSTR=SIZE[/BUFFER]", help="VFIO device with state.")
-@click.option("--merge-sync", type=click.FloatRange(0, 1), metavar="SHARE", help="Up to 8.2: SYNCs merged into data.")
+@click.option(
+    "--merge-sync", type=click.FloatRange(0, 1), metavar="SHARE", help="Up to 8.2: SYNCs merged into data. [0.25]"
+)
 @click.option("--uuid", metavar="UUID", help="The source's uuid. [none given]")
 @click.option("--return-path", is_flag=True, help="Open the return path, as libvirt has it.")
 @click.option("--seed", type=int, metavar="N", help="Page content, which pages, which channel. [0]")
@@ -94,7 +98,7 @@ def command(
     compression) accepts it.
     """
     from analyzers.generation import Outline, outlined, with_options  # noqa: PLC0415
-    from multifd_codec.dialect import Mode  # noqa: PLC0415
+    from multifd_codec.dialect import Mode, release  # noqa: PLC0415
     from multifd_codec.plan import check  # noqa: PLC0415
     from multifd_codec.plan_file import parse_uuid, plan_from_json, plan_to_json  # noqa: PLC0415
 
@@ -130,6 +134,8 @@ def command(
             seed=seed or 0,
         )
         plan = outlined(outline)
+        if merge_sync is None and release(dialect or plan.dialect).sender.sync_carries_pages:
+            options["merge_sync"] = OFTEN
     plan = with_options(plan, options)
     check(plan)
     if print_plan:
