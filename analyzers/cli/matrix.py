@@ -63,6 +63,9 @@ def command(*, verify: bool, form: str) -> int:
     return ExitCode.FINDINGS if any(cell.agrees is False for cell in matrix) else ExitCode.CLEAN
 
 
+LEGEND = "+ real destinations did just that, ! they did something else; the rest was not run"
+
+
 def _text(cell: Cell) -> str:
     mark = {True: " +", False: f" ! {'/'.join(sorted(set(cell.observed)))}", None: ""}[cell.agrees]
     return "/".join(str(outcome) for outcome in cell.outcomes) + mark
@@ -90,6 +93,8 @@ def _show(matrix: list[Cell]) -> None:
         heads = ("policy", *_heads(matrix))
         blocks.append((Line((Span("with device state" if state else "without device state"),)),))
         blocks.append(Table(heads, len(heads), tuple(tuple(line) for line in lines)))
+    if any(cell.observed for cell in matrix):
+        blocks.append((Line((Span(LEGEND),)),))
     blocks.append(tuple(Line((Span(reason),)) for reason in _reasons(matrix)))
     show_blocks(blocks)
 
