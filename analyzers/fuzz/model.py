@@ -142,11 +142,12 @@ class _Family:
         for record, event in zip(line, events, strict=True):
             sent = record.event
             if isinstance(sent, CHANNEL_EVENTS) and type(event) is type(sent):
-                placed = sent._replace(offset=offset)
-                if not isinstance(placed, ChannelInit):
-                    placed = placed._replace(payload_offset=offset + sent.length, payload_length=len(record.payload))
-                if placed == event:
-                    offset += sent.length + len(record.payload)
+                behind = offset + sent.length
+                placed = {"offset": offset}
+                if not isinstance(sent, ChannelInit):
+                    placed |= {"payload_offset": behind, "payload_length": len(record.payload)}
+                if event == sent._replace(**placed):
+                    offset = behind + len(record.payload)
                     continue
             self._fails("round trip", f"channel {name}, offset {offset}: {type(sent).__name__} became {event}", edits)
             return

@@ -6,6 +6,7 @@ linter's way must come to the same outcomes, which ``model`` checks.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from analyzers.receiver.script import Act, ChannelStep, Device, DeviceScript, MainAct, MainStep, Script
@@ -23,6 +24,8 @@ STRUCTURAL = (EditKind.DROP, EditKind.REPEAT, EditKind.MOVE, EditKind.TRANSFER)
 VFIO_HEADER = layout(VFIODeviceStatePacket).struct
 VFIO_SUFFIX = b"/vfio"
 SYNC = int(PacketFlags.SYNC)
+ACTING = frozenset({SectionStart, Flush, EndOfRam, Command, EndOfStream})
+"""Events of main that are steps of a destination."""
 
 
 class Receiver(NamedTuple):
@@ -60,9 +63,9 @@ def _channel(line: Line, destination: Destination) -> list[ChannelStep]:
                 if steps and steps[-1].act is Act.DATA and steps[-1].needs_setup == needs:
                     pass  # one step stands for a run
                 else:
-                    steps.append(ChannelStep(Act.DATA, position, position + 1, needs_setup=needs))
+                    steps.append(_step(Act.DATA, position, needs))
             if event.flags & SYNC:
-                steps.append(ChannelStep(Act.SYNC, position, position + 1))
+                steps.append(_step(Act.SYNC, position))
         elif type(event) is DeviceStatePacket:
             _, index, flags = VFIO_HEADER.unpack_from(record.payload)
             device = Device(event.device, event.instance_id)
@@ -76,10 +79,17 @@ def _channel(line: Line, destination: Destination) -> list[ChannelStep]:
     return steps
 
 
+@lru_cache(maxsize=4096)
+def _step(act: Act, position: int, needs_setup: bool = False) -> ChannelStep:
+    return ChannelStep(act, position, position + 1, needs_setup=needs_setup)
+
+
 def _main(line: Line, receiver: Receiver) -> list[MainStep]:
     steps: list[MainStep] = []
     per_section = receiver.mode is Mode.PER_SECTION
     for position, record in enumerate(line):
+        if type(record.event) not in ACTING:
+            continue
         match record.event:
             case SectionStart() if not steps:
                 steps.append(MainStep(MainAct.SETUP, position))
