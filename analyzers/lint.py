@@ -135,7 +135,8 @@ class _Linter:
         surveyed = [(channel, self._survey(channel, main)) for channel in readable]
         self.short = [c for c, s in surveyed if c.kind is ChannelKind.UNKNOWN and not s.packets and _is_short(c)]
         if main is None or not main.postcopy:  # the preempt channel of postcopy starts with no magic
-            self.foreign = [c for c, s in surveyed if c.kind is ChannelKind.UNKNOWN and not s.packets and _starts(c)]
+            strange = [(c, s) for c, s in surveyed if c.kind is ChannelKind.UNKNOWN and _starts(c)]
+            self.foreign = [c for c, s in strange if not s.packets or s.starts_late]
         surveyed = [(c, s) for c, s in surveyed if c.kind is ChannelKind.MULTIFD or s.packets]
         numbered = sorted(
             (

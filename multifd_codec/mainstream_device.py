@@ -71,6 +71,8 @@ def vfio_records(state: MainState) -> Iterator[MainEvent]:
             message = f"{record.name} behind DEV_SETUP_STATE, must be END_OF_STATE"
             record = record._replace(problems=problem(ProblemKind.VFIO_TAG, offset, "tag", message))
         state.position, state.vfio_tag = end_of(record), tag
+        if state.current is not None:
+            state.vfio_sections.add(state.current.section_id)
         if tag in ENDING_TAGS:
             state.phase = Phase.FOOTER
         yield record
@@ -110,6 +112,9 @@ def device_body(state: MainState, describe: Describe) -> Iterator[MainEvent]:
     if size is not None and _lands(state, current, state.position + size):
         yield _body(state, current, size, BodyLength.VMDESCRIPTION, problems)
         return
+    if size is not None and _ends_in_eof(state, state.position + size):
+        yield _body(state, current, size, BodyLength.VMDESCRIPTION, problems)
+        return
     how, end = BodyLength.FOOTER_SEARCH, None
     if state.footers is not False:
         end = find_footer(state, state.position, current.section_id)
@@ -135,6 +140,12 @@ def device_body(state: MainState, describe: Describe) -> Iterator[MainEvent]:
         message = f"{found} bytes, the vmdescription describes {size}"
         problems += problem(ProblemKind.DEVICE_SIZE, state.position, "body", message)
     yield _body(state, current, found, how, problems)
+
+
+def _ends_in_eof(state: MainState, offset: int) -> bool:
+    """Whether EOF with its vmdescription stands at ``offset``: the last footer is missing."""
+    at = state.reader.peek(offset, 1)
+    return bytes(at) == _EOF and section_fit(state, offset, strong=True) is Fit.YES
 
 
 def section_key(current: Current) -> Key:
@@ -198,7 +209,8 @@ def _closing_footer(state: MainState, current: Current) -> int | None:
 
 def _tag_problem(state: MainState) -> Problems:
     """What made a VFIO body unreadable, if that is why the rest of it is taken as a whole."""
-    if not state.vfio_tag and not is_vfio(state):
+    mine = state.current is not None and state.current.section_id in state.vfio_sections
+    if not state.vfio_tag and not mine and not is_vfio(state):
         return ()
     head = state.reader.peek(state.position, TAG.size)
     if len(head) < TAG.size:

@@ -190,6 +190,8 @@ class MainState:
     """All block page sizes or-ed together, from POSTCOPY_ADVISE."""
     vfio_tag: int = 0
     """The tag in front of the position, within a VFIO body."""
+    vfio_sections: set[int] = field(default_factory=set)
+    """Ids of sections that had VFIO tags: all their bodies have."""
     return_path: bool = False
     switchovers: int = 0
     ended: bool = False

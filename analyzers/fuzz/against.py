@@ -69,6 +69,8 @@ def trial(case: Case, habitat: Habitat, qemu: Qemu) -> Trial | None:
     outcomes, why = predict(recording, case, habitat)
     seen = replay(qemu, feed_of_migration(migration), destination_options(case, habitat), keep_ram=True)
     observed = _with_memory(seen, case, migration, outcomes)
+    if seen.timed_out:
+        return None  # the machine is too busy to tell
     predicted = tuple(sorted(str(outcome) for outcome in outcomes))
     undecided = Outcome.UNDECIDED in outcomes
     return Trial(case, predicted, why, observed, seen.line(), observed in predicted or undecided, undecided)
@@ -86,12 +88,16 @@ def _with_memory(seen: Observation, case: Case, migration: Migration, outcomes: 
     actual = bytes(seen.ram[: block.size])
     planned = bytes(memory(case.plan)[block.name])
     if actual == planned:
-        if Outcome.COMPLETES in outcomes or not case.edits:
+        if Outcome.COMPLETES in outcomes or case.healthy:
             return COMPLETES
         said, complete = _said(migration, block.name, block.size)
         # Pages that an edit took out of the stream count as lost, though they may be zero.
         return COMPLETES if planned == said and complete else LOSES_DATA
-    if Outcome.LOSES_DATA not in outcomes and case.edits and actual == _said(migration, block.name, block.size)[0]:
+    if (
+        Outcome.LOSES_DATA not in outcomes
+        and not case.healthy
+        and actual == _said(migration, block.name, block.size)[0]
+    ):
         return COMPLETES
     return LOSES_DATA
 

@@ -21,11 +21,8 @@ from analyzers.fuzz.shrink import shrink
 from captures.model import ChannelKind
 from captures.qemu import Qemu
 from captures.sending import write_sent
-from multifd_codec.edits import apply as apply_edit
-from multifd_codec.edits import describe
 from multifd_codec.errors import EncodeError, InputError
 from multifd_codec.plan_file import plan_to_json
-from multifd_codec.sender import draft
 
 SCHEMA = "multifd-fuzz/1"
 STATE = "state.json"
@@ -236,12 +233,9 @@ def _described(task: Task) -> dict[str, object]:
 def save(one: Disagreement, folder: Path, task: Task) -> Path:
     """Write a disagreement: its stream as a capture, both verdicts, plan, edits and seed as JSON."""
     name = f"seed-{one.case.seed}-{one.invariant.replace(' ', '-')}"
-    made = draft(one.case.plan)
-    said = []
-    for edit in one.case.edits:
-        said.append(describe(made, edit))
-        made = apply_edit(made, edit)
+    said = one.case.said()
     try:
+        made = one.case.stream()
         write_sent(folder / f"{name}.pcap", made.sent(), len(made.channels))
     except EncodeError as error:
         said.append(f"cannot be encoded: {error}")

@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from analyzers.mutation.catalogue import MUTATIONS
+from analyzers.mutation.mutate import mutate
+from analyzers.mutation.mutation import LacksError
 from multifd_codec.dialect import RELEASES, Mode, Version
 from multifd_codec.draft import Draft
-from multifd_codec.edits import Edit, apply, random_edit
+from multifd_codec.edits import Edit, apply, apply_all, describe, random_edit
 from multifd_codec.page_content import Pattern, Zero
 from multifd_codec.plan import COMPRESSIONS, Block, Device, MigrationPlan, Pages, Round
 from multifd_codec.sender import draft
@@ -27,15 +30,24 @@ class Habitat:
 
     destination: Version = (10, 0)
     mode: Mode = Mode.PER_ROUND
-    devices: bool = True
-    """Streams may carry device state."""
+    stock: bool = False
+    """The destination is a stock QEMU: it has no device with multifd transfer, no compression that needs hardware, and
+    the same capabilities whatever the stream says."""
     compression: bool = True
     most_channels: int = 4
     most_pages: int = 64
     edits: int = 2
-    """At most; half of the cases have none."""
+    """At most; half of the cases have none, some have one that breaks a rule."""
     matching: bool = True
     """Senders are those that the destination should accept."""
+
+
+class RuleBreak(NamedTuple):
+    """A mutation of analyzers.mutation: the rule, the way, its seed."""
+
+    code: str
+    way: str
+    seed: int
 
 
 class Case(NamedTuple):
@@ -44,26 +56,76 @@ class Case(NamedTuple):
     seed: int
     plan: MigrationPlan
     edits: tuple[Edit, ...] = ()
+    rule: RuleBreak | None = None
+
+    @property
+    def healthy(self) -> bool:
+        return not self.edits and self.rule is None
 
     def stream(self) -> Draft:
         """The stream, edited."""
         made = draft(self.plan)
+        if self.rule is not None:
+            mutate(made, self.rule.code, way=self.rule.way, seed=self.rule.seed)
+        return apply_all(made, self.edits)
+
+    def said(self) -> list[str]:
+        """What is done to the stream, each in a few words."""
+        made, words = draft(self.plan), []
+        if self.rule is not None:
+            mutate(made, self.rule.code, way=self.rule.way, seed=self.rule.seed)
+            words.append(f"{self.rule.code}: {self.rule.way}")
         for edit in self.edits:
+            words.append(describe(made, edit))
             made = apply(made, edit)
-        return made
+        return words
+
+
+RULE_SHARE = 0.4
+"""Of the cases that are edited, so many break a rule on purpose."""
+RULE_TRIES = 8
+NOT_ON_STOCK = {
+    "MFD206": "other compression methods",
+    "MFD211": "uadk",
+    "MFD220": "qpl and uadk",
+    "MFD221": "qatzip",
+    "MFD513": "x-ignore-shared on the destination",
+    "MFD609": "a destination without multifd",
+}
+"""Rules whose mutations are for destinations that a stock QEMU with multifd on is not."""
 
 
 def make_case(seed: int, habitat: Habitat) -> Case:
     """The case of a seed."""
     chance = random.Random(f"{seed}/{habitat.destination}/{habitat.mode}")
     plan = random_plan(chance, habitat)
+    if not habitat.edits or chance.random() < 0.5:
+        return Case(seed, plan)
+    if chance.random() < RULE_SHARE:
+        for _ in range(RULE_TRIES):
+            rule = _random_rule(chance, plan, habitat)
+            if rule is not None:
+                return Case(seed, plan, (), rule)
     edits: list[Edit] = []
-    if habitat.edits and chance.random() < 0.5:
-        made = draft(plan)
-        for _ in range(chance.randint(1, habitat.edits)):
-            edits.append(random_edit(made, chance))
-            made = apply(made, edits[-1])
+    made = draft(plan)
+    for _ in range(chance.randint(1, habitat.edits)):
+        edits.append(random_edit(made, chance))
+        made = apply(made, edits[-1])
     return Case(seed, plan, tuple(edits))
+
+
+def _random_rule(chance: random.Random, plan: MigrationPlan, habitat: Habitat) -> RuleBreak | None:
+    """A rule's mutation that the plan's stream allows, and that is judged for this destination."""
+    code = chance.choice(sorted(MUTATIONS))
+    mutation = chance.choice(MUTATIONS[code])
+    rule = RuleBreak(code, mutation.way, chance.getrandbits(16))
+    if mutation.tap is not None or mutation.options or (habitat.stock and code in NOT_ON_STOCK):
+        return None  # about a recording, or about another destination
+    try:
+        mutate(draft(plan), code, way=rule.way, seed=rule.seed)
+    except LacksError:
+        return None
+    return rule
 
 
 def senders(habitat: Habitat) -> list[Version]:
@@ -118,7 +180,7 @@ def random_plan(chance: random.Random, habitat: Habitat) -> MigrationPlan:
 
 
 def _devices(chance: random.Random, habitat: Habitat, version: Version) -> tuple[Device, ...]:
-    if not (habitat.devices and RELEASES[version].sender.device_state and chance.random() < 0.5):
+    if habitat.stock or not (RELEASES[version].sender.device_state and chance.random() < 0.5):
         return ()
     names: Sequence[str] = DEVICES[: chance.randint(1, len(DEVICES))]
     return tuple(Device(name, chance.choice((0, 10, 100)), 40, config_size=16) for name in names)

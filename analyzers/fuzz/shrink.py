@@ -42,6 +42,8 @@ def _possible(plan: MigrationPlan) -> bool:
 def _smaller(case: Case) -> Iterator[Case]:
     """Simpler cases, the most simplified first."""
     edits, plan = case.edits, case.plan
+    if case.rule is not None:
+        yield case._replace(rule=None)
     for number in range(len(edits)):
         yield case._replace(edits=edits[:number] + edits[number + 1 :])
     for changed in _plans(plan):
