@@ -6,6 +6,7 @@ linter's way must come to the same outcomes, which ``model`` checks.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -35,17 +36,27 @@ class Receiver(NamedTuple):
     mode: Mode
 
 
-def script_of(draft: Draft, receiver: Receiver) -> Script:
-    """The script; offsets are the records' positions on their channels."""
+def script_of(draft: Draft, receiver: Receiver, known: tuple[Draft, Script] | None = None) -> Script:
+    """The script; offsets are the records' positions on their channels.
+
+    ``known``: a draft and its script for the same receiver; what is the same there is taken from it.
+    """
+    destination = receiver.destination
+    before = () if known is None else tuple(zip(known[0].channels, known[1].channels, strict=True))
+    channels = []
+    for number, line in enumerate(draft.channels):
+        same = number < len(before) and before[number][0] == line
+        channels.append(before[number][1] if same else tuple(_channel(line, destination)))
+    if known is not None and known[0].main == draft.main:
+        return replace(known[1], channels=tuple(channels), channel_ids=tuple(range(len(channels))))
     devices = tuple(
         DeviceScript(Device(record.event.device, record.event.instance_id))
         for record in draft.main
         if isinstance(record.event, SectionStart) and record.event.idstr.endswith(VFIO_SUFFIX)
     )
-    destination = receiver.destination
     return Script(
-        channels=tuple(tuple(_channel(line, destination)) for line in draft.channels),
-        channel_ids=tuple(range(len(draft.channels))),
+        channels=tuple(channels),
+        channel_ids=tuple(range(len(channels))),
         main=tuple(_main(draft.main, receiver)),
         devices=devices if destination.device_state else (),
         error_fails=destination.error_fails_migration,
