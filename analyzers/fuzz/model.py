@@ -12,7 +12,7 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from analyzers.extract import rebuild_memory
 from analyzers.findings import Outcome, Severity
@@ -143,7 +143,7 @@ class _Family:
             sent = record.event
             if isinstance(sent, CHANNEL_EVENTS) and type(event) is type(sent):
                 behind = offset + sent.length
-                placed = {"offset": offset}
+                placed: dict[str, Any] = {"offset": offset}
                 if not isinstance(sent, ChannelInit):
                     placed |= {"payload_offset": behind, "payload_length": len(record.payload)}
                 if event == sent._replace(**placed):

@@ -242,7 +242,9 @@ def _apply(place: Place, effect: Effect, step: ChannelStep) -> Place:
 
 def _moved(place: Place, position: int, channel: ChannelPlace, text: str) -> Move:
     channels = (*place.channels[:position], channel, *place.channels[position + 1 :])
-    return Move(position, text, Place(*place[:3], channels, *place[4:]))
+    main, number, tokens, _, stopping, error, setup, loaders, buffers, wrong = place
+    moved = Place(main, number, tokens, channels, stopping, error, setup, loaders, buffers, wrong)
+    return Move(position, text, moved)
 
 
 def _buffer(step: ChannelStep) -> frozenset[tuple[str, int, int, bool]]:
