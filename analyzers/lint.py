@@ -38,11 +38,12 @@ from analyzers.survey.start import starts_with_init
 from captures.model import CapturedChannel, ChannelKind, Migration, ProgressCallback, Recording, StreamSource
 from multifd_codec import dialect, framing
 from multifd_codec.arrays import distinct
-from multifd_codec.dialect import Destination, Mode
+from multifd_codec.dialect import Destination, HandshakeError, Mode
 from multifd_codec.errors import ChannelName
 from multifd_codec.events import ChannelInit
 from multifd_codec.source import StreamEnd
 from multifd_codec.wire.handshake import MULTIFD_MAGIC, MULTIFD_VERSION
+from multifd_codec.wire.packet import COMPRESSION_MASK
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,8 @@ class LintOptions:
     """Target page size in bytes."""
     machine: str | None = None
     """The destination's machine type."""
+    compression: int | None = None
+    """Compression id the destination is configured with."""
     uuid: bytes | None = None
     """The destination's uuid, 16 bytes."""
     witness: bool = False
@@ -175,6 +178,9 @@ class _Linter:
             return True
         return main is None or bool(main.vfio)
 
+    def _compression(self, surveys: Sequence[ChannelSurvey]) -> int:
+        return _compression(surveys) if self.options.compression is None else self.options.compression
+
     def _unreadable(self) -> Report:
         collect = Collector({})
         labels: dict[str, ChannelName] = {}
@@ -208,7 +214,7 @@ class _Linter:
             channels=self.options.channels,
             page_size=self.options.page_size or page_size,
         )
-        destination = Judge(release.destination, Mode(profile.mode), _compression(surveys), release.version)
+        destination = Judge(release.destination, Mode(profile.mode), self._compression(surveys), release.version)
         connections = [Connection(position, survey) for position, survey in enumerate(surveys)]
         handshake = judge_handshake(
             connections,
@@ -285,6 +291,9 @@ class _Linter:
             return frozenset({Outcome.CRASHES}), ["a second main channel trips an assertion"]
         if self.foreign:
             return foreign_outcomes(destination, has_main=bool(self.mains)), [f"{self.foreign[0].label}: {FOREIGN}"]
+        peeks = destination.handshake_error is HandshakeError.EXITS
+        if not self.mains and not peeks and self.options.channels and len(self.channels) > self.options.channels:
+            return frozenset({Outcome.FAILS}), ["the first connection is taken for main, and does not start as one"]
         if self.short:
             return short_outcomes(self.short, destination), [f"{self.short[0].label}: {SHORT}"]
         if refused is not None:
@@ -319,6 +328,7 @@ class _Linter:
         set_rules.recording(context, collect, self.notes, labels)
 
 
+COMPRESSION_IDS = frozenset({0, *(1 << bit for bit in range(32) if COMPRESSION_MASK >> bit & 1)})
 NOT_RECORDED = frozenset({Outcome.UNDECIDED}), ["the multifd channels of this migration are not in the recording"]
 NEVER_STARTS = frozenset({Outcome.HANGS}), ["the migration never starts: no multifd channel is connected"]
 """A migration that needs channels and has none: they may not have been recorded, unless their number is given."""
@@ -355,11 +365,12 @@ def _is_init(init: ChannelInit | None) -> TypeGuard[ChannelInit]:
 
 
 def _compression(surveys: Sequence[ChannelSurvey]) -> int:
-    """The compression id most packets with pages carry."""
+    """The compression id most packets with pages carry; only ids there are can be configured."""
     counts: Counter[int] = Counter()
     for survey in surveys:
         for number, hits in survey.compressions.items():
-            counts[number] += hits.count
+            if number in COMPRESSION_IDS:
+                counts[number] += hits.count
     return counts.most_common(1)[0][0] if counts else 0
 
 

@@ -71,7 +71,7 @@ def command(
     """Try varied migrations, healthy and edited ones, and tell where two verdicts differ."""
     from analyzers.fuzz.campaign import Campaign, Task, write_corpus  # noqa: PLC0415
     from analyzers.fuzz.case import Habitat  # noqa: PLC0415
-    from multifd_codec.dialect import Mode, release  # noqa: PLC0415
+    from multifd_codec.dialect import RFC_V3, Mode, release  # noqa: PLC0415
 
     if against is not None and profile is not None:
         raise InputError("--against says which release it is: leave out --profile")
@@ -80,6 +80,8 @@ def command(
         from captures.qemu.binary import parse_command  # noqa: PLC0415
 
         qemu = parse_command(against)
+    if profile == RFC_V3:
+        raise InputError(f"{RFC_V3} is a source's policy, not a destination to fuzz for; give a release")
     row = release(qemu.name if qemu is not None else profile or "qemu-10.0")
     default = Mode.PER_ROUND if row.destination.flush_known else Mode.PER_SECTION
     chosen = default if mode is None else Mode(mode)

@@ -50,7 +50,7 @@ Exit codes:
 @click.option("--seed", type=int, default=0, show_default=True, help="For choices: which packet, which page.")
 @click.option("--migration", type=click.IntRange(1), metavar="N", help="Which migration, if INPUT holds several.")
 @click.option("-o", "output", type=Path, metavar="OUT", help="The capture (*.pcap) or folder to write.")
-@click.option("--force", is_flag=True, help="Replace a file, or the channel files in a folder.")
+@click.option("--force", is_flag=True, help="Replace the channel files in a folder.")
 @click.option("--check", is_flag=True, help="Let lint judge the result: exit code 1 if it finds something else.")
 @click.option("--list", "listing", is_flag=True, help="Only list the ways to break rules.")
 @reading_options
@@ -127,8 +127,6 @@ def check_target(output: Path, source: Path, *, force: bool) -> None:
         raise InputError(f"{output}: is no folder; a capture's name ends in {CAPTURE_SUFFIX}")
     if not output.parent.is_dir():
         raise InputError(f"{output}: there is no folder {output.parent}")
-    if is_capture and output.exists() and not force:
-        raise InputError(f"{output}: is there already; --force replaces it")
     if output.is_dir():
         if any(file.samefile(source) for file in channel_files(output)):
             raise InputError(f"{output}: holds the input; it would be overwritten")

@@ -8,13 +8,14 @@ from analyzers.extract import RebuildOptions, rebuild
 from analyzers.findings import Outcome
 from analyzers.fuzz.case import Case, Habitat
 from analyzers.lint import LintOptions, lint_recording
+from analyzers.mutation.mutation import LacksError
 from captures.memory import recording_of
 from captures.model import Migration
 from captures.qemu import DestinationOptions, Observation, Qemu, feed_of_migration, replay
 from captures.qemu.observation import COMPLETES, LOSES_DATA
 from multifd_codec.dialect import Mode
 from multifd_codec.errors import EncodeError, MultifdError
-from multifd_codec.plan import memory
+from multifd_codec.plan import COMPRESSIONS, memory
 
 
 class Trial(NamedTuple):
@@ -38,6 +39,7 @@ def predict(migration_recording: object, case: Case, habitat: Habitat) -> tuple[
         mode=str(habitat.mode),
         channels=case.plan.channels,
         machine=case.plan.machine,
+        compression=int(COMPRESSIONS[case.plan.compression][0]),
         uuid=case.plan.uuid,
     )
     (report,) = lint_recording(migration_recording, options)  # type: ignore[arg-type]
@@ -58,10 +60,13 @@ def destination_options(case: Case, habitat: Habitat) -> DestinationOptions:
 
 
 def trial(case: Case, habitat: Habitat, qemu: Qemu) -> Trial | None:
-    """Run one case; None when its edits leave nothing that can be sent. Raises InputError when QEMU cannot be run."""
+    """Run one case; None when its edits do not fit or leave nothing that can be sent.
+
+    Raises InputError when QEMU cannot be run.
+    """
     try:
         recording = recording_of(case.stream())
-    except EncodeError:
+    except (EncodeError, LacksError):
         return None
     migration = recording.migrations[0]
     if not migration.channels:

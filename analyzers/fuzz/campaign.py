@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from analyzers.fuzz.against import Trial, trial
 from analyzers.fuzz.case import Case, Habitat, make_case
-from analyzers.fuzz.model import VARIANTS, Tally, all_transitions, run_family
+from analyzers.fuzz.model import ALWAYS, VARIANTS, Tally, all_transitions, run_family
 from analyzers.fuzz.shrink import shrink
 from captures.model import ChannelKind
 from captures.qemu import Qemu
@@ -162,7 +162,7 @@ class Campaign:
         pending: dict[Future[BlockResult], int] = {}
         handed_out, done_behind = self.totals.next_seed, set[int]()
         planned = self.totals.streams
-        each = size * (1 + self.task.variants if self.task.qemu is None else 1)
+        each = size * (ALWAYS + self.task.variants if self.task.qemu is None else 1)
         try:
             while True:
                 while len(pending) < AHEAD * workers and not stop() and (wanted is None or planned < wanted):

@@ -180,7 +180,8 @@ def random_plan(chance: random.Random, habitat: Habitat) -> MigrationPlan:
 
 
 def _devices(chance: random.Random, habitat: Habitat, version: Version) -> tuple[Device, ...]:
-    if habitat.stock or not (RELEASES[version].sender.device_state and chance.random() < 0.5):
+    knows = RELEASES[habitat.destination].destination.device_state
+    if habitat.stock or not knows or not (RELEASES[version].sender.device_state and chance.random() < 0.5):
         return ()
     names: Sequence[str] = DEVICES[: chance.randint(1, len(DEVICES))]
     return tuple(Device(name, chance.choice((0, 10, 100)), 40, config_size=16) for name in names)

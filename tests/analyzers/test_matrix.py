@@ -1,0 +1,67 @@
+"""Sync policies against destinations: the answers, and that the README shows what the tool says."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from analyzers.cli.app import multifd
+from analyzers.cli.matrix import markdown
+from analyzers.matrix import COLUMNS, cells, verify
+from captures.qemu import find_qemus
+from multifd_codec.sync_policy import POLICIES
+
+README = Path(__file__).parents[2] / "README.md"
+
+OLD = ("fails",) * 4
+"""7.2 to 9.2 do not know SWITCHOVER_START, which device state needs."""
+C, H, F = "completes", "hangs", "fails"
+EXPECTED = {
+    # 7.2 per section, 8.1, 9.0, 9.2, 10.0 per round, 10.0 per section, 11.1
+    ("ram-complete", False): (C, C, C, C, C, C, C),
+    ("rfc-v3", False): (C, C, C, C, C, C, C),
+    ("defer-always", False): (C, C, C, C, C, C, C),
+    ("threads-only", False): (H, C, C, C, C, H, C),
+    ("upstream", False): (C, C, C, C, C, C, C),
+    ("ram-complete", True): (*OLD, H, C, H),
+    ("rfc-v3", True): (*OLD, C, C, C),
+    ("defer-always", True): (*OLD, C, C, C),
+    ("threads-only", True): (*OLD, C, H, C),
+    ("upstream", True): (*OLD, C, C, C),
+}
+
+
+def test_the_answers() -> None:
+    found: dict[tuple[str, bool], list[str]] = {}
+    for cell in cells():
+        found.setdefault((cell.policy.name, cell.device_state), []).append("/".join(map(str, cell.outcomes)))
+    assert {key: tuple(row) for key, row in found.items()} == EXPECTED
+    assert list(POLICIES) == [name for name, state in EXPECTED if not state]
+
+
+def test_json() -> None:
+    done = CliRunner().invoke(multifd, ["matrix", "--format", "json"])
+    assert done.exit_code == 0
+    listed = json.loads(done.stdout)
+    assert len(listed) == len(POLICIES) * len(COLUMNS) * 2
+    keys = {"policy", "destination", "mode", "device_state", "possible_outcomes", "why"}
+    assert all(cell.keys() == keys and cell["why"] and "\n" not in cell["why"] for cell in listed)
+    chosen = next(c for c in listed if (c["policy"], c["destination"], c["device_state"]) == ("rfc-v3", "qemu-9.2", 1))
+    assert chosen["mode"] == "per-round" and "SWITCHOVER_START" in chosen["why"]
+
+
+@pytest.mark.qemu("7.2", "10.0")
+def test_real_destinations_do_what_is_foreseen() -> None:
+    seen = [cell for cell in verify(cells(), find_qemus()) if cell.observed]
+    assert {cell.column.version for cell in seen} >= {(7, 2), (10, 0)}
+    assert len(seen) >= 3 * len(POLICIES)
+    assert [cell for cell in seen if not cell.agrees] == []
+
+
+def test_the_readme_shows_it() -> None:
+    shown = re.sub(r" [+]", "", README.read_text())
+    assert markdown(cells()) in shown
