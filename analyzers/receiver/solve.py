@@ -48,8 +48,8 @@ class Lockstep(NamedTuple):
 
 def lockstep(script: Script) -> Lockstep:
     """Count SYNCs and rendezvous records."""
-    syncs = tuple(sum(step.act is Act.SYNC for step in steps) for steps in script.channels)
-    return Lockstep(syncs, sum(step.act is MainAct.RENDEZVOUS for step in script.main))
+    syncs = tuple([step.act for step in steps].count(Act.SYNC) for steps in script.channels)
+    return Lockstep(syncs, [step.act for step in script.main].count(MainAct.RENDEZVOUS))
 
 
 def solve(script: Script) -> frozenset[Outcome]:
