@@ -85,8 +85,8 @@ class Device(NamedTuple):
     buffer_size: int = MAX_BUFFER
     """Bytes of state in one packet at most."""
     instance_id: int = 0
-    config_size: int = 256
-    """Bytes of its PCI config vmstate."""
+    config_size: int = 8
+    """Bytes of its PCI config vmstate; the device of the recordings has 8."""
 
 
 class Section(NamedTuple):

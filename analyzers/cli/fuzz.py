@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from analyzers.cli.errors import say
+from analyzers.cli.progress import StatusLine
 from analyzers.report.exit_codes import ExitCode
 from multifd_codec.errors import InputError
 
@@ -104,24 +104,28 @@ def command(
 def _run(campaign: Campaign, jobs: int, streams: int | None, seconds: float | None) -> None:
     from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415
 
+    from analyzers.fuzz.model import all_transitions  # noqa: PLC0415
+
     begin = time.monotonic()
+    against, every = campaign.task.qemu is not None, all_transitions()
     first = campaign.totals.streams
-    with _interruptible() as stopped, ProcessPoolExecutor(jobs, initializer=_ignore_interrupts) as executor:
+    with (
+        StatusLine() as show,
+        _interruptible() as stopped,
+        ProcessPoolExecutor(jobs, initializer=_ignore_interrupts) as executor,
+    ):
 
         def stop() -> bool:
             return bool(stopped) or (seconds is not None and time.monotonic() - begin > seconds)
 
         def progress(totals: Totals) -> None:
-            if sys.stderr.isatty():
-                rate = (totals.streams - first) / (time.monotonic() - begin)
-                seen = ", ".join(f"{name} {count}" for name, count in sorted(totals.outcomes.items()))
-                line = f"{totals.streams} streams, {rate:.0f}/s; {seen}; {len(totals.uncovered)} transitions not taken"
-                line += f"; {totals.disagreements} disagreements"
-                click.echo(f"\r\x1b[K{line[:200]}", err=True, nl=False)
+            rate = (totals.streams - first) / (time.monotonic() - begin)
+            seen = ", ".join(f"{name} {count}" for name, count in sorted(totals.outcomes.items()))
+            covered = len(every) - len(totals.uncovered)
+            line = f"{totals.streams} streams, {rate:.0f}/s; {seen}; {totals.disagreements} disagreements"
+            show(line if against else f"{line}; {covered} of {len(every)} transitions")
 
         campaign.run(executor, jobs, streams=streams, stop=stop, progress=progress)
-    if sys.stderr.isatty():
-        click.echo(err=True)
 
 
 @contextmanager

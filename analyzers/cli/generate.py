@@ -17,15 +17,19 @@ from multifd_codec.errors import InputError
 if TYPE_CHECKING:
     from multifd_codec.plan import Device, MigrationPlan
 
+OFTEN = 0.25
+"""Of the SYNCs that could, so many are merged into data, by sources that do so."""
 EPILOG = """\b
 Examples:
   multifd generate --dialect qemu-7.2 --ram 64M -o out.pcap
   multifd generate --policy rfc-v3 --channels 4 --device 0000:00:05.0/vfio=8M -o channels/
   multifd generate --ram 1M --rounds 3 --print-plan > plan.json
   multifd generate --plan plan.json --seed 7 -o out.pcap
+  multifd generate --from recorded.pcap --dialect qemu-9.2 -o out.pcap
 
 A plan file is JSON and says everything, page by page; --print-plan writes one to start from. Options
-given beside --plan replace what it says. The same plan and seed give the same bytes, always.
+given beside --plan replace what it says. --from makes the plan of a recording: same pages, rounds and
+devices. The same plan and seed give the same bytes, always.
 
 \b
 Sync policies (when the final SYNC is sent):
@@ -41,6 +45,7 @@ Sync policies (when the final SYNC is sent):
 @click.command("generate", epilog=EPILOG, short_help="Make a migration as a QEMU release would send it.")
 @click.option("-o", "output", type=Path, metavar="OUT", help="OUT.pcap: a capture; another name: a folder.")
 @click.option("--plan", "plan_file", type=Path, metavar="FILE", help="Plan file (JSON).")
+@click.option("--from", "recorded", type=Path, metavar="INPUT", help="Plan of a recorded migration.")
 @click.option("--dialect", metavar="RELEASE", help="Sending release: qemu-4.0 to qemu-11.1, or rfc-v3. [qemu-10.0]")
 @click.option("--policy", metavar="NAME", help="Sync policy. Default: the release's own.")
 @click.option(
@@ -58,7 +63,9 @@ Sync policies (when the final SYNC is sent):
 @click.option("--compression", metavar="METHOD", help="none, zlib, zstd, qpl, uadk or qatzip. [none]")
 @click.option("--page-size", callback=page_size_option, metavar="BYTES", help="Target page size. [4096]")
 @click.option("--device", "devices", multiple=True, metavar="IDSTR=SIZE[/BUFFER]", help="VFIO device with state.")
-@click.option("--merge-sync", type=click.FloatRange(0, 1), metavar="SHARE", help="Up to 8.2: SYNCs merged into data.")
+@click.option(
+    "--merge-sync", type=click.FloatRange(0, 1), metavar="SHARE", help="Up to 8.2: SYNCs merged into data. [0.25]"
+)
 @click.option("--uuid", metavar="UUID", help="The source's uuid. [none given]")
 @click.option("--return-path", is_flag=True, help="Open the return path, as libvirt has it.")
 @click.option("--seed", type=int, metavar="N", help="Page content, which pages, which channel. [0]")
@@ -68,6 +75,7 @@ def command(
     *,
     output: Path | None,
     plan_file: Path | None,
+    recorded: Path | None,
     dialect: str | None,
     policy: str | None,
     mode: str | None,
@@ -94,12 +102,15 @@ def command(
     compression) accepts it.
     """
     from analyzers.generation import Outline, outlined, with_options  # noqa: PLC0415
-    from multifd_codec.dialect import Mode  # noqa: PLC0415
+    from multifd_codec.dialect import Mode, release  # noqa: PLC0415
     from multifd_codec.plan import check  # noqa: PLC0415
     from multifd_codec.plan_file import parse_uuid, plan_from_json, plan_to_json  # noqa: PLC0415
 
-    if plan_file is not None and (ram or rounds is not None or dirty is not None or zero is not None):
-        raise InputError("--plan says what the pages are: leave out --ram, --rounds, --dirty and --zero")
+    if plan_file is not None and recorded is not None:
+        raise InputError("--plan and --from: give one of them")
+    given = plan_file or recorded
+    if given is not None and (ram or rounds is not None or dirty is not None or zero is not None):
+        raise InputError(f"{given} says what the pages are: leave out --ram, --rounds, --dirty and --zero")
     if output is None and not print_plan:
         raise InputError("give -o OUT, or --print-plan")
     options = {
@@ -120,6 +131,8 @@ def command(
     if plan_file is not None:
         check_input(plan_file)
         plan = plan_from_json(plan_file.read_bytes())
+    elif recorded is not None:
+        plan = _recorded(recorded, dialect)
     else:
         outline = Outline(
             blocks=tuple(_block(text) for text in ram or ("ram=4M",)),
@@ -130,10 +143,12 @@ def command(
             seed=seed or 0,
         )
         plan = outlined(outline)
+        if merge_sync is None and release(dialect or plan.dialect).sender.sync_carries_pages:
+            options["merge_sync"] = OFTEN
     plan = with_options(plan, options)
     check(plan)
     if print_plan:
-        check_output(output, [plan_file] if plan_file else [])
+        check_output(output, [given] if given else [])
         write_text(plan_to_json(plan) + "\n", output)
         return ExitCode.CLEAN
     assert output is not None
@@ -151,6 +166,22 @@ def _write(plan: MigrationPlan, output: Path, force: bool) -> int:
         size = write_sent(output, send(plan), plan.channels, lambda done: progress("sending", done, total))
     say(f"{output}: {size:,} bytes on main and {plan.channels} channels".replace(",", " "))
     return ExitCode.CLEAN
+
+
+def _recorded(path: Path, dialect: str | None) -> MigrationPlan:
+    """The plan of a recording's only migration; page content is copied, as the recording is closed again."""
+    from dataclasses import replace  # noqa: PLC0415
+
+    from analyzers.cli.inputs import open_input, require_migration  # noqa: PLC0415
+    from analyzers.planning import plan_of  # noqa: PLC0415
+
+    with open_input(path, "auto", None, None) as recording:
+        require_migration(recording)
+        if len(recording.migrations) > 1:
+            raise InputError(f"{path}: holds {len(recording.migrations)} migrations; give a capture of one")
+        plan = plan_of(recording.migrations[0], dialect=dialect)
+        sections = None if plan.sections is None else tuple(s._replace(body=bytes(s.body)) for s in plan.sections)
+        return replace(plan, sections=sections)
 
 
 def _block(text: str) -> tuple[str, int]:

@@ -13,6 +13,7 @@ from multifd_codec.errors import InputError
 from multifd_codec.plan import check, memory
 from multifd_codec.plan_file import plan_from_json
 from tests.analyzers.test_cli import fails, run
+from tests.conftest import SAMPLES
 
 DEVICE = "0000:00:05.0/vfio"
 
@@ -46,6 +47,24 @@ def test_deterministic_for_a_seed(tmp_path: Path) -> None:
         assert run("generate", "--ram", "512K", "--zero", 0.5, "--seed", seed, "-o", target).exit_code == 0
         digests.append(digest(target))
     assert digests[0] == digests[1] != digests[2]
+
+
+def test_the_plan_of_a_recording(tmp_path: Path) -> None:
+    """As another release would have sent it, and as a plan file it is the same."""
+    recorded = SAMPLES / "q10.0-none-known-ram-two-devices.pcap.zst"
+    out = tmp_path / "out.pcap"
+    assert run("generate", "--from", recorded, "-o", out).exit_code == 0
+    seen = report(out)
+    assert seen["outcome"] == "completes" and len(seen["devices"]) == 2  # type: ignore[arg-type]
+    (tmp_path / "plan.json").write_text(run("generate", "--from", recorded, "--print-plan").stdout)
+    assert run("generate", "--plan", tmp_path / "plan.json", "-o", tmp_path / "again.pcap").exit_code == 0
+    assert digest(tmp_path / "again.pcap") == digest(out)
+    plain = SAMPLES / "q10.0-none-known-ram.pcap.zst"
+    assert run("generate", "--from", plain, "--dialect", "qemu-9.2", "-o", out).exit_code == 0
+    assert report(out)["profile"]["name"] == "qemu-9.2"  # type: ignore[index]
+    fails(run("generate", "--from", plain, "--plan", tmp_path / "plan.json", "-o", out), "give one of them")
+    fails(run("generate", "--from", plain, "--ram", "1M", "-o", out), "leave out")
+    fails(run("generate", "--from", SAMPLES / "truth" / "truth.json", "-o", out), "No such file")
 
 
 def test_a_printed_plan_is_the_same_migration(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def test_channels_have_the_grammar_of_the_recording(name: str) -> None:
 
 @EVERY_RECORDING
 def test_every_round_carries_the_pages_of_the_recording(name: str) -> None:
-    """The same pages between the same two rendezvous, zero or not, all devices' state in as many packets."""
+    """The same pages between the same two rendezvous, zero or not; every device-state packet is the recorded one."""
     (_, recorded), plan, _, (_, ours) = again(name)
     theirs, mine = [_carried(channels, plan.page_size) for channels in (recorded, ours)]
     assert theirs[0] == mine[0]
@@ -111,15 +111,16 @@ def test_every_round_carries_the_pages_of_the_recording(name: str) -> None:
 
 def _carried(
     channels: list[ByteSource], page_size: int
-) -> tuple[dict[int, set[tuple[str, int, bool]]], dict[str, list[int]]]:
-    """Pages by round: block, offset, whether it is zero; and the sizes of each device's packets, in order of size."""
+) -> tuple[dict[int, set[tuple[str, int, bool]]], dict[str, list[bytes]]]:
+    """Pages by round: block, offset, whether it is zero; and the payloads of each device's packets, sorted."""
     pages: dict[int, set[tuple[str, int, bool]]] = {}
-    state: dict[str, list[int]] = {}
+    state: dict[str, list[bytes]] = {}
     for source in channels:
         passed = 0
         for event in ChannelDecoder(source, page_size=page_size).events():
             if isinstance(event, DeviceStatePacket):
-                state.setdefault(event.device, []).append(event.payload_length)
+                payload = bytes(source.read(event.payload_offset, event.payload_length))
+                state.setdefault(event.device, []).append(payload)
             if isinstance(event, RamPacket):
                 used = event.pages[: event.normal_pages + event.zero_pages]
                 here = pages.setdefault(passed, set())
