@@ -10,7 +10,7 @@ SAMPLES := captures/samples
 
 # What the tests judge us by, when the machine has it: program names, .ci/setup knows their Debian packages.
 TEST_PROGRAMS := tshark tcpdump zstd qemu-system-x86_64
-BENCH_PROGRAMS := tshark tcpflow
+BENCH_PROGRAMS := tshark tcpflow qemu-system-x86_64
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-real check bench clean
@@ -38,8 +38,9 @@ check: $(VENV)/.installed-check ## style, types, and which package may import wh
 	$(BIN)/mypy
 	PYTHONPATH=. $(BIN)/lint-imports
 
-bench: $(VENV)/.installed-test ## race against cat, tcpflow and tshark; ARGS="--quick" for a small run
+bench: $(VENV)/.installed-test ## race against cat, tcpflow, tshark and dd; ARGS="--quick" for a small run
 	@.ci/setup programs $(BENCH_PROGRAMS)
+	@.ci/setup qemu-10.0
 	@# As pip does when it installs: where PYTHONDONTWRITEBYTECODE is set, every start would compile all of it again.
 	@$(BIN)/python -m compileall -q $(PACKAGES)
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -1,1 +1,1 @@
-"""Races `multifd lint` against what people use today: `make bench`."""
+"""Races `multifd lint` against what people use today, and `generate` against dd; times `fuzz`: `make bench`."""

@@ -8,20 +8,22 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from benchmarks.inputs import InputSpec, make_input, specs
 from benchmarks.measure import ProgramFailedError, Run, peak_own_memory, race, run
+from benchmarks.producing import MULTIFD, bench_fuzz, bench_generate
+from benchmarks.table import Table
 
 ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "captures" / "samples"
 SMALL_CAPTURE = SAMPLES / "q7.2-none.pcap"
-MULTIFD = str(Path(sys.executable).with_name("multifd"))
 OWN_MEMORY_LIMIT = 200 << 20
 PACKETS_PER_SECOND = 300_000
+PARTS = ("lint", "generate", "fuzz")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,26 +64,6 @@ PEERS: dict[str, tuple[str, Callable[[Path], None]]] = {
 """Name -> the program it needs, and how to run it over a capture."""
 
 
-@dataclass(slots=True)
-class Table:
-    """Rows as they come, and whether all contracts so far were kept."""
-
-    kept: bool = True
-    judged: bool = True
-    """False for --quick: start-up time rules there, so nothing is judged."""
-    widths: tuple[int, ...] = field(default=(16, 46, 26, 0))
-
-    def row(self, *cells: str) -> None:
-        print("  ".join(cell.ljust(width) for cell, width in zip(cells, self.widths, strict=True)).rstrip(), flush=True)
-
-    def verdict(self, name: str, what: str, promise: str, *, kept: bool | None) -> None:
-        """``kept`` is None where nothing is promised."""
-        if not self.judged:
-            kept = None
-        self.kept = self.kept and kept is not False
-        self.row(name, what, promise, "" if kept is None else "PASS" if kept else "FAIL")
-
-
 def _is_completes(path: Path) -> None:
     """The race counts only if lint understood the capture. Raises ProgramFailedError."""
     done = subprocess.run([MULTIFD, "lint", "--format", "json", str(path)], capture_output=True, check=False)
@@ -116,7 +98,7 @@ def _race(table: Table, name: str, path: Path, *, skip_slow: bool) -> float:
     table.row(name, f"multifd lint {ours:.3f} s  ({path.stat().st_size / ours / 1e6:,.0f} MB/s)", "", "")
     for contract in contracts:
         if contract.peer in missing:
-            table.row(name, f"{contract.peer}: {missing[contract.peer]}", _promise(contract), "SKIPPED")
+            table.skipped(name, f"{contract.peer}: {missing[contract.peer]}", _promise(contract))
         else:
             theirs = times[contract.peer]
             what = f"{contract.peer} {theirs:.3f} s: {theirs / ours:.2f} times ours"
@@ -130,9 +112,19 @@ def _memory(table: Table, name: str, path: Path) -> None:
     table.verdict(name, f"memory of its own: {own >> 20} MiB", "under 200 MiB", kept=own < OWN_MEMORY_LIMIT)
 
 
-def _bench(folder: Path, *, quick: bool, skip_slow: bool) -> bool:
+def _bench(folder: Path, parts: Sequence[str], *, quick: bool, skip_slow: bool) -> bool:
     table = Table(judged=not quick)
     table.row("input", "measured (best of 3, warm cache)", "promised", "")
+    if "lint" in parts:
+        _bench_lint(table, folder, quick=quick, skip_slow=skip_slow)
+    if "generate" in parts:
+        bench_generate(table, folder, quick=quick)
+    if "fuzz" in parts:
+        bench_fuzz(table, quick=quick)
+    return table.kept
+
+
+def _bench_lint(table: Table, folder: Path, *, quick: bool, skip_slow: bool) -> None:
     for spec in specs(quick=quick):
         print(f"making {spec.name} ...", file=sys.stderr)
         path = make_input(spec, folder, SAMPLES)
@@ -141,7 +133,6 @@ def _bench(folder: Path, *, quick: bool, skip_slow: bool) -> bool:
             _rate(table, spec, ours)
         _memory(table, spec.name, path)
     _race(table, "small", SMALL_CAPTURE, skip_slow=skip_slow)
-    return table.kept
 
 
 def _rate(table: Table, spec: InputSpec, ours: float) -> None:
@@ -155,12 +146,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a sixteenth of the size, nothing judged")
     parser.add_argument("--skip-slow-peers", action="store_true", help="leave out the peers that take long")
+    parser.add_argument("--only", choices=PARTS, action="append", help="measure this part; may be given again")
     parser.add_argument(
         "--folder", type=Path, default=ROOT / ".bench", help="where the inputs are kept (default .bench)"
     )
     arguments = parser.parse_args()
     try:
-        kept = _bench(arguments.folder, quick=arguments.quick, skip_slow=arguments.skip_slow_peers)
+        kept = _bench(
+            arguments.folder, arguments.only or PARTS, quick=arguments.quick, skip_slow=arguments.skip_slow_peers
+        )
     except ProgramFailedError as error:
         print(f"benchmark: {error}", file=sys.stderr)
         return 1

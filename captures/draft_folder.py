@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from captures.files import CHANNEL_SUFFIX, RETURN_PATH
+from captures.files import RETURN_PATH
 from captures.identify import MAIN_MAGIC
-from captures.model import ChannelKind, StreamSource
+from captures.model import CHANNEL_SUFFIX, ChannelKind, StreamSource
 from multifd_codec.draft import Draft, Line
 from multifd_codec.errors import ChannelName
 from multifd_codec.events import ChannelInit

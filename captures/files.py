@@ -7,12 +7,11 @@ from pathlib import Path
 
 from captures.identify import CHANNEL_ORDER, MAIN_MAGIC, MULTIFD_MARK, Identity, identify
 from captures.mapped import MappedFile, open_mapped
-from captures.model import CapturedChannel, CaptureNote, ChannelKind, Migration, Recording, StreamSource
+from captures.model import CHANNEL_SUFFIX, CapturedChannel, CaptureNote, ChannelKind, Migration, Recording, StreamSource
 from captures.streams import FileSource
 from multifd_codec.errors import InputError
 from multifd_codec.source import ByteSource
 
-CHANNEL_SUFFIX = ".bin"
 RETURN_PATH = "return-path.bin"
 CONFIGURATION = b"\x1aconfiguration/capabilities"
 """Name of the subsection that lists capabilities (vmstate_configuration, migration/savevm.c, 2.11 to 11.1)."""

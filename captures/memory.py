@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from captures.identify import identify
-from captures.model import CapturedChannel, CaptureNote, ChannelKind, Migration, Recording
+from captures.model import CapturedChannel, CaptureNote, ChannelKind, Migration, Recording, label
 from multifd_codec.draft import Draft
 from multifd_codec.errors import ChannelName
 from multifd_codec.source import BufferSource
@@ -22,11 +22,6 @@ class MemorySource(BufferSource):
 
     def time_at(self, offset: int) -> float | None:
         return None
-
-
-def label(name: ChannelName) -> str:
-    """Where the channel of that name claims to come from."""
-    return f"{name}.bin" if name == "main" else f"channel-{name}.bin"
 
 
 def captured(name: ChannelName, source: MemorySource, kind: ChannelKind | None = None) -> CapturedChannel:

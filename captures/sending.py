@@ -7,9 +7,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from captures.files import CHANNEL_SUFFIX
 from captures.gathered import GatheredFile
-from captures.memory import label
+from captures.model import CHANNEL_SUFFIX, label
 from captures.writer import PcapWriter
 from multifd_codec.draft import Sent
 from multifd_codec.errors import ChannelName, InputError

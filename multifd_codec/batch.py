@@ -52,22 +52,16 @@ class PacketBatch:
 
     def packet(self, index: int) -> RamPacket:
         """One packet as an event."""
-        values = layout(ram_packet(self.page_size)).struct.unpack(self.bytes[index].tobytes())
-        offset = int(self.offset[index])
-        return RamPacket._make(
-            (
-                offset,
-                self.header_length,
-                *values[:9],
-                values[9:12],
-                values[12],
-                values[13:],
-                offset + self.header_length,
-                int(self.payload[index]),
-                int(self.known[index]),
-            )
-        )
+        index = range(len(self))[index]
+        return next(self._packets(slice(index, index + 1)))
 
     def packets(self) -> Iterator[RamPacket]:
-        for index in range(len(self)):
-            yield self.packet(index)
+        return self._packets(slice(None))
+
+    def _packets(self, which: slice) -> Iterator[RamPacket]:
+        length = self.header_length
+        headers = layout(ram_packet(self.page_size)).struct.iter_unpack(self.rows[which].tobytes())
+        places = (self.offset[which].tolist(), self.payload[which].tolist(), self.known[which].tolist())
+        for values, offset, payload, known in zip(headers, *places, strict=True):
+            event = (offset, length, *values[:9], values[9:12], values[12], values[13:])
+            yield RamPacket._make((*event, offset + length, payload, known))

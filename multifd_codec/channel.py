@@ -34,10 +34,13 @@ from multifd_codec.source import Buffer, ByteSource, StreamEnd
 from multifd_codec.wire.handshake import MULTIFD_MAGIC, MULTIFD_VERSION
 from multifd_codec.wire.packet import MULTIFD_PACKET_SIZE, pages_per_packet, ram_packet
 
+QUIET = 8
+"""After so many packets in a row without payload, many more are looked at together."""
 BATCH_BYTES = 1 << 18
 """A batch is handed out when its headers reach this size: bounded memory, and small enough for the CPU's caches."""
 
 ScanItem = ChannelInit | PacketBatch | DeviceStatePacket | Unreadable | ChannelEnd
+_PAGE_ENTRY = layout(ram_packet(MULTIFD_PACKET_SIZE)).span("offset").size
 PayloadOf = Callable[[RamPacket | DeviceStatePacket], Buffer]
 
 
@@ -142,7 +145,7 @@ class ChannelDecoder:
     def _packets(self) -> Iterator[ScanItem]:
         assert self.page_size is not None
         pending = _Pending(self.page_size)
-        ahead = 1
+        ahead, quiet = 1, 0
         has_holes = self._searches or self.source.next_hole(self.position) is not None
         while True:
             if pending.bytes >= BATCH_BYTES:
@@ -150,6 +153,7 @@ class ChannelDecoder:
             if ahead > 1:
                 run = self._run_without_payload(ahead, pending)
                 ahead = min(2 * ahead, 2 * BATCH_BYTES // pending.header_length) if run == ahead else 1
+                quiet = 0
                 if run:
                     continue
             item = None if has_holes else self._ordinary(pending)
@@ -158,8 +162,10 @@ class ChannelDecoder:
             if item is None:
                 break
             if isinstance(item, int):
-                ahead = 4 if item == 0 else 1
+                quiet = quiet + 1 if item == 0 else 0
+                ahead = QUIET if quiet == QUIET else 1
                 continue
+            quiet = 0
             if pending.bytes:
                 yield pending.flush()
             if item.length:
@@ -310,11 +316,14 @@ class _Pending:
 
     def flush(self) -> PacketBatch:
         self._close_singles()
-        offsets, rows, payload, known = zip(*self._parts, strict=True)
-        # As bytes: numpy would turn the fields of joined structured arrays into host byte order.
-        joined = rows[0] if len(rows) == 1 else np.concatenate([part.view(np.uint8) for part in rows]).view(self.dtype)
-        self._parts.clear()
+        parts = self._parts
+        self._parts = []
         self.bytes = 0
+        if len(parts) == 1:
+            return PacketBatch(self.page_size, *parts[0])
+        offsets, rows, payload, known = zip(*parts, strict=True)
+        # As bytes: numpy would turn the fields of joined structured arrays into host byte order.
+        joined = np.concatenate([part.view(np.uint8) for part in rows]).view(self.dtype)
         return PacketBatch(
             self.page_size, np.concatenate(offsets), joined, np.concatenate(payload), np.concatenate(known)
         )
@@ -332,20 +341,17 @@ class _Pending:
 
 def encode_event(event: ChannelInit | RamPacket | DeviceStatePacket) -> bytes:
     """The bytes of one record without payload. Raises EncodeError when a value does not fit its field."""
-    match event:
-        case ChannelInit():
-            form = INIT
-        case DeviceStatePacket():
-            form = DEVICE
-        case RamPacket():
-            entries = (event.length - FIXED.size) // layout(ram_packet(MULTIFD_PACKET_SIZE)).span("offset").size
-            form = layout(ram_packet(MULTIFD_PACKET_SIZE // max(1, entries)))
-    flat: list[int | bytes] = []
-    for span in form.fields:
-        value = getattr(event, "pages" if span.name == "offset" else span.name)
-        flat.extend([value] if span.count is None else value)
+    # An event's fields are the record's, in wire order, between its place and that of its payload.
     try:
-        return form.struct.pack(*flat)
+        match event:
+            case RamPacket():
+                entries = (event.length - FIXED.size) // _PAGE_ENTRY
+                form = layout(ram_packet(MULTIFD_PACKET_SIZE // max(1, entries))).struct
+                return form.pack(*event[2:11], *event.unused64, event.ramblock, *event.pages)
+            case DeviceStatePacket():
+                return DEVICE.struct.pack(*event[2:8])
+            case ChannelInit():
+                return INIT.struct.pack(*event[2:7], *event.unused2)
     except struct.error as error:
         raise EncodeError(str(error), offset=event.offset) from None
 

@@ -97,7 +97,7 @@ class BufferSource:
         self._end = end
 
     def read(self, offset: int, length: int) -> bytes:
-        hole = self.next_hole(offset)
+        hole = self.next_hole(offset) if self._holes else None
         if hole is not None and hole.start < min(offset + length, len(self._data)):
             raise HoleError(f"bytes {hole.start} to {hole.end} are missing ({hole.reason})", offset=hole.start)
         return bytes(self._data[offset : offset + length])
@@ -106,4 +106,4 @@ class BufferSource:
         return self._holes
 
     def next_hole(self, offset: int) -> Hole | None:
-        return next((hole for hole in self._holes if hole.end > offset), None)
+        return next((hole for hole in self._holes if hole.end > offset), None) if self._holes else None

@@ -12,7 +12,7 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from analyzers.extract import rebuild_memory
 from analyzers.findings import Outcome, Severity
@@ -92,6 +92,7 @@ class _Family:
         self.receiver = Receiver(RELEASES[habitat.destination].destination, habitat.mode)
         self.tally = Tally()
         self.draft = draft(self.plan)
+        self.script = script_of(self.draft, self.receiver)
 
     def run(self, variants: int) -> Tally:
         self._healthy()
@@ -126,8 +127,7 @@ class _Family:
             return
         if not self._drops_packets() and rebuilt != memory(self.plan):
             self._fails("memory", "rebuilt memory is not what the plan says")
-        script = script_of(self.draft, self.receiver)
-        outcomes = solve(script)
+        outcomes = solve(self.script)
         self._count(outcomes)
         self._linted(encoded, outcomes, ())
 
@@ -147,11 +147,12 @@ class _Family:
         for record, event in zip(line, events, strict=True):
             sent = record.event
             if isinstance(sent, CHANNEL_EVENTS) and type(event) is type(sent):
-                placed = sent._replace(offset=offset)
-                if not isinstance(placed, ChannelInit):
-                    placed = placed._replace(payload_offset=offset + sent.length, payload_length=len(record.payload))
-                if placed == event:
-                    offset += sent.length + len(record.payload)
+                behind = offset + sent.length
+                placed: dict[str, Any] = {"offset": offset}
+                if not isinstance(sent, ChannelInit):
+                    placed |= {"payload_offset": behind, "payload_length": len(record.payload)}
+                if event == sent._replace(**placed):
+                    offset = behind + len(record.payload)
                     continue
             self._fails("round trip", f"channel {name}, offset {offset}: {type(sent).__name__} became {event}", edits)
             return
@@ -195,12 +196,10 @@ class _Family:
             edits.append(edit)
         self.tally.streams += 1
         for number, line in enumerate(made.channels):
-            if len(line) != len(self.draft.channels[number]) or any(
-                a is not b for a, b in zip(line, self.draft.channels[number], strict=True)
-            ):
+            if line != self.draft.channels[number]:
                 data = made.encoded(number)
                 self._round_trip(number, line, _events(self._decoder(data).scan()), edits)
-        script = script_of(made, self.receiver)
+        script = script_of(made, self.receiver, (self.draft, self.script))
         outcomes = solve(script)
         self._count(outcomes)
         if scheduled:

@@ -6,6 +6,8 @@ linter's way must come to the same outcomes, which ``model`` checks.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import lru_cache
 from typing import NamedTuple
 
 from analyzers.receiver.script import Act, ChannelStep, Device, DeviceScript, MainAct, MainStep, Script
@@ -23,6 +25,8 @@ STRUCTURAL = (EditKind.DROP, EditKind.REPEAT, EditKind.MOVE, EditKind.TRANSFER)
 VFIO_HEADER = layout(VFIODeviceStatePacket).struct
 VFIO_SUFFIX = b"/vfio"
 SYNC = int(PacketFlags.SYNC)
+ACTING = frozenset({SectionStart, Flush, EndOfRam, Command, EndOfStream})
+"""Events of main that are steps of a destination."""
 
 
 class Receiver(NamedTuple):
@@ -32,17 +36,27 @@ class Receiver(NamedTuple):
     mode: Mode
 
 
-def script_of(draft: Draft, receiver: Receiver) -> Script:
-    """The script; offsets are the records' positions on their channels."""
+def script_of(draft: Draft, receiver: Receiver, known: tuple[Draft, Script] | None = None) -> Script:
+    """The script; offsets are the records' positions on their channels.
+
+    ``known``: a draft and its script for the same receiver; what is the same there is taken from it.
+    """
+    destination = receiver.destination
+    before = () if known is None else tuple(zip(known[0].channels, known[1].channels, strict=True))
+    channels = []
+    for number, line in enumerate(draft.channels):
+        same = number < len(before) and before[number][0] == line
+        channels.append(before[number][1] if same else tuple(_channel(line, destination)))
+    if known is not None and known[0].main == draft.main:
+        return replace(known[1], channels=tuple(channels), channel_ids=tuple(range(len(channels))))
     devices = tuple(
         DeviceScript(Device(record.event.device, record.event.instance_id))
         for record in draft.main
         if isinstance(record.event, SectionStart) and record.event.idstr.endswith(VFIO_SUFFIX)
     )
-    destination = receiver.destination
     return Script(
-        channels=tuple(tuple(_channel(line, destination)) for line in draft.channels),
-        channel_ids=tuple(range(len(draft.channels))),
+        channels=tuple(channels),
+        channel_ids=tuple(range(len(channels))),
         main=tuple(_main(draft.main, receiver)),
         devices=devices if destination.device_state else (),
         error_fails=destination.error_fails_migration,
@@ -60,9 +74,9 @@ def _channel(line: Line, destination: Destination) -> list[ChannelStep]:
                 if steps and steps[-1].act is Act.DATA and steps[-1].needs_setup == needs:
                     pass  # one step stands for a run
                 else:
-                    steps.append(ChannelStep(Act.DATA, position, position + 1, needs_setup=needs))
+                    steps.append(_step(Act.DATA, position, needs))
             if event.flags & SYNC:
-                steps.append(ChannelStep(Act.SYNC, position, position + 1))
+                steps.append(_step(Act.SYNC, position))
         elif type(event) is DeviceStatePacket:
             _, index, flags = VFIO_HEADER.unpack_from(record.payload)
             device = Device(event.device, event.instance_id)
@@ -76,10 +90,17 @@ def _channel(line: Line, destination: Destination) -> list[ChannelStep]:
     return steps
 
 
+@lru_cache(maxsize=4096)
+def _step(act: Act, position: int, needs_setup: bool = False) -> ChannelStep:
+    return ChannelStep(act, position, position + 1, needs_setup=needs_setup)
+
+
 def _main(line: Line, receiver: Receiver) -> list[MainStep]:
     steps: list[MainStep] = []
     per_section = receiver.mode is Mode.PER_SECTION
     for position, record in enumerate(line):
+        if type(record.event) not in ACTING:
+            continue
         match record.event:
             case SectionStart() if not steps:
                 steps.append(MainStep(MainAct.SETUP, position))

@@ -163,8 +163,8 @@ def _main_move(script: Script, place: Place) -> Move | None:
         count = len(place.channels)
         if place.tokens < count:
             return None
-        channels = tuple(channel._replace(released=True) for channel in place.channels)
-        back = place._replace(main=MainState.LOADING, tokens=place.tokens - count, channels=channels)
+        channels = tuple(ChannelPlace(channel.state, channel.next, True) for channel in place.channels)
+        back = Place(MainState.LOADING, place.next, place.tokens - count, channels, *place[4:])
         return Move("main", Effect.RELEASE, back)
     if place.main is MainState.JOINING:
         if place.loaders and not all(loader_done(script, place, i) for i in range(len(script.devices))):
@@ -180,57 +180,71 @@ def _main_move(script: Script, place: Place) -> Move | None:
     state, _ = MAIN[place.main, step.act]
     if state is MainState.JOINING and place.error and script.error_fails:
         state = MainState.FAILED
-    return Move(
-        "main",
-        str(step.act),
-        place._replace(
-            main=state,
-            next=place.next + 1,
-            setup=place.setup or step.act is MainAct.SETUP,
-            loaders=place.loaders or step.act is MainAct.START_LOADERS,
-        ),
+    behind = Place(
+        state,
+        place.next + 1,
+        place.tokens,
+        place.channels,
+        place.stopping,
+        place.error,
+        place.setup or step.act is MainAct.SETUP,
+        place.loaders or step.act is MainAct.START_LOADERS,
+        place.buffers,
+        place.wrong,
     )
+    return Move("main", step.act.value, behind)
 
 
 def _channel_move(script: Script, place: Place, position: int) -> Move | None:
-    channel = place.channels[position]
-    if channel.state is ChannelState.WAITING and (channel.released or place.stopping):
-        return _moved(place, position, ChannelPlace(ChannelState.READING, channel.next, False), "is released")
-    if channel.state is not ChannelState.READING:
+    state, number, released = place.channels[position]
+    if state is ChannelState.WAITING and (released or place.stopping):
+        return _moved(place, position, ChannelPlace(ChannelState.READING, number, False), "is released")
+    if state is not ChannelState.READING:
         return None
     if place.stopping:
-        return _moved(place, position, channel._replace(state=ChannelState.DEAD), "stops")
-    step = script.channels[position][channel.next]
-    if (channel.state, step.act) not in CHANNEL:
+        return _moved(place, position, ChannelPlace(ChannelState.DEAD, number, released), "stops")
+    step = script.channels[position][number]
+    row = CHANNEL.get((state, step.act))
+    if row is None:
         return None
-    state, effect = CHANNEL[channel.state, step.act]
+    state, effect = row
     if effect is Effect.LOAD and step.needs_setup and not place.setup:
         effect = Effect.ABORT
     if effect is Effect.QUEUE and ((step.needs_setup and not place.setup) or _already_queued(place, step)):
         state, effect = ChannelState.DEAD, Effect.TERMINATE
-    moved = _moved(place, position, ChannelPlace(state, channel.next + 1, channel.released), f"{step.act}: {effect}")
-    return moved._replace(place=_apply(moved.place, effect, step))
+    place = _apply(place, effect, step)
+    return _moved(place, position, ChannelPlace(state, number + 1, released), _TEXTS[step.act, effect])
+
+
+_TEXTS = {(act, effect): f"{act}: {effect}" for act in Act for effect in Effect}
+
+# Places are built field by field: ``_replace`` takes several times as long, and exploring builds little else.
 
 
 def _apply(place: Place, effect: Effect, step: ChannelStep) -> Place:
+    main, number, tokens, channels, stopping, error, setup, loaders, buffers, wrong = place
     match effect:
         case Effect.POST:
-            return place._replace(tokens=place.tokens + 1)
-        case Effect.LOAD:
-            return place._replace(wrong=place.wrong or step.spoils)
+            tokens += 1
+        case Effect.LOAD if step.spoils:
+            wrong = True
         case Effect.QUEUE:
-            return place._replace(buffers=place.buffers | _buffer(step))
+            buffers |= _buffer(step)
         case Effect.TERMINATE:
-            return place._replace(stopping=True, error=True, buffers=place.buffers | _buffer(step))
+            stopping = error = True
+            buffers |= _buffer(step)
         case Effect.ABORT:
-            return place._replace(main=MainState.CRASHED)
+            main = MainState.CRASHED
         case _:
             return place
+    return Place(main, number, tokens, channels, stopping, error, setup, loaders, buffers, wrong)
 
 
 def _moved(place: Place, position: int, channel: ChannelPlace, text: str) -> Move:
     channels = (*place.channels[:position], channel, *place.channels[position + 1 :])
-    return Move(position, text, place._replace(channels=channels))
+    main, number, tokens, _, stopping, error, setup, loaders, buffers, wrong = place
+    moved = Place(main, number, tokens, channels, stopping, error, setup, loaders, buffers, wrong)
+    return Move(position, text, moved)
 
 
 def _buffer(step: ChannelStep) -> frozenset[tuple[str, int, int, bool]]:
@@ -240,7 +254,10 @@ def _buffer(step: ChannelStep) -> frozenset[tuple[str, int, int, bool]]:
 
 
 def _already_queued(place: Place, step: ChannelStep) -> bool:
-    return any((*(step.device or ()), step.index) == buffer[:3] for buffer in place.buffers)
+    if step.device is None or step.index is None:
+        return False
+    known = (*step.device, step.index)
+    return (*known, step.config) in place.buffers or (*known, not step.config) in place.buffers
 
 
 def _state_wrong(script: Script, place: Place) -> bool:

@@ -48,8 +48,8 @@ class Lockstep(NamedTuple):
 
 def lockstep(script: Script) -> Lockstep:
     """Count SYNCs and rendezvous records."""
-    syncs = tuple(sum(step.act is Act.SYNC for step in steps) for steps in script.channels)
-    return Lockstep(syncs, sum(step.act is MainAct.RENDEZVOUS for step in script.main))
+    syncs = tuple([step.act for step in steps].count(Act.SYNC) for steps in script.channels)
+    return Lockstep(syncs, [step.act for step in script.main].count(MainAct.RENDEZVOUS))
 
 
 def solve(script: Script) -> frozenset[Outcome]:
@@ -207,7 +207,7 @@ def _arrival_orders(script: Script) -> Iterator[Script]:
         channels = list(script.channels)
         for position, index in itertools.chain(*chosen):
             channels[position] = _cut(channels[position], index)
-        yield replace(script, channels=tuple(channels))
+        yield replace(script, channels=tuple(channels)) if any(chosen) else script
 
 
 def crashes_before_setup(steps: Sequence[ChannelStep]) -> bool:

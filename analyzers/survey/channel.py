@@ -197,7 +197,7 @@ def _conditions(survey: ChannelSurvey, columns: Columns) -> Iterator[tuple[Condi
     """
     if not columns.full_of_pages:
         for condition in CONDITIONS:
-            found = np.flatnonzero(condition.mask(columns))
+            found = condition.mask(columns).nonzero()[0]
             if len(found):
                 yield condition, found
         return

@@ -11,8 +11,7 @@ from analyzers.judge.context import CODE_OF_ROW
 from analyzers.lint import LintOptions, lint_recording
 from analyzers.mutation.mutate import apply
 from analyzers.rules.catalogue import RULES
-from captures.memory import label
-from captures.model import CaptureNote, ChannelKind, NoteKind
+from captures.model import CaptureNote, ChannelKind, NoteKind, label
 from multifd_codec import main_events as ev
 from multifd_codec.draft import Record
 from multifd_codec.source import Hole, HoleReason
