@@ -11,7 +11,7 @@ from analyzers.lint import LintOptions, lint_recording
 from analyzers.mutation.mutation import LacksError
 from captures.memory import recording_of
 from captures.model import Migration
-from captures.qemu import DestinationOptions, Observation, Qemu, feed_of_migration, replay
+from captures.qemu import DestinationOptions, NoSuchMethodError, Observation, Qemu, feed_of_migration, replay
 from captures.qemu.observation import COMPLETES, LOSES_DATA
 from multifd_codec.dialect import Mode
 from multifd_codec.errors import EncodeError, MultifdError
@@ -60,7 +60,7 @@ def destination_options(case: Case, habitat: Habitat) -> DestinationOptions:
 
 
 def trial(case: Case, habitat: Habitat, qemu: Qemu) -> Trial | None:
-    """Run one case; None when its edits do not fit or leave nothing that can be sent.
+    """Run one case; None when its edits do not fit or leave nothing that can be sent, or QEMU lacks its compression.
 
     Raises InputError when QEMU cannot be run.
     """
@@ -72,7 +72,10 @@ def trial(case: Case, habitat: Habitat, qemu: Qemu) -> Trial | None:
     if not migration.channels:
         return None
     outcomes, why = predict(recording, case, habitat)
-    seen = replay(qemu, feed_of_migration(migration), destination_options(case, habitat), keep_ram=True)
+    try:
+        seen = replay(qemu, feed_of_migration(migration), destination_options(case, habitat), keep_ram=True)
+    except NoSuchMethodError:
+        return None
     observed = _with_memory(seen, case, migration, outcomes)
     if seen.timed_out:
         return None  # the machine is too busy to tell
