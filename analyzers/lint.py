@@ -289,9 +289,12 @@ class _Linter:
     ) -> tuple[frozenset[Outcome], list[str]]:
         if len(self.mains) > 1 and destination.second_main_asserts:
             return frozenset({Outcome.CRASHES}), ["a second main channel trips an assertion"]
-        if self.foreign:
-            return foreign_outcomes(destination, has_main=bool(self.mains)), [f"{self.foreign[0].label}: {FOREIGN}"]
         peeks = destination.handshake_error is HandshakeError.EXITS
+        if self.foreign:
+            # Before 8.0 main is not read, whatever it is, until every channel is there.
+            waits = not peeks and (self.short or refused == frozenset({Outcome.HANGS}))
+            outcomes = foreign_outcomes(destination, has_main=bool(self.mains or waits))
+            return outcomes, [f"{self.foreign[0].label}: {FOREIGN}"]
         if not self.mains and not peeks and self.options.channels and len(self.channels) > self.options.channels:
             return frozenset({Outcome.FAILS}), ["the first connection is taken for main, and does not start as one"]
         if self.short:

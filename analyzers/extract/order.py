@@ -55,8 +55,11 @@ Step = PacketPages | DeviceStatePacket | Unreadable | ChannelEnd | None
 """One step of a channel; None is a SYNC."""
 
 
-def channel_steps(items: Iterable[ScanItem], stop: int | None = None) -> Iterator[Step]:
-    """What a channel does to memory and devices, in order; records from offset ``stop`` on are left out."""
+def channel_steps(items: Iterable[ScanItem], stop: int | None = None, *, zero_pages: bool = True) -> Iterator[Step]:
+    """What a channel does to memory and devices, in order; records from offset ``stop`` on are left out.
+
+    Without ``zero_pages`` that field counts as 0.
+    """
     names: dict[bytes, str] = {}
     for item in items:
         if isinstance(item, ChannelInit):
@@ -64,14 +67,14 @@ def channel_steps(items: Iterable[ScanItem], stop: int | None = None) -> Iterato
         if stop is not None and not isinstance(item, PacketBatch) and item.offset >= stop:
             return
         if isinstance(item, PacketBatch):
-            yield from _packets(item, names, stop)
+            yield from _packets(item, names, stop, zero_pages=zero_pages)
             if stop is not None and len(item) and int(item.offset[-1]) >= stop:
                 return
         else:
             yield item
 
 
-def _packets(batch: PacketBatch, names: dict[bytes, str], stop: int | None) -> Iterator[Step]:
+def _packets(batch: PacketBatch, names: dict[bytes, str], stop: int | None, *, zero_pages: bool) -> Iterator[Step]:
     rows, page_size = batch.rows, batch.page_size
     form = layout(ram_packet(page_size)).span("offset")
     flags, normals, zeros = rows["flags"].tolist(), rows["normal_pages"].tolist(), rows["zero_pages"].tolist()
@@ -85,7 +88,7 @@ def _packets(batch: PacketBatch, names: dict[bytes, str], stop: int | None) -> I
     for index, offset in enumerate(batch.offset.tolist()):
         if stop is not None and offset >= stop:
             return
-        normal, zero, flag = normals[index], zeros[index], flags[index]
+        normal, zero, flag = normals[index], zeros[index] if zero_pages else 0, flags[index]
         count = normal + zero
         if count:
             raw = blocks[index].tobytes()

@@ -41,6 +41,8 @@ class RebuildOptions:
     """The destination's mode, inferred when None."""
     apply_all: bool = False
     """Load what a destination never reads, too: behind a SYNC that is not released, or behind an error."""
+    zero_pages: bool = True
+    """False: as destinations before 9.0, which do not read that field of a packet."""
     blocks: Collection[str] | None = None
     """RAM blocks to rebuild, None for all."""
     provenance: bool = False
@@ -170,7 +172,11 @@ class _Run:
     def load(self) -> None:
         plan, everything = self.plan, self.options.apply_all
         steps = [
-            channel_steps(channel.items(plan.page_size), None if everything else channel.stop)
+            channel_steps(
+                channel.items(plan.page_size),
+                None if everything else channel.stop,
+                zero_pages=self.options.zero_pages,
+            )
             for channel in plan.channels
         ]
         if everything:

@@ -11,9 +11,9 @@ from analyzers.lint import LintOptions, lint_recording
 from analyzers.mutation.mutation import LacksError
 from captures.memory import recording_of
 from captures.model import Migration
-from captures.qemu import DestinationOptions, Observation, Qemu, feed_of_migration, replay
+from captures.qemu import DestinationOptions, NoSuchMethodError, Observation, Qemu, feed_of_migration, replay
 from captures.qemu.observation import COMPLETES, LOSES_DATA
-from multifd_codec.dialect import Mode
+from multifd_codec.dialect import RELEASES, Mode
 from multifd_codec.errors import EncodeError, MultifdError
 from multifd_codec.plan import COMPRESSIONS, memory
 
@@ -60,7 +60,7 @@ def destination_options(case: Case, habitat: Habitat) -> DestinationOptions:
 
 
 def trial(case: Case, habitat: Habitat, qemu: Qemu) -> Trial | None:
-    """Run one case; None when its edits do not fit or leave nothing that can be sent.
+    """Run one case; None when its edits do not fit or leave nothing that can be sent, or QEMU lacks its compression.
 
     Raises InputError when QEMU cannot be run.
     """
@@ -72,8 +72,11 @@ def trial(case: Case, habitat: Habitat, qemu: Qemu) -> Trial | None:
     if not migration.channels:
         return None
     outcomes, why = predict(recording, case, habitat)
-    seen = replay(qemu, feed_of_migration(migration), destination_options(case, habitat), keep_ram=True)
-    observed = _with_memory(seen, case, migration, outcomes)
+    try:
+        seen = replay(qemu, feed_of_migration(migration), destination_options(case, habitat), keep_ram=True)
+    except NoSuchMethodError:
+        return None
+    observed = _with_memory(seen, case, habitat, migration, outcomes)
     if seen.timed_out:
         return None  # the machine is too busy to tell
     predicted = tuple(sorted(str(outcome) for outcome in outcomes))
@@ -81,7 +84,9 @@ def trial(case: Case, habitat: Habitat, qemu: Qemu) -> Trial | None:
     return Trial(case, predicted, why, observed, seen.line(), observed in predicted or undecided, undecided)
 
 
-def _with_memory(seen: Observation, case: Case, migration: Migration, outcomes: frozenset[Outcome]) -> str:
+def _with_memory(
+    seen: Observation, case: Case, habitat: Habitat, migration: Migration, outcomes: frozenset[Outcome]
+) -> str:
     """The outcome, guest RAM considered.
 
     The source had what the plan says. An edited stream may say something else without any way to notice; then a
@@ -95,22 +100,23 @@ def _with_memory(seen: Observation, case: Case, migration: Migration, outcomes: 
     if actual == planned:
         if Outcome.COMPLETES in outcomes or case.healthy:
             return COMPLETES
-        said, complete = _said(migration, block.name, block.size)
+        said, complete = _said(migration, block.name, block.size, habitat)
         # Pages that an edit took out of the stream count as lost, though they may be zero.
         return COMPLETES if planned == said and complete else LOSES_DATA
     if (
         Outcome.LOSES_DATA not in outcomes
         and not case.healthy
-        and actual == _said(migration, block.name, block.size)[0]
+        and actual == _said(migration, block.name, block.size, habitat)[0]
     ):
         return COMPLETES
     return LOSES_DATA
 
 
-def _said(migration: Migration, block: str, size: int) -> tuple[bytes, bool]:
-    """What the stream says RAM holds, all of it applied; whether it says so of every page."""
+def _said(migration: Migration, block: str, size: int, habitat: Habitat) -> tuple[bytes, bool]:
+    """What the stream says to this destination that RAM holds, all of it applied; whether it says so of every page."""
+    reads_zero_pages = RELEASES[habitat.destination].destination.zero_pages
     try:
-        rebuilt = rebuild(migration, RebuildOptions(apply_all=True))
+        rebuilt = rebuild(migration, RebuildOptions(apply_all=True, zero_pages=reads_zero_pages))
     except MultifdError:
         return b"", False
     complete = not any(one.never_sent or one.unknown for one in rebuilt.blocks if one.name == block)

@@ -30,6 +30,10 @@ class Place(NamedTuple):
     """The page's bytes stand plain in the recording."""
     packet: int
     """Offset of the packet that names it."""
+    first: bool = False
+    """It is the packet's first page."""
+    fills: bool = False
+    """It is the last page of a packet that can hold no more."""
 
 
 class NamedPage(NamedTuple):
@@ -111,7 +115,7 @@ def _places(
         else:
             at = payload + entry * survey.page_size
             readable = bool(plain) and bytes_known(survey.source, at) >= survey.page_size
-            yield page, Place(segment, at, readable, packet)
+            yield page, Place(segment, at, readable, packet, entry == 0, entry + 1 == columns.capacity)
 
 
 def packet_offset(survey: ChannelSurvey, number: int) -> int | None:

@@ -93,7 +93,7 @@ def faults(
             first = hits.first
             yield Fault(first.offset, effect, first.message, key, chance=effect is Effect.CRASH and key in ALSO_ERROR)
     expected = compression if knows(destination, compression) else 0
-    for number, hits in survey.compressions.items():
+    for number, hits in (survey.compressions if destination.zero_pages else survey.content_compressions).items():
         if (number & destination.compression_mask) != (expected & destination.compression_mask):
             reason = f"compression id {number:#x}, the destination expects {expected:#x}"
             yield Fault(hits.first.offset, Effect.ERROR, reason, "compression")

@@ -205,7 +205,8 @@ def _overlaps(
     verdict: MemoryVerdict, channels: Channels, main: MainSurvey | None, mode: Mode, *, unread_same: bool
 ) -> None:
     """Pages on two channels in one round. ``unread_same``: content that cannot be read is taken to be the same, since
-    the sender is one that repeats pages; its guest is stopped, or the page would be sent again."""
+    the sender is one that repeats pages and the page stands where it repeats them; its guest is stopped, or the page
+    would be sent again."""
     rounds: dict[tuple[int, str], list[tuple[int, Runs]]] = defaultdict(list)
     normal: dict[tuple[int, str], list[tuple[int, Runs]]] = defaultdict(list)
     for position, (_, survey) in enumerate(channels):
@@ -282,10 +283,17 @@ def _contents_differ(
         if not all((block, page) in found for found in places):
             continue
         contents = [content(channels[p][1], found[block, page]) for p, found in zip(positions, places, strict=True)]
-        unread = None in contents
-        if (unread and not unread_same) or (not unread and contents[0] != contents[1]):
+        if None in contents:
+            if not (unread_same and _repeats(*(found[block, page] for found in places))):
+                return True
+        elif contents[0] != contents[1]:
             return True
     return False
+
+
+def _repeats(one: Place, other: Place) -> bool:
+    """Whether it is the last page of a full packet that starts another packet again (up to 7.2)."""
+    return (one.fills and other.first) or (other.fills and one.first)
 
 
 def _stale_zero_pages(verdict: MemoryVerdict, channels: Channels, destination: Destination) -> None:
@@ -332,7 +340,9 @@ def _misaligned_zero_pages(verdict: MemoryVerdict, channels: Channels, destinati
                         verdict.wrong.append(f"a zero page at {offset:#x} of {block!r} clears parts of two pages")
 
 
-def overwritten(channels: Channels, survey: ChannelSurvey, reached: int) -> set[int]:
+def overwritten(
+    channels: Channels, main: MainSurvey | None, mode: Mode, survey: ChannelSurvey, reached: int
+) -> set[int]:
     """Segments of a channel whose normal pages lie over two pages, both of which are loaded again in later rounds."""
     hits = survey.hits.get("misaligned normal")
     if hits is None or len(hits.kept) < hits.count:
@@ -349,10 +359,20 @@ def overwritten(channels: Channels, survey: ChannelSurvey, reached: int) -> set[
                 for (segment, name, _), pages in other.pages.items()
                 if name == block and hit.segment < segment < reached
             ]
+            later += _later_on_main(main, mode, block, hit.segment)
             touched = np.concatenate([first, first + 1])
             if not contains(merge(np.concatenate([EMPTY, *later])), touched).all():
                 result.discard(hit.segment)
     return result
+
+
+def _later_on_main(main: MainSurvey | None, mode: Mode, block: str, segment: int) -> list[Runs]:
+    """Pages on main behind the rendezvous record that ends a segment."""
+    return [
+        pages.runs()
+        for (flushes, ends, name, _), pages in (main.pages.items() if main is not None else ())
+        if name == block and (ends if mode is Mode.PER_SECTION else flushes) > segment
+    ]
 
 
 def _sent_before(channels: Channels, block: str, page: int, segment: int) -> bool:

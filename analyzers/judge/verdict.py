@@ -16,6 +16,7 @@ from analyzers.judge.scripts import Judge, build
 from analyzers.receiver.script import MAIN_TERMINAL, Act, ChannelStep, Device, MainAct, MainStep, Script
 from analyzers.receiver.solve import lockstep, segments, solve
 from analyzers.survey.main import MainSurvey
+from multifd_codec.dialect import Mode
 
 BEYOND_BUFFER = "payload beyond buffer"
 """Key of payloads that are larger than the receive buffer."""
@@ -42,7 +43,7 @@ def judge(
     memory = judge_memory(channels, main, destination.destination, sender, destination.mode, gaps=gaps)
     memory.raced += foreign_pages(channels, main, sender, destination.destination)
     may_fail = tuple(MainStep(MainAct.FAIL, offset, reason) for offset, reason in doubts(channels, main))
-    script = _without_overwritten(mark_lost_data(script, channels, main, faults), channels)
+    script = _without_overwritten(mark_lost_data(script, channels, main, faults), channels, main, destination.mode)
     script = replace(script, may_fail=may_fail, memory_wrong=bool(memory.wrong), crashes_at_cleanup=second_main)
     outcomes = solve(script)
     for position, fault in faults.items():
@@ -61,12 +62,12 @@ def judge(
     return Verdict(script, outcomes, memory, faults)
 
 
-def _without_overwritten(script: Script, channels: Channels) -> Script:
+def _without_overwritten(script: Script, channels: Channels, main: MainSurvey | None, mode: Mode) -> Script:
     """Pages that are loaded to the wrong place spoil nothing if later rounds load over them."""
     reached = lockstep(script).reached
     streams = list(script.channels)
     for position, (_, survey) in enumerate(channels):
-        harmless = overwritten(channels, survey, reached)
+        harmless = overwritten(channels, main, mode, survey, reached)
         if harmless:
             streams[position] = tuple(
                 replace(step, spoils=False) if segment in harmless else step

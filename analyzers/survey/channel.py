@@ -74,6 +74,8 @@ class ChannelSurvey:
     """Wire field of each key in ``hits``."""
     compressions: defaultdict[int, Hits] = field(default_factory=lambda: defaultdict(Hits))
     """Compression id to the packets with pages that carry it."""
+    content_compressions: defaultdict[int, Hits] = field(default_factory=lambda: defaultdict(Hits))
+    """The same of packets with normal pages: those that a destination without zero pages in packets looks at."""
     pages: defaultdict[PageKey, PageSet] = field(default_factory=page_sets)
     numbers: list[NDArray[np.int64]] = field(default_factory=list)
     """Packet numbers of all RAM packets, in order."""
@@ -215,25 +217,23 @@ def _hit(batch: PacketBatch, segments: NDArray[np.int64], index: int, message: s
 
 def _compression(survey: ChannelSurvey, columns: Columns, segments: NDArray[np.int64]) -> None:
     """Note the compression id of packets with pages; on the wire it says how the payload is read."""
-    if columns.full_of_pages:
-        number = int(columns.compression[0])
-        _note_compression(survey, columns, segments, number, 0, len(columns.batch))
-        return
-    ids = np.where(columns.has_pages & columns.possible, columns.compression, -1)
-    if len(ids) and ids[0] >= 0 and (ids == ids[0]).all():
-        wanted = [(int(ids[0]), np.array([0]), len(ids))]
-    else:
-        wanted = [(int(i), np.flatnonzero(ids == i), int((ids == i).sum())) for i in distinct(ids) if i >= 0]
-    for number, where, count in wanted:
-        _note_compression(survey, columns, segments, number, int(where[0]), count)
+    _note_ids(survey.compressions, columns, segments, columns.has_pages & columns.possible)
+    _note_ids(survey.content_compressions, columns, segments, (columns.normal > 0) & columns.possible)
 
 
-def _note_compression(
-    survey: ChannelSurvey, columns: Columns, segments: NDArray[np.int64], number: int, first: int, count: int
+def _note_ids(
+    noted: defaultdict[int, Hits], columns: Columns, segments: NDArray[np.int64], wanted: NDArray[np.bool_]
 ) -> None:
-    hits = survey.compressions[number]
-    hits.add(_hit(columns.batch, segments, first, f"compression id {number:#x}"))
-    hits.more(count - 1, set())
+    if columns.alike:
+        ids = [int(columns.compression[0])] if wanted[0] else []
+        found = [(number, 0, len(wanted)) for number in ids]
+    else:
+        numbers = np.where(wanted, columns.compression, -1)
+        places = [(int(number), np.flatnonzero(numbers == number)) for number in distinct(numbers) if number >= 0]
+        found = [(number, int(where[0]), len(where)) for number, where in places]
+    for number, first, count in found:
+        noted[number].add(_hit(columns.batch, segments, first, f"compression id {number:#x}"))
+        noted[number].more(count - 1, set())
 
 
 def _items(survey: ChannelSurvey, batch: PacketBatch, columns: Columns, syncs: NDArray[np.int64]) -> None:

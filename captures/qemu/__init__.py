@@ -8,7 +8,7 @@ Every wait is bounded, and only processes started here are ended. Needs Linux an
 
 from captures.qemu.binary import Qemu, find_qemu, find_qemus, parse_command
 from captures.qemu.feeding import Feed, Stream, feed_in_order, feed_of, feed_of_migration
-from captures.qemu.guest import DestinationOptions
+from captures.qemu.guest import DestinationOptions, NoSuchMethodError
 from captures.qemu.observation import Observation
 from captures.qemu.replay import DestinationPool, replay
 
@@ -16,6 +16,7 @@ __all__ = [
     "DestinationOptions",
     "DestinationPool",
     "Feed",
+    "NoSuchMethodError",
     "Observation",
     "Qemu",
     "Stream",

@@ -56,6 +56,10 @@ def _arguments(qemu: Qemu, options: DestinationOptions, ram: int, stopped: bool)
     return result
 
 
+class NoSuchMethodError(InputError):
+    """A QEMU was built without this compression."""
+
+
 class Guest(Process):
     """A QEMU with one RAM block of its own; ``stopped``: it does not start to run."""
 
@@ -77,14 +81,18 @@ class Guest(Process):
     async def set_up(self, options: DestinationOptions) -> None:
         """Switch on multifd with these channels, compression, capabilities and parameters.
 
-        Raises InputError when it refuses them, GoneError.
+        Raises InputError when it refuses them, NoSuchMethodError among them, GoneError.
         """
         self.options = options
         switched_on = [{"capability": name, "state": True} for name in ("multifd", *options.capabilities)]
         await self.execute("migrate-set-capabilities", {"capabilities": switched_on})
         parameters: dict[str, object] = {"multifd-channels": options.channels, **dict(options.parameters)}
         if options.compression != "none":
-            parameters["multifd-compression"] = options.compression
+            method = {"multifd-compression": options.compression}
+            try:
+                await self.execute("migrate-set-parameters", method)
+            except InputError as error:
+                raise NoSuchMethodError(error.message) from None
         await self.execute("migrate-set-parameters", parameters)
 
     def read_ram(self, offset: int, length: int) -> bytes:
