@@ -152,7 +152,9 @@ class _Solver:
         """Whether missing buffers may stand behind the end of the recording."""
         if not self._ending(Act.OPEN):
             return False
-        behind = {step.device for segment, _, step in self._all() if segment > self.reached and step.act is Act.STATE}
+        states = [(segment, step) for segment, _, step in self._all() if step.act is Act.STATE]
+        queued = {(step.device, step.index) for segment, step in states if segment <= self.reached}
+        behind = {s.device for segment, s in states if segment > self.reached and (s.device, s.index) not in queued}
         return not any(device.device in behind for device in self.script.devices)
 
     def _completed(self) -> set[Outcome]:

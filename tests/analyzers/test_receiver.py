@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from analyzers.receiver import machine
@@ -76,8 +76,26 @@ def scripts(draw: st.DrawFn) -> Script:
     )
 
 
+STATE_AGAIN = (
+    step(Act.SYNC),
+    step(Act.STATE, device=DEVICES[0], index=0),
+    step(Act.SYNC),
+    step(Act.STATE, device=DEVICES[0], index=0),
+    step(Act.CLOSE),
+)
+OPEN_BESIDE_A_REPEAT = Script(
+    channels=((step(Act.SYNC), step(Act.OPEN)), STATE_AGAIN),
+    channel_ids=(0, 1),
+    main=tuple(MainStep(act, 0) for act in (MainAct.SETUP, MainAct.RENDEZVOUS, MainAct.START_LOADERS, MainAct.FINISH)),
+    devices=(DeviceScript(DEVICES[0]),),
+    error_fails=False,
+)
+"""What the loader waits for may come on channel 0; what is stuck on channel 1 is there already."""
+
+
 @settings(max_examples=3000, deadline=None)
 @given(scripts())
+@example(OPEN_BESIDE_A_REPEAT)
 def test_counting_equals_brute_force(script: Script) -> None:
     early = any(s.act is Act.STATE and s.needs_setup for steps in script.channels for s in steps)
     # Refused in front of RAM setup, and no rendezvous at all: solve allows that error to come late as well.
