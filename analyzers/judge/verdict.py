@@ -18,10 +18,6 @@ from analyzers.receiver.solve import lockstep, segments, solve
 from analyzers.survey.main import MainSurvey
 from multifd_codec.dialect import Mode
 
-BEYOND_BUFFER = "payload beyond buffer"
-"""Key of payloads that are larger than the receive buffer."""
-
-
 class Verdict(NamedTuple):
     """What a destination does with what was recorded."""
 
@@ -49,7 +45,7 @@ def judge(
     for position, fault in faults.items():
         if fault.chance:
             outcomes |= solve(_as_error(script, position))
-    outcomes |= _beyond_buffer(channels, main, destination, faults, script)
+    outcomes |= _out_of_bounds(channels, main, destination, faults, script)
     if any(number for _, survey in channels for number in survey.compressions):
         outcomes |= solve(_same_where_unread(script))
     for step in script.may_fail:
@@ -76,13 +72,14 @@ def _without_overwritten(script: Script, channels: Channels, main: MainSurvey | 
     return replace(script, channels=tuple(streams))
 
 
-def _beyond_buffer(
+def _out_of_bounds(
     channels: Channels, main: MainSurvey | None, destination: Judge, faults: dict[int, Fault], like: Script
 ) -> frozenset[Outcome]:
-    """A payload written beyond the receive buffer may hit nothing that matters, and is unpacked then."""
-    if not any(fault.key == BEYOND_BUFFER and fault.chance for fault in faults.values()):
+    """What is written or read out of bounds may hit nothing that matters: the packet is loaded then."""
+    keys = frozenset(fault.key for fault in faults.values() if fault.chance)
+    if not keys:
         return frozenset()
-    script, _ = build(channels, main, destination, ignoring=frozenset({BEYOND_BUFFER}))
+    script, _ = build(channels, main, destination, ignoring=keys)
     lucky = solve(replace(like, channels=script.channels))
     return lucky | ({Outcome.LOSES_DATA} if Outcome.COMPLETES in lucky else frozenset())
 
