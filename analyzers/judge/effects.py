@@ -92,7 +92,9 @@ def faults(
         effect = EFFECTS.get(key, _always(Effect.NONE))(destination)
         if effect in (Effect.ERROR, Effect.CRASH) and hits.kept:
             first = hits.first
-            yield Fault(first.offset, effect, first.message, key, chance=effect is Effect.CRASH and key in OUT_OF_BOUNDS)
+            yield Fault(
+                first.offset, effect, first.message, key, chance=effect is Effect.CRASH and key in OUT_OF_BOUNDS
+            )
     expected = compression if knows(destination, compression) else 0
     for number, hits in (survey.compressions if destination.zero_pages else survey.content_compressions).items():
         if (number & destination.compression_mask) != (expected & destination.compression_mask):
