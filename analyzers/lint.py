@@ -231,7 +231,7 @@ class _Linter:
         broken = {problem.position for problem in handshake.problems if problem.row in REFUSED}
         self.script = verdict.script
         outcomes, lines = self._outcomes(verdict, handshake.outcomes, handshake.reason, release.destination, broken)
-        if main is not None and not channels and _needs_channels(main, verdict):
+        if main is not None and not (channels or self.short or self.foreign) and _needs_channels(main, verdict):
             outcomes, lines = NEVER_STARTS if self.options.channels else NOT_RECORDED
         sources: dict[ChannelName, StreamSource] = {
             number: c.source for (number, _), c in zip(channels, captured, strict=True)

@@ -180,6 +180,11 @@ _CHANGES: dict[Version, tuple[dict[str, Any], dict[str, Any]]] = {
     (11, 1): ({}, {"channel_id_checked": True, "payload_sizes_checked": True}),
 }
 
+_STABLE: dict[tuple[int, int, int], dict[str, Any]] = {
+    (10, 0, 13): {"payload_sizes_checked": True},
+}
+"""What destinations of stable releases have taken over from later ones: measured, so the first of them may be older."""
+
 RFC_V3 = "rfc-v3"
 """The destination of the patch series "Send final SYNC only after device state is complete" (v3, 2024-11): 9.2 with
 device state, whose source defers the last SYNC behind all device state."""
@@ -203,17 +208,24 @@ MEASURED: tuple[Version, ...] = ((7, 2), (10, 0), (11, 1))
 
 @cache
 def release(name: str) -> Release:
-    """The release of a profile name: ``qemu-10.0``, ``10.0``, ``qemu-10.0.2`` or ``rfc-v3``. Raises InputError."""
+    """The release of a profile name: ``qemu-10.0``, ``10.0``, ``qemu-10.0.2`` or ``rfc-v3``. Raises InputError.
+
+    Without a third number it is the release as it came out.
+    """
     if name == RFC_V3:
         base, ten = RELEASES[9, 2], RELEASES[10, 0]
         sender = base.sender._replace(device_state=True)
         return Release(base.version, sender, ten.destination._replace(error_fails_migration=True))
-    found = re.fullmatch(r"(?:qemu-)?(\d+)\.(\d+)(?:\.\d+)?", name)
+    found = re.fullmatch(r"(?:qemu-)?(\d+)\.(\d+)(?:\.(\d+))?", name)
     if found is None:
         raise InputError(f"unknown profile {name!r}: give qemu-4.0 to qemu-{NEWEST[0]}.{NEWEST[1]}, or {RFC_V3}")
     version = int(found[1]), int(found[2])
     if version in RELEASES:
-        return RELEASES[version]
+        row = RELEASES[version]
+        for first, does in _STABLE.items():
+            if found[3] is not None and first[:2] == version and first[2] <= int(found[3]):
+                row = row._replace(destination=row.destination._replace(**does))
+        return row
     if version < OLDEST:
         raise InputError(f"profile {name}: multifd before 4.0 was experimental and is not supported")
     raise InputError(f"profile {name}: no such release is known, the newest is qemu-{NEWEST[0]}.{NEWEST[1]}")

@@ -87,7 +87,7 @@ def command(
     chosen = default if mode is None else Mode(mode)
     if chosen is Mode.PER_ROUND and not row.destination.flush_known:
         raise InputError(f"{row.name} has no per-round mode")
-    habitat = Habitat(row.version, chosen, stock=qemu is not None, edits=edits)
+    habitat = Habitat(row.version, chosen, stock=qemu is not None, edits=edits, micro=qemu.micro if qemu else None)
     for path in (folder, corpus):
         if path is not None and (not path.parent.is_dir() or (path.exists() and not path.is_dir())):
             raise InputError(f"{path}: is no folder that can be made")

@@ -35,7 +35,7 @@ class Trial(NamedTuple):
 def predict(migration_recording: object, case: Case, habitat: Habitat) -> tuple[frozenset[Outcome], tuple[str, ...]]:
     """The outcomes that the model says this destination can reach, and why."""
     options = LintOptions(
-        profile=f"qemu-{habitat.destination[0]}.{habitat.destination[1]}",
+        profile=habitat.profile,
         mode=str(habitat.mode),
         channels=case.plan.channels,
         machine=case.plan.machine,

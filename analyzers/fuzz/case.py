@@ -40,6 +40,14 @@ class Habitat:
     """At most; half of the cases have none, some have one that breaks a rule."""
     matching: bool = True
     """Senders are those that the destination should accept."""
+    micro: int | None = None
+    """The destination's third version number; None: as the release came out."""
+
+    @property
+    def profile(self) -> str:
+        """The destination, as profiles are called."""
+        name = RELEASES[self.destination].name
+        return name if self.micro is None else f"{name}.{self.micro}"
 
 
 class RuleBreak(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +16,8 @@ from multifd_codec.batch import PacketBatch
 from multifd_codec.channel import ChannelDecoder
 from multifd_codec.framing import bytes_known
 
+Channels = Sequence[tuple[int, ChannelSurvey]]
+"""Multifd channels by id."""
 Pages = NDArray[np.int64]
 """Page numbers in rising order."""
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from analyzers.judge.content import Channels
 from analyzers.judge.infer import Sender
-from analyzers.judge.memory import Channels
 from analyzers.survey.channel import ChannelSurvey
 from analyzers.survey.checks import STREAMED
 from analyzers.survey.main import MainSurvey

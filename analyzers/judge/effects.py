@@ -50,6 +50,7 @@ EFFECTS: dict[str, EffectOf] = {
     "pages_alloc": lambda d: Effect.ERROR if d.pages_alloc_factor == 1 else Effect.NONE,
     "pages_alloc beyond 100": _always(Effect.ERROR),
     "normal_pages": _always(Effect.ERROR),
+    "offsets beyond packet": lambda d: Effect.NONE if d.pages_alloc_factor == 1 else Effect.CRASH,
     "zero_pages": lambda d: Effect.ERROR if d.zero_pages else Effect.NONE,
     "unknown block": _always(Effect.ERROR),
     "unknown block of zero pages": lambda d: Effect.ERROR if d.zero_pages else Effect.NONE,
@@ -65,8 +66,8 @@ EFFECTS: dict[str, EffectOf] = {
 }
 """Keys of ``CONDITIONS``, ``check_pages`` and ``PayloadChecker`` in ``analyzers.survey``; others have no effect."""
 
-ALSO_ERROR = frozenset({"payload beyond buffer"})
-"""Conditions that crash or end in an error, by chance: an out-of-bounds write that may hit nothing."""
+OUT_OF_BOUNDS = frozenset({"payload beyond buffer", "offsets beyond packet"})
+"""Conditions that crash, end in an error, or do nothing, by chance: what lies there decides."""
 
 
 class Fault(NamedTuple):
@@ -91,7 +92,9 @@ def faults(
         effect = EFFECTS.get(key, _always(Effect.NONE))(destination)
         if effect in (Effect.ERROR, Effect.CRASH) and hits.kept:
             first = hits.first
-            yield Fault(first.offset, effect, first.message, key, chance=effect is Effect.CRASH and key in ALSO_ERROR)
+            yield Fault(
+                first.offset, effect, first.message, key, chance=effect is Effect.CRASH and key in OUT_OF_BOUNDS
+            )
     expected = compression if knows(destination, compression) else 0
     for number, hits in (survey.compressions if destination.zero_pages else survey.content_compressions).items():
         if (number & destination.compression_mask) != (expected & destination.compression_mask):

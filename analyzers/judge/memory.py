@@ -10,19 +10,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from analyzers.judge.content import NamedPage, Pages, Place, batches, content, locate, named_pages
+from analyzers.judge.content import Channels, NamedPage, Pages, Place, content, locate, named_pages
 from analyzers.judge.effects import Fault
 from analyzers.judge.infer import Sender
+from analyzers.judge.misaligned import misaligned_zero_pages
 from analyzers.receiver.script import Act, ChannelStep, Script
 from analyzers.receiver.solve import lockstep, segments
 from analyzers.survey.channel import ChannelSurvey
 from analyzers.survey.main import MainSurvey
-from analyzers.survey.memory import block_name
-from analyzers.survey.pages import EMPTY, Runs, contains, merge, missing, overlap, shared, without
+from analyzers.survey.pages import EMPTY, Runs, merge, missing, overlap, shared, without
 from multifd_codec.arrays import distinct
 from multifd_codec.dialect import Destination, Mode
 
-Channels = Sequence[tuple[int, ChannelSurvey]]
 MAX_COMPARED = 4096
 """Pages whose content is compared one by one before the answer is taken to be: it differs."""
 
@@ -176,7 +175,7 @@ def judge_memory(
     verdict = MemoryVerdict()
     _overlaps(verdict, channels, main, mode, unread_same=sender.maybe(lambda habits: habits.repeats_page))
     _stale_zero_pages(verdict, channels, destination)
-    _misaligned_zero_pages(verdict, channels, destination)
+    verdict.wrong += misaligned_zero_pages(channels, destination)
     if main is not None and main.overlapping is not None:
         verdict.wrong.append(main.overlapping)
     _coverage(verdict, channels, main, sender, gaps=gaps)
@@ -321,68 +320,6 @@ def _stale_zero_pages(verdict: MemoryVerdict, channels: Channels, destination: D
                     f"page {page:#x} of {block!r} was sent as zero later; this destination keeps its old content"
                 )
             verdict.kept_zero_pages.append(KeptZeroPage(position, at.packet if at is not None else None, block, page))
-
-
-def _misaligned_zero_pages(verdict: MemoryVerdict, channels: Channels, destination: Destination) -> None:
-    """Zero pages that lie over two pages: cleared only if the first of them was received before."""
-    if not destination.zero_pages:
-        return
-    for _, survey in channels:
-        for hit in survey.hits["misaligned zero"].kept if "misaligned zero" in survey.hits else ():
-            for batch, columns, _ in batches(survey, hit.offset, hit.offset + 1, hit.segment):
-                normal = int(columns.normal[0])
-                if int(columns.compression[0]) & destination.normal_pages_unmarked:
-                    continue
-                offsets = batch.rows["offset"][0].astype(np.int64)[normal : normal + int(columns.zero[0])]
-                block = block_name(batch, 0)
-                for offset in offsets[offsets % survey.page_size != 0].tolist():
-                    if _sent_before(channels, block, offset // survey.page_size, hit.segment):
-                        verdict.wrong.append(f"a zero page at {offset:#x} of {block!r} clears parts of two pages")
-
-
-def overwritten(
-    channels: Channels, main: MainSurvey | None, mode: Mode, survey: ChannelSurvey, reached: int
-) -> set[int]:
-    """Segments of a channel whose normal pages lie over two pages, both of which are loaded again in later rounds."""
-    hits = survey.hits.get("misaligned normal")
-    if hits is None or len(hits.kept) < hits.count:
-        return set()
-    result = set(hits.segments)
-    for hit in hits.kept:
-        for batch, columns, _ in batches(survey, hit.offset, hit.offset + 1, hit.segment):
-            offsets = batch.rows["offset"][0].astype(np.int64)[: int(columns.normal[0])]
-            first = offsets[offsets % survey.page_size != 0] // survey.page_size
-            block = block_name(batch, 0)
-            later = [
-                pages.runs()
-                for _, other in channels
-                for (segment, name, _), pages in other.pages.items()
-                if name == block and hit.segment < segment < reached
-            ]
-            later += _later_on_main(main, mode, block, hit.segment)
-            touched = np.concatenate([first, first + 1])
-            if not contains(merge(np.concatenate([EMPTY, *later])), touched).all():
-                result.discard(hit.segment)
-    return result
-
-
-def _later_on_main(main: MainSurvey | None, mode: Mode, block: str, segment: int) -> list[Runs]:
-    """Pages on main behind the rendezvous record that ends a segment."""
-    return [
-        pages.runs()
-        for (flushes, ends, name, _), pages in (main.pages.items() if main is not None else ())
-        if name == block and (ends if mode is Mode.PER_SECTION else flushes) > segment
-    ]
-
-
-def _sent_before(channels: Channels, block: str, page: int, segment: int) -> bool:
-    """Whether a page was sent with content in an earlier round."""
-    wanted = np.array([[page, page + 1]], np.int64)
-    return any(
-        name == block and not zero and earlier < segment and overlap((pages.runs(), wanted)) is not None
-        for _, survey in channels
-        for (earlier, name, zero), pages in survey.pages.items()
-    )
 
 
 def _coverage(

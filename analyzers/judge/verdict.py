@@ -8,18 +8,17 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from analyzers.findings import Outcome
+from analyzers.judge.content import Channels
 from analyzers.judge.doubts import doubts, foreign_pages
 from analyzers.judge.effects import Fault
 from analyzers.judge.infer import Sender
-from analyzers.judge.memory import Channels, MemoryVerdict, judge_memory, mark_lost_data, overwritten
+from analyzers.judge.memory import MemoryVerdict, judge_memory, mark_lost_data
+from analyzers.judge.misaligned import harmless
 from analyzers.judge.scripts import Judge, build
 from analyzers.receiver.script import MAIN_TERMINAL, Act, ChannelStep, Device, MainAct, MainStep, Script
 from analyzers.receiver.solve import lockstep, segments, solve
 from analyzers.survey.main import MainSurvey
 from multifd_codec.dialect import Mode
-
-BEYOND_BUFFER = "payload beyond buffer"
-"""Key of payloads that are larger than the receive buffer."""
 
 
 class Verdict(NamedTuple):
@@ -43,13 +42,13 @@ def judge(
     memory = judge_memory(channels, main, destination.destination, sender, destination.mode, gaps=gaps)
     memory.raced += foreign_pages(channels, main, sender, destination.destination)
     may_fail = tuple(MainStep(MainAct.FAIL, offset, reason) for offset, reason in doubts(channels, main))
-    script = _without_overwritten(mark_lost_data(script, channels, main, faults), channels, main, destination.mode)
+    script = _without_harmless(mark_lost_data(script, channels, main, faults), channels, main, destination.mode)
     script = replace(script, may_fail=may_fail, memory_wrong=bool(memory.wrong), crashes_at_cleanup=second_main)
     outcomes = solve(script)
     for position, fault in faults.items():
         if fault.chance:
             outcomes |= solve(_as_error(script, position))
-    outcomes |= _beyond_buffer(channels, main, destination, faults, script)
+    outcomes |= _out_of_bounds(channels, main, destination, faults, script)
     if any(number for _, survey in channels for number in survey.compressions):
         outcomes |= solve(_same_where_unread(script))
     for step in script.may_fail:
@@ -62,27 +61,28 @@ def judge(
     return Verdict(script, outcomes, memory, faults)
 
 
-def _without_overwritten(script: Script, channels: Channels, main: MainSurvey | None, mode: Mode) -> Script:
-    """Pages that are loaded to the wrong place spoil nothing if later rounds load over them."""
+def _without_harmless(script: Script, channels: Channels, main: MainSurvey | None, mode: Mode) -> Script:
+    """Pages that are loaded to the wrong place do not always spoil something."""
     reached = lockstep(script).reached
     streams = list(script.channels)
     for position, (_, survey) in enumerate(channels):
-        harmless = overwritten(channels, main, mode, survey, reached)
-        if harmless:
+        segments_without = harmless(channels, main, mode, survey, reached)
+        if segments_without:
             streams[position] = tuple(
-                replace(step, spoils=False) if segment in harmless else step
+                replace(step, spoils=False) if segment in segments_without else step
                 for segment, _, step in segments(streams[position])
             )
     return replace(script, channels=tuple(streams))
 
 
-def _beyond_buffer(
+def _out_of_bounds(
     channels: Channels, main: MainSurvey | None, destination: Judge, faults: dict[int, Fault], like: Script
 ) -> frozenset[Outcome]:
-    """A payload written beyond the receive buffer may hit nothing that matters, and is unpacked then."""
-    if not any(fault.key == BEYOND_BUFFER and fault.chance for fault in faults.values()):
+    """What is written or read out of bounds may hit nothing that matters: the packet is loaded then."""
+    keys = frozenset(fault.key for fault in faults.values() if fault.chance)
+    if not keys:
         return frozenset()
-    script, _ = build(channels, main, destination, ignoring=frozenset({BEYOND_BUFFER}))
+    script, _ = build(channels, main, destination, ignoring=keys)
     lucky = solve(replace(like, channels=script.channels))
     return lucky | ({Outcome.LOSES_DATA} if Outcome.COMPLETES in lucky else frozenset())
 

@@ -183,6 +183,12 @@ CONDITIONS: tuple[Condition, ...] = (
         lambda c, i: f"normal_pages {c.normal[i]} exceeds pages_alloc {c.alloc[i]}",
     ),
     Condition(
+        "offsets beyond packet",
+        "normal_pages",
+        lambda c: (c.normal > c.capacity) & (c.normal <= c.alloc),
+        lambda c, i: f"{c.normal[i]} pages, the offset array has {c.capacity} entries",
+    ),
+    Condition(
         "zero_pages",
         "zero_pages",
         lambda c: (c.normal <= c.alloc) & (c.zero > c.alloc - c.normal),

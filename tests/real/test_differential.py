@@ -22,7 +22,7 @@ DESTINATIONS = [
 
 def disagreements(release: str, mode: Mode, streams: int, first_seed: int) -> list[str]:
     qemu = installed(release)
-    campaign = Campaign(Task(Habitat(qemu.version, mode, stock=True), qemu), None, first_seed)
+    campaign = Campaign(Task(Habitat(qemu.version, mode, stock=True, micro=qemu.micro), qemu), None, first_seed)
     with ProcessPoolExecutor(2) as executor:
         totals = campaign.run(executor, 2, streams=streams)
     assert totals.streams >= streams

@@ -1,0 +1,109 @@
+"""Pages at an offset that is no multiple of the page size: they lie over two pages, and no receiver minds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from analyzers.judge.content import Channels, Pages, batches
+from analyzers.survey.channel import ChannelSurvey
+from analyzers.survey.hits import Hit
+from analyzers.survey.main import MainSurvey
+from analyzers.survey.memory import block_name
+from analyzers.survey.pages import EMPTY, Runs, contains, merge
+from multifd_codec.dialect import Destination, Mode
+from multifd_codec.framing import bytes_known
+
+
+def misaligned_zero_pages(channels: Channels, destination: Destination) -> Iterator[str]:
+    """Zero pages that lie over two pages: cleared only if the first of them was received before."""
+    if not destination.zero_pages:
+        return
+    for _, survey in channels:
+        for hit in survey.hits["misaligned zero"].kept if "misaligned zero" in survey.hits else ():
+            for batch, columns, _ in batches(survey, hit.offset, hit.offset + 1, hit.segment):
+                normal = int(columns.normal[0])
+                if int(columns.compression[0]) & destination.normal_pages_unmarked:
+                    continue
+                offsets = batch.rows["offset"][0].astype(np.int64)[normal : normal + int(columns.zero[0])]
+                block = block_name(batch, 0)
+                for offset in offsets[offsets % survey.page_size != 0].tolist():
+                    page = np.array([offset // survey.page_size], np.int64)
+                    if contains(_content(channels, block, before=hit.segment), page).any():
+                        yield f"a zero page at {offset:#x} of {block!r} clears parts of two pages"
+
+
+def harmless(channels: Channels, main: MainSurvey | None, mode: Mode, survey: ChannelSurvey, reached: int) -> set[int]:
+    """Segments of a channel in which normal pages lie over two pages and spoil nothing: both are loaded again in later
+    rounds, or have never had content, and get none."""
+    hits = survey.hits.get("misaligned normal")
+    if hits is None or len(hits.kept) < hits.count:
+        return set()
+    result = set(hits.segments)
+    for hit in hits.kept:
+        block, touched = _touched(survey, hit)
+        spoiled = touched[~contains(_loaded_later(channels, main, mode, block, hit.segment, reached), touched)]
+        fresh = not contains(_content(channels, block, before=hit.segment), spoiled).any()
+        if len(spoiled) and not (fresh and _only_zeros(survey, hit) and _alone(channels, block, hit.segment, touched)):
+            result.discard(hit.segment)
+    return result
+
+
+def _touched(survey: ChannelSurvey, hit: Hit) -> tuple[str, Pages]:
+    """RAM block and pages that the packet's misaligned pages lie over."""
+    for batch, columns, _ in batches(survey, hit.offset, hit.offset + 1, hit.segment):
+        offsets = batch.rows["offset"][0].astype(np.int64)[: int(columns.normal[0])]
+        first = offsets[offsets % survey.page_size != 0] // survey.page_size
+        return block_name(batch, 0), np.concatenate([first, first + 1])
+    return "", np.empty(0, np.int64)
+
+
+def _only_zeros(survey: ChannelSurvey, hit: Hit) -> bool:
+    """Whether the packet's normal pages are plain and hold zeros only."""
+    for batch, columns, _ in batches(survey, hit.offset, hit.offset + 1, hit.segment):
+        start, size = int(batch.offset[0]) + batch.header_length, int(columns.normal[0]) * survey.page_size
+        readable = not columns.compression[0] and bytes_known(survey.source, start) >= size
+        return readable and not bytes(survey.source.read(start, size)).strip(b"\0")
+    return False
+
+
+def _alone(channels: Channels, block: str, segment: int, touched: Pages) -> bool:
+    """Whether the pages are named once in their segment: of each two, one by the misaligned page itself."""
+    runs = [
+        pages.runs()
+        for _, survey in channels
+        for (one, name, _), pages in survey.pages.items()
+        if name == block and one == segment
+    ]
+    half = len(touched) // 2
+    return not contains(merge(np.concatenate([EMPTY, *runs])), touched[half:]).any()
+
+
+def _loaded_later(
+    channels: Channels, main: MainSurvey | None, mode: Mode, block: str, segment: int, reached: int
+) -> Runs:
+    """Pages behind the rendezvous that ends a segment: on channels as far as they are released, and on main."""
+    runs = [
+        pages.runs()
+        for _, survey in channels
+        for (later, name, _), pages in survey.pages.items()
+        if name == block and segment < later < reached
+    ]
+    runs += [
+        pages.runs()
+        for (flushes, ends, name, _), pages in (main.pages.items() if main is not None else ())
+        if name == block and (ends if mode is Mode.PER_SECTION else flushes) > segment
+    ]
+    return merge(np.concatenate([EMPTY, *runs]))
+
+
+def _content(channels: Channels, block: str, *, before: int) -> Runs:
+    """Pages that were sent with content in earlier rounds."""
+    runs = [
+        pages.runs()
+        for _, survey in channels
+        for (earlier, name, zero), pages in survey.pages.items()
+        if name == block and not zero and earlier < before
+    ]
+    return merge(np.concatenate([EMPTY, *runs]))
