@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
 
 import numpy as np
 
 from analyzers.findings import InputInfo, Outcome, Report, Severity
+from analyzers.judge.arrival import NEVER_STARTS, NOT_RECORDED, Arrived, ending
 from analyzers.judge.context import Collector, Context
 from analyzers.judge.explain import Carrier, explain, witness
 from analyzers.judge.handshake import (
@@ -18,17 +19,15 @@ from analyzers.judge.handshake import (
     SHORT,
     Connection,
     SetProblem,
-    foreign_outcomes,
     ignored,
     judge_handshake,
-    short_outcomes,
 )
 from analyzers.judge.infer import Facts, choose, infer_mode
 from analyzers.judge.scripts import Judge
 from analyzers.judge.summary import channel_summary, device_summaries, facts_for_people, main_summary
 from analyzers.judge.verdict import Verdict, judge
 from analyzers.receiver.script import Device, MainAct, Script
-from analyzers.receiver.solve import crashes_before_setup, lockstep
+from analyzers.receiver.solve import lockstep
 from analyzers.rules import channel_set as set_rules
 from analyzers.rules import device_state, packets, sync
 from analyzers.survey.channel import ChannelSurvey, survey_channel
@@ -38,7 +37,7 @@ from analyzers.survey.start import starts_with_init
 from captures.model import CapturedChannel, ChannelKind, Migration, ProgressCallback, Recording, StreamSource
 from multifd_codec import dialect, framing
 from multifd_codec.arrays import distinct
-from multifd_codec.dialect import Destination, HandshakeError, Mode
+from multifd_codec.dialect import Mode
 from multifd_codec.errors import ChannelName
 from multifd_codec.events import ChannelInit
 from multifd_codec.source import StreamEnd
@@ -228,11 +227,13 @@ class _Linter:
         gaps = not partial and sender.surely(lambda s: s.packet_num_dense) and _misses_packets(surveys)
         read = [] if main is not None and "mapped-ram" in main.capabilities else channels
         verdict = judge(read, main, destination, sender, gaps=gaps, second_main=len(self.mains) > 1)
-        broken = {problem.position for problem in handshake.problems if problem.row in REFUSED}
         self.script = verdict.script
-        outcomes, lines = self._outcomes(verdict, handshake.outcomes, handshake.reason, release.destination, broken)
+        surplus = bool(self.options.channels) and len(self.channels) > (self.options.channels or 0)
+        arrived = Arrived(len(self.mains), self.foreign, self.short, surplus)
+        end = ending(arrived, handshake, verdict.script, release.destination)
         if main is not None and not (channels or self.short or self.foreign) and _needs_channels(main, verdict):
-            outcomes, lines = NEVER_STARTS if self.options.channels else NOT_RECORDED
+            end = NEVER_STARTS if self.options.channels else NOT_RECORDED
+        outcomes = verdict.outcomes if end is None else end.outcomes
         sources: dict[ChannelName, StreamSource] = {
             number: c.source for (number, _), c in zip(channels, captured, strict=True)
         }
@@ -258,7 +259,8 @@ class _Linter:
         numbered = [(number, c) for (number, _), c in zip(channels, captured, strict=True)]
         self._rules(context, collect, handshake.problems, numbered)
         where = _locator(context)
-        if not lines:
+        lines = [] if end is None else [end.reason]
+        if end is None:
             lines = explain(verdict.script, outcomes, _carried(surveys), where)
             if outcomes & {Outcome.LOSES_DATA}:
                 lines += [*verdict.memory.wrong, *verdict.memory.raced]
@@ -275,33 +277,9 @@ class _Linter:
             findings=collect.findings(),
             explanation=tuple(lines),
             witness=tuple(witness(verdict.script, worst, where)) if self.options.witness else (),
-            monitor_alive=(handshake.outcomes is not None) if worst is Outcome.HANGS else None,
+            monitor_alive=(end is not None and end.monitor_alive) if worst is Outcome.HANGS else None,
             facts=facts_for_people(main, surveys, context, self.migration),
         )
-
-    def _outcomes(
-        self,
-        verdict: Verdict,
-        refused: frozenset[Outcome] | None,
-        reason: str,
-        destination: Destination,
-        broken: Collection[int | None],
-    ) -> tuple[frozenset[Outcome], list[str]]:
-        if len(self.mains) > 1 and destination.second_main_asserts:
-            return frozenset({Outcome.CRASHES}), ["a second main channel trips an assertion"]
-        peeks = destination.handshake_error is HandshakeError.EXITS
-        if self.foreign:
-            # Before 8.0 main is not read, whatever it is, until every channel is there.
-            waits = not peeks and (self.short or refused == frozenset({Outcome.HANGS}))
-            outcomes = foreign_outcomes(destination, has_main=bool(self.mains or waits))
-            return outcomes, [f"{self.foreign[0].label}: {FOREIGN}"]
-        if not self.mains and not peeks and self.options.channels and len(self.channels) > self.options.channels:
-            return frozenset({Outcome.FAILS}), ["the first connection is taken for main, and does not start as one"]
-        if self.short:
-            return short_outcomes(self.short, destination), [f"{self.short[0].label}: {SHORT}"]
-        if refused is not None:
-            return _beside_early_pages(refused, verdict, broken), [reason]
-        return verdict.outcomes, []
 
     def _rules(
         self,
@@ -332,24 +310,6 @@ class _Linter:
 
 
 COMPRESSION_IDS = frozenset({0, *(1 << bit for bit in range(32) if COMPRESSION_MASK >> bit & 1)})
-NOT_RECORDED = frozenset({Outcome.UNDECIDED}), ["the multifd channels of this migration are not in the recording"]
-NEVER_STARTS = frozenset({Outcome.HANGS}), ["the migration never starts: no multifd channel is connected"]
-"""A migration that needs channels and has none: they may not have been recorded, unless their number is given."""
-REFUSED = frozenset({"C-02", "C-03", "C-04"})
-"""Rows of connections that are refused whenever they arrive; of two with one id either may come first."""
-
-
-def _beside_early_pages(
-    refused: frozenset[Outcome], verdict: Verdict, broken: Collection[int | None]
-) -> frozenset[Outcome]:
-    """Channels are read as soon as they are connected: pages in front of the first SYNC crash a process that waits for
-    the others, or race with the error that ends it. ``broken``: channels that are refused."""
-    early = (
-        crashes_before_setup(steps) for position, steps in enumerate(verdict.script.channels) if position not in broken
-    )
-    if not any(early):
-        return refused
-    return frozenset({Outcome.CRASHES}) if refused == {Outcome.HANGS} else refused | {Outcome.CRASHES}
 
 
 def _carried(surveys: Sequence[ChannelSurvey]) -> dict[tuple[Device, int], Carrier]:

@@ -1,0 +1,76 @@
+"""How a migration ends before anything is loaded, by the connections that arrive."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from analyzers.findings import Outcome
+from analyzers.judge.handshake import FOREIGN, SHORT, Handshake, foreign_outcomes, short_outcomes
+from analyzers.receiver.script import Script
+from analyzers.receiver.solve import crashes_before_setup
+from captures.model import CapturedChannel
+from multifd_codec.dialect import Destination, HandshakeError
+
+REFUSED = frozenset({"C-02", "C-03", "C-04"})
+"""Rows of connections that are refused whenever they arrive; of two with one id either may come first."""
+
+
+class Arrived(NamedTuple):
+    """All connections of a migration, by what they start as."""
+
+    mains: int
+    foreign: Sequence[CapturedChannel]
+    """Neither as main nor as a multifd channel."""
+    short: Sequence[CapturedChannel]
+    """Closed before that can be told."""
+    surplus: bool
+    """More connections than the given number of channels."""
+
+
+class Ending(NamedTuple):
+    """An end without a load."""
+
+    outcomes: frozenset[Outcome]
+    reason: str
+    monitor_alive: bool = True
+
+
+NOT_RECORDED = Ending(frozenset({Outcome.UNDECIDED}), "the multifd channels of this migration are not in the recording")
+NEVER_STARTS = Ending(
+    frozenset({Outcome.HANGS}), "the migration never starts: no multifd channel is connected", monitor_alive=True
+)
+"""A migration that needs channels and has none: they may not have been recorded, unless their number is given."""
+
+
+def ending(arrived: Arrived, handshake: Handshake, script: Script, destination: Destination) -> Ending | None:
+    """How it ends before the load begins; None when that begins."""
+    if arrived.mains > 1 and destination.second_main_asserts:
+        return Ending(frozenset({Outcome.CRASHES}), "a second main channel trips an assertion")
+    peeks = destination.handshake_error is HandshakeError.EXITS
+    if arrived.foreign:
+        # Before 8.0 main is not read, whatever it is, until every channel is there.
+        waits = not peeks and (arrived.short or handshake.outcomes == frozenset({Outcome.HANGS}))
+        outcomes = foreign_outcomes(destination, has_main=bool(arrived.mains or waits))
+        return Ending(outcomes, f"{arrived.foreign[0].label}: {FOREIGN}")
+    if not arrived.mains and not peeks and arrived.surplus:
+        reason = "the first connection is taken for main, and does not start as one"
+        return Ending(frozenset({Outcome.FAILS}), reason)
+    if arrived.short:
+        polls = peeks and any(channel.source.size for channel in arrived.short)
+        reason = f"{arrived.short[0].label}: {SHORT}"
+        return Ending(short_outcomes(arrived.short, destination), reason, monitor_alive=not polls)
+    if handshake.outcomes is not None:
+        return Ending(_beside_early_pages(handshake, script), handshake.reason)
+    return None
+
+
+def _beside_early_pages(handshake: Handshake, script: Script) -> frozenset[Outcome]:
+    """Channels are read as soon as they are connected: pages in front of the first SYNC crash a process that waits for
+    the others, or race with the error that ends it."""
+    broken = {problem.position for problem in handshake.problems if problem.row in REFUSED}
+    early = (crashes_before_setup(steps) for position, steps in enumerate(script.channels) if position not in broken)
+    outcomes = handshake.outcomes or frozenset()
+    if not any(early):
+        return outcomes
+    return frozenset({Outcome.CRASHES}) if outcomes == {Outcome.HANGS} else outcomes | {Outcome.CRASHES}
