@@ -95,28 +95,29 @@ def _with_memory(
     if seen.outcome != COMPLETES or seen.ram is None:
         return seen.outcome
     (block,) = case.plan.blocks
+    reads_zero_pages = RELEASES[habitat.destination].destination.zero_pages
     actual = bytes(seen.ram[: block.size])
     planned = bytes(memory(case.plan)[block.name])
     if actual == planned:
         if Outcome.COMPLETES in outcomes or case.healthy:
             return COMPLETES
-        said, complete = _said(migration, block.name, block.size, habitat)
+        said, complete = _said(migration, block.name, block.size)
         # Pages that an edit took out of the stream count as lost, though they may be zero.
         return COMPLETES if planned == said and complete else LOSES_DATA
     if (
         Outcome.LOSES_DATA not in outcomes
         and not case.healthy
-        and actual == _said(migration, block.name, block.size, habitat)[0]
+        and actual == _said(migration, block.name, block.size, zero_pages=reads_zero_pages)[0]
     ):
         return COMPLETES
     return LOSES_DATA
 
 
-def _said(migration: Migration, block: str, size: int, habitat: Habitat) -> tuple[bytes, bool]:
-    """What the stream says to this destination that RAM holds, all of it applied; whether it says so of every page."""
-    reads_zero_pages = RELEASES[habitat.destination].destination.zero_pages
+def _said(migration: Migration, block: str, size: int, *, zero_pages: bool = True) -> tuple[bytes, bool]:
+    """What the stream says RAM holds, all of it applied; whether it says so of every page. ``zero_pages``: to a
+    destination that reads this field."""
     try:
-        rebuilt = rebuild(migration, RebuildOptions(apply_all=True, zero_pages=reads_zero_pages))
+        rebuilt = rebuild(migration, RebuildOptions(apply_all=True, zero_pages=zero_pages))
     except MultifdError:
         return b"", False
     complete = not any(one.never_sent or one.unknown for one in rebuilt.blocks if one.name == block)

@@ -23,6 +23,8 @@ from multifd_codec.source import StreamEnd
 
 SEVERAL = 2
 """Packets that contradict the block list from which on the list may be what is wrong."""
+IMPOSSIBLE = ("pages_alloc", "normal_pages", "zero_pages", "offsets beyond packet")
+"""Conditions of packets whose pages cannot be told."""
 
 
 def doubts(channels: Channels, main: MainSurvey | None) -> Iterator[tuple[int, str]]:
@@ -40,6 +42,8 @@ def doubts(channels: Channels, main: MainSurvey | None) -> Iterator[tuple[int, s
     if _hits(surveys, OFFSET_RANGE, OFFSET_RANGE_ZERO) >= SEVERAL:
         yield main.setup, "packets name pages beyond the block list's lengths: the list may be wrong"
     if main.eof is None or main.source.holes() or any(_partly_recorded(survey) for survey in surveys):
+        return
+    if _hits(surveys, *IMPOSSIBLE):
         return
     page_size = surveys[0].page_size if surveys else 4096
     behind = _behind_last(channels, main)

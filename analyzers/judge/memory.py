@@ -174,7 +174,8 @@ def judge_memory(
     """What is wrong with page content whoever reads first. ``gaps``: packet numbers are missing."""
     verdict = MemoryVerdict()
     _overlaps(verdict, channels, main, mode, unread_same=sender.maybe(lambda habits: habits.repeats_page))
-    _stale_zero_pages(verdict, channels, destination)
+    if destination.zero_pages or sender.maybe(lambda habits: habits.zero_pages):
+        _stale_zero_pages(verdict, channels, destination)
     verdict.wrong += misaligned_zero_pages(channels, destination)
     if main is not None and main.overlapping is not None:
         verdict.wrong.append(main.overlapping)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from analyzers.judge.content import Channels, Pages, batches
+from analyzers.judge.content import Channels, Pages, batches, locate
 from analyzers.survey.channel import ChannelSurvey
 from analyzers.survey.hits import Hit
 from analyzers.survey.main import MainSurvey
@@ -45,7 +45,7 @@ def harmless(channels: Channels, main: MainSurvey | None, mode: Mode, survey: Ch
         block, touched = _touched(survey, hit)
         spoiled = touched[~contains(_loaded_later(channels, main, mode, block, hit.segment, reached), touched)]
         fresh = not contains(_content(channels, block, before=hit.segment), spoiled).any()
-        if len(spoiled) and not (fresh and _only_zeros(survey, hit) and _alone(channels, block, hit.segment, touched)):
+        if len(spoiled) and not (fresh and _only_zeros(survey, hit) and _alone(channels, survey, hit, block, touched)):
             result.discard(hit.segment)
     return result
 
@@ -68,16 +68,13 @@ def _only_zeros(survey: ChannelSurvey, hit: Hit) -> bool:
     return False
 
 
-def _alone(channels: Channels, block: str, segment: int, touched: Pages) -> bool:
-    """Whether the pages are named once in their segment: of each two, one by the misaligned page itself."""
-    runs = [
-        pages.runs()
-        for _, survey in channels
-        for (one, name, _), pages in survey.pages.items()
-        if name == block and one == segment
-    ]
-    half = len(touched) // 2
-    return not contains(merge(np.concatenate([EMPTY, *runs])), touched[half:]).any()
+def _alone(channels: Channels, survey: ChannelSurvey, hit: Hit, block: str, touched: Pages) -> bool:
+    """Whether no other packet of the segment names these pages."""
+    return all(
+        other is survey and place.packet == hit.offset
+        for _, other in channels
+        for place in locate(other, {block: touched}, hit.segment, hit.segment).values()
+    )
 
 
 def _loaded_later(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from multifd_codec.layout import layout
 from multifd_codec.main_problems import Problem, ProblemKind
 from multifd_codec.mainstream import MainDecoder
 from multifd_codec.source import ByteSource, StreamEnd
+from multifd_codec.vmdescription import find_description
 from multifd_codec.wire.qemufile import CommandId
 from multifd_codec.wire.ram import MappedRamHeader
 
@@ -143,7 +144,7 @@ class _Reader:
                 survey.eof = item.offset
             case ev.VmDescription():
                 survey.vmdescription = True
-                self._versions(item)
+                self._versions(item.devices)
                 if item.page_size is not None:
                     if survey.page_size_stated and survey.page_size != item.page_size and survey.setup is not None:
                         message = f"target page size {survey.page_size} in the configuration, then {item.page_size}"
@@ -187,6 +188,9 @@ class _Reader:
         described = survey.vmdescription or survey.postcopy or "M-18" in survey.hits
         if survey.eof is not None and closed and not described:
             survey.hit("M-18", "", survey.eof, 1, "no vmdescription behind the EOF byte")
+        if survey.eof is not None and not survey.vmdescription and closed:
+            elsewhere = find_description(survey.source)  # what was sent is described wherever it stands
+            self._versions(elsewhere.description.described() if elsewhere is not None else ())
         if survey.page_size is None:
             survey.page_size = self.decoder.page_size
 
@@ -256,10 +260,10 @@ class _Reader:
         if isinstance(item, ev.SectionFull) and self.device is not None:
             self.versions.setdefault(self.device, (item.offset, item.version_id))
 
-    def _versions(self, item: ev.VmDescription) -> None:
+    def _versions(self, devices: Iterable[ev.DescribedDevice]) -> None:
         """A destination like the source has the version that is described: it refuses later ones, and older ones have
         other fields."""
-        for described in item.devices:
+        for described in devices:
             offset, version = self.versions.get(Device(described.idstr, described.instance_id), (0, 0))
             if offset and described.version_id is not None and version != described.version_id:
                 message = f"version {version} of {described.idstr!r}, described is {described.version_id}"

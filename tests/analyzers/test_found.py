@@ -1,0 +1,50 @@
+"""What fuzzing found stays found: the outcomes of the small streams it led to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from analyzers.lint import LintOptions, lint_recording
+from captures.memory import recording_of
+from captures.recording import open_recording
+from multifd_codec.dialect import RELEASES, Mode, release
+from multifd_codec.plan import COMPRESSIONS
+from tests.found import FOUND, Found
+
+TRUTH = Path(__file__).parents[2] / "captures" / "samples" / "truth"
+
+
+def foreseen(found: Found, profile: str) -> set[str]:
+    plan = found.plan
+    options = LintOptions(
+        profile=profile,
+        mode=str(plan.mode),
+        channels=plan.channels,
+        machine="none",
+        compression=int(COMPRESSIONS[plan.compression][0]),
+        uuid=plan.uuid,
+    )
+    (report,) = lint_recording(recording_of(found.stream()), options)
+    return {str(outcome) for outcome in report.possible_outcomes}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_outcomes(name: str) -> None:
+    found = FOUND[name]
+    assert {profile: foreseen(found, profile) for profile in found.expected} == found.expected
+
+
+def test_stable_releases_take_over_checks() -> None:
+    """10.0.13 has a check of 11.1 that 10.0.2 has not; both were measured."""
+    path = TRUTH / "q10.0-measured" / "zlib_zero_pages_with_size.pcap.zst"
+    seen = {}
+    for profile in ("qemu-10.0", "qemu-10.0.2", "qemu-10.0.13", "qemu-10.0.14"):
+        with open_recording(path) as recording:
+            (report,) = lint_recording(recording, LintOptions(profile=profile, channels=2))
+        seen[profile] = [str(outcome) for outcome in report.possible_outcomes]
+    old, new = ["crashes"], ["hangs"]
+    assert seen == {"qemu-10.0": old, "qemu-10.0.2": old, "qemu-10.0.13": new, "qemu-10.0.14": new}
+    assert release("qemu-9.2.13") == RELEASES[9, 2]
+    assert all(Mode(found.plan.mode) for found in FOUND.values())
