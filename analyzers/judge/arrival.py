@@ -50,8 +50,11 @@ def ending(arrived: Arrived, handshake: Handshake, script: Script, destination: 
     peeks = destination.handshake_error is HandshakeError.EXITS
     if arrived.foreign:
         # Before 8.0 main is not read, whatever it is, until every channel is there.
-        waits = not peeks and (arrived.short or handshake.outcomes == frozenset({Outcome.HANGS}))
+        others = arrived.short or arrived.foreign[1:] or handshake.outcomes == frozenset({Outcome.HANGS})
+        waits = not peeks and others
         outcomes = foreign_outcomes(destination, has_main=bool(arrived.mains or waits))
+        if peeks and arrived.short:
+            outcomes |= short_outcomes(arrived.short, destination)  # whichever arrives first
         return Ending(outcomes, f"{arrived.foreign[0].label}: {FOREIGN}")
     if not arrived.mains and not peeks and arrived.surplus:
         reason = "the first connection is taken for main, and does not start as one"
@@ -59,7 +62,10 @@ def ending(arrived: Arrived, handshake: Handshake, script: Script, destination: 
     if arrived.short:
         polls = peeks and any(channel.source.size for channel in arrived.short)
         reason = f"{arrived.short[0].label}: {SHORT}"
-        return Ending(short_outcomes(arrived.short, destination), reason, monitor_alive=not polls)
+        outcomes = short_outcomes(arrived.short, destination)
+        if any(problem.row in {*REFUSED, "C-05"} for problem in handshake.problems):
+            outcomes |= handshake.outcomes or frozenset()  # whichever arrives first
+        return Ending(outcomes, reason, monitor_alive=not polls)
     if handshake.outcomes is not None:
         return Ending(_beside_early_pages(handshake, script), handshake.reason)
     return None

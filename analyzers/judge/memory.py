@@ -311,7 +311,8 @@ def _stale_zero_pages(verdict: MemoryVerdict, channels: Channels, destination: D
                 normal[block].append((segment, pages.runs()))
     for position, segment, block, runs in zero:
         earlier = merge(np.concatenate([EMPTY, *(r for s, r in normal.get(block, []) if s < segment)]))
-        found = overlap((earlier, merge(runs)))
+        later = merge(np.concatenate([EMPTY, *(r for s, r in normal.get(block, []) if s > segment)]))
+        found = overlap((earlier, without(merge(runs), later)))
         if found is not None:
             page = found[0]
             place = locate(channels[position][1], {block: np.array([page], np.int64)}, segment, segment)

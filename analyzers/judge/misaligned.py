@@ -34,9 +34,17 @@ def misaligned_zero_pages(channels: Channels, destination: Destination) -> Itera
                         yield f"a zero page at {offset:#x} of {block!r} clears parts of two pages"
 
 
-def harmless(channels: Channels, main: MainSurvey | None, mode: Mode, survey: ChannelSurvey, reached: int) -> set[int]:
+def harmless(
+    channels: Channels,
+    main: MainSurvey | None,
+    mode: Mode,
+    survey: ChannelSurvey,
+    reached: int,
+    *,
+    if_unread: bool = False,
+) -> set[int]:
     """Segments of a channel in which normal pages lie over two pages and spoil nothing: both are loaded again in later
-    rounds, or have never had content, and get none."""
+    rounds, or have never had content, and get none. ``if_unread``: compressed pages are taken to have none."""
     hits = survey.hits.get("misaligned normal")
     if hits is None or len(hits.kept) < hits.count:
         return set()
@@ -45,7 +53,9 @@ def harmless(channels: Channels, main: MainSurvey | None, mode: Mode, survey: Ch
         block, touched = _touched(survey, hit)
         spoiled = touched[~contains(_loaded_later(channels, main, mode, block, hit.segment, reached), touched)]
         fresh = not contains(_content(channels, block, before=hit.segment), spoiled).any()
-        if len(spoiled) and not (fresh and _only_zeros(survey, hit) and _alone(channels, survey, hit, block, touched)):
+        if len(spoiled) and not (
+            fresh and _only_zeros(survey, hit, if_unread=if_unread) and _alone(channels, survey, hit, block, touched)
+        ):
             result.discard(hit.segment)
     return result
 
@@ -59,12 +69,13 @@ def _touched(survey: ChannelSurvey, hit: Hit) -> tuple[str, Pages]:
     return "", np.empty(0, np.int64)
 
 
-def _only_zeros(survey: ChannelSurvey, hit: Hit) -> bool:
-    """Whether the packet's normal pages are plain and hold zeros only."""
+def _only_zeros(survey: ChannelSurvey, hit: Hit, *, if_unread: bool) -> bool:
+    """Whether the packet's normal pages hold zeros only."""
     for batch, columns, _ in batches(survey, hit.offset, hit.offset + 1, hit.segment):
         start, size = int(batch.offset[0]) + batch.header_length, int(columns.normal[0]) * survey.page_size
-        readable = not columns.compression[0] and bytes_known(survey.source, start) >= size
-        return readable and not bytes(survey.source.read(start, size)).strip(b"\0")
+        if columns.compression[0] or bytes_known(survey.source, start) < size:
+            return if_unread
+        return not bytes(survey.source.read(start, size)).strip(b"\0")
     return False
 
 

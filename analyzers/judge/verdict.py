@@ -50,7 +50,8 @@ def judge(
             outcomes |= solve(_as_error(script, position))
     outcomes |= _out_of_bounds(channels, main, destination, faults, script)
     if any(number for _, survey in channels for number in survey.compressions):
-        outcomes |= solve(_same_where_unread(script))
+        unread = _without_harmless(_same_where_unread(script), channels, main, destination.mode, if_unread=True)
+        outcomes |= solve(unread)
     for step in script.may_fail:
         outcomes |= solve(_failing(script, step))
     if memory.raced and Outcome.COMPLETES in outcomes:
@@ -61,12 +62,14 @@ def judge(
     return Verdict(script, outcomes, memory, faults)
 
 
-def _without_harmless(script: Script, channels: Channels, main: MainSurvey | None, mode: Mode) -> Script:
+def _without_harmless(
+    script: Script, channels: Channels, main: MainSurvey | None, mode: Mode, *, if_unread: bool = False
+) -> Script:
     """Pages that are loaded to the wrong place do not always spoil something."""
     reached = lockstep(script).reached
     streams = list(script.channels)
     for position, (_, survey) in enumerate(channels):
-        segments_without = harmless(channels, main, mode, survey, reached)
+        segments_without = harmless(channels, main, mode, survey, reached, if_unread=if_unread)
         if segments_without:
             streams[position] = tuple(
                 replace(step, spoils=False) if segment in segments_without else step

@@ -19,7 +19,7 @@ from multifd_codec.main_problems import Problem, ProblemKind
 from multifd_codec.mainstream import MainDecoder
 from multifd_codec.source import ByteSource, StreamEnd
 from multifd_codec.vmdescription import find_description
-from multifd_codec.wire.qemufile import CommandId
+from multifd_codec.wire.qemufile import CommandId, SectionFooter, SectionType
 from multifd_codec.wire.ram import MappedRamHeader
 
 HARMLESS = frozenset(
@@ -57,8 +57,12 @@ KINDS = {
     ev.SectionFull: SectionKind.OTHER,
 }
 MAPPED_RAM = layout(MappedRamHeader)
+FOOTER = layout(SectionFooter).struct
 UINT32 = struct.Struct(">I")
 RAM = "ram"
+SINGLE = frozenset({RAM, "timer", GLOBAL_STATE})
+"""Sections of which every QEMU has one, instance 0."""
+
 LONGEST_GLOBAL_STATE = 256
 
 
@@ -248,8 +252,8 @@ class _Reader:
         if item.device is not None and item.instance_id is not None:
             self.device = Device(item.device, item.instance_id)
             survey.sections.add(self.device)
-            if item.device == RAM and item.instance_id != 0:
-                message = f"instance {item.instance_id} of 'ram', which no destination has"
+            if item.device in SINGLE and item.instance_id != 0:
+                message = f"instance {item.instance_id} of {item.device!r}, which no destination has"
                 survey.hit("M-02", "instance_id", item.offset, item.length, message)
                 self._fail(item.offset, message)
         if self.kind is SectionKind.END:
@@ -304,6 +308,10 @@ class _Reader:
 
     def _body(self, item: ev.DeviceBody) -> None:
         source = self.survey.source
+        if item.how is ev.BodyLength.FOOTER_SEARCH and item.length >= FOOTER.size:
+            end = item.offset + item.length - FOOTER.size
+            if bytes(source.read(end, FOOTER.size)) == FOOTER.pack(SectionType.FOOTER, item.section_id):
+                self.survey.doubts.append((item.offset, f"the footer of {item.device!r} stands twice"))
         if item.device != GLOBAL_STATE or bytes_known(source, item.offset) < min(item.length, LONGEST_GLOBAL_STATE):
             return
         name = unknown_run_state(bytes(source.read(item.offset, min(item.length, LONGEST_GLOBAL_STATE))))
