@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from analyzers.cli.errors import say
+from analyzers.cli.numbers import FiniteRange
 from analyzers.cli.progress import StatusLine
 from analyzers.report.exit_codes import ExitCode
 from multifd_codec.errors import InputError
@@ -47,7 +48,7 @@ Exit codes:
 @click.option("--profile", metavar="P", help="Model alone: the destination. [qemu-10.0]")
 @click.option("--mode", type=click.Choice(("per-section", "per-round")), help="The destination's mode.")
 @click.option("--streams", type=click.IntRange(1), metavar="N", help="How many. [until Ctrl-C]")
-@click.option("--seconds", type=click.FloatRange(0.1), metavar="S", help="How long. [until Ctrl-C]")
+@click.option("--seconds", type=FiniteRange(0.1), metavar="S", help="How long. [until Ctrl-C]")
 @click.option("--seed", type=int, default=0, show_default=True, help="The first seed.")
 @click.option("--jobs", type=click.IntRange(1, 256), metavar="N", help="Processes. [all cores]")
 @click.option("--edits", type=click.IntRange(0, 8), default=2, show_default=True, help="Edits of a stream at most.")
