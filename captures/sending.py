@@ -90,7 +90,7 @@ def check_space(path: Path, size: int) -> None:
     folder = target if target.is_dir() else target.parent
     free = shutil.disk_usage(folder).free if folder.is_dir() else size
     if size > free:
-        raise InputError(f"{path}: {size:,} bytes are to be written, {free:,} are free".replace(",", " "))
+        raise InputError(f"{path}: {size:,} bytes are to be written; {free:,} are free".replace(",", " "))
 
 
 def write_sent(path: Path, sent: Iterable[Sent], channels: int, progress: Progress | None = None) -> int:
