@@ -13,6 +13,8 @@ from multifd_codec.plan import Block, MigrationPlan, Pages, Round
 
 RUN = 64
 """Dirty pages come in runs of up to so many."""
+MOST_RUNS = 1 << 21
+"""In all rounds: plans are held in memory."""
 
 
 class Outline(NamedTuple):
@@ -34,10 +36,13 @@ def outlined(outline: Outline) -> MigrationPlan:
     for name, size in outline.blocks:
         if size <= 0 or size % outline.page_size:
             raise InputError(f"RAM block {name}: {size} bytes are not a number of pages of {outline.page_size} bytes")
+    again_pages = sum(size // outline.page_size for _, size in outline.blocks) * outline.dirty * outline.rounds
+    if outline.rounds > 1 and again_pages > MOST_RUNS * RUN / 2:
+        raise InputError(f"{again_pages:.0f} pages dirty again are too many for a plan: fewer rounds, or less dirty")
     content = Pattern(outline.seed, outline.zero)
     chance = random.Random(outline.seed)
     everything = Round(tuple(Pages(name, 0, size // outline.page_size, content) for name, size in outline.blocks))
-    again = [Round(tuple(_dirty(outline, content, chance))) for _ in range(outline.rounds)]
+    again = [Round(tuple(_dirty(outline, content, chance))) for _ in range(outline.rounds if outline.rounds > 1 else 0)]
     blocks = tuple(Block(name, size) for name, size in outline.blocks)
     return MigrationPlan(blocks, (everything, *again[1:]), (again[0] if outline.rounds > 1 else Round(),))
 

@@ -35,6 +35,8 @@ def destination_for(recording: Recording, migration: Migration, qemu: Qemu, wish
     (report,) = lint_recording(replace(recording, migrations=(migration,), closers=[]), options)
     if report.profile is None:
         raise InputError("the channels cannot be read")
+    if not report.profile.channels:
+        raise InputError("the stream has no multifd channels; give --channels")
     main = next((channel for channel in migration.channels if channel.kind is ChannelKind.MAIN), None)
     blocks = (survey_main(main.source).blocks if main is not None else None) or {}
     default = DestinationOptions()
@@ -43,7 +45,7 @@ def destination_for(recording: Recording, migration: Migration, qemu: Qemu, wish
     name = wishes.ram_block or name
     uuid = wishes.uuid or report.facts.get("uuid")
     return DestinationOptions(
-        ram_size=wishes.ram_size or blocks.get(name) or default.ram_size,
+        ram_size=(blocks.get(name) or default.ram_size) if wishes.ram_size is None else wishes.ram_size,
         ram_block=name,
         machine=wishes.machine or report.facts.get("machine") or default.machine,
         uuid=None if uuid == NO_UUID else uuid,

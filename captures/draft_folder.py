@@ -8,6 +8,7 @@ from pathlib import Path
 from captures.files import RETURN_PATH
 from captures.identify import MAIN_MAGIC
 from captures.model import CHANNEL_SUFFIX, ChannelKind, StreamSource
+from captures.replacing import channel_files
 from multifd_codec.draft import Draft, Line
 from multifd_codec.errors import ChannelName
 from multifd_codec.events import ChannelInit
@@ -40,12 +41,6 @@ def write_draft_folder(path: Path, draft: Draft, return_path: StreamSource | Non
             for start in range(0, return_path.size, PIECE):
                 out.write(return_path.read(start, min(PIECE, return_path.size - start)))
     return tuple(written)
-
-
-def channel_files(path: Path) -> list[Path]:
-    """The channel files in a folder that bear names that are given here."""
-    stems = ("main", "channel-", ChannelKind.UNKNOWN.value, RETURN_PATH.removesuffix(CHANNEL_SUFFIX))
-    return [file for file in sorted(path.glob(f"*{CHANNEL_SUFFIX}")) if file.is_file() and file.name.startswith(stems)]
 
 
 def _stem(name: ChannelName, line: Line) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import NamedTuple
 
 from captures.gathered import GatheredFile
 from captures.model import CHANNEL_SUFFIX, label
+from captures.replacing import channel_files, replaced
 from captures.writer import PcapWriter
 from multifd_codec.draft import Sent
 from multifd_codec.errors import ChannelName, InputError
@@ -69,24 +72,39 @@ def check_target(path: Path, *, force: bool = False) -> None:
         return
     if path.exists() and not path.is_dir():
         raise InputError(f"{path}: is a file; a capture is called *{CAPTURE_SUFFIX}, anything else is a folder")
-    others = [item.name for item in path.iterdir() if CHANNEL_SUFFIX in item.suffixes] if path.is_dir() else []
+    if not path.is_dir():
+        return
+    others = sorted(item for item in path.iterdir() if CHANNEL_SUFFIX in item.suffixes[-2:])
     if others and not force:
-        raise InputError(f"{path}: holds channel files already ({sorted(others)[0]}); give another folder or --force")
-    for name in others:
-        (path / name).unlink()
+        raise InputError(f"{path}: holds channel files already ({others[0].name}); give another folder or --force")
+    ours = channel_files(path)
+    if foreign := [item for item in others if item not in ours]:
+        raise InputError(f"{path}: {foreign[0].name} would be taken for a channel; give another folder")
+    for item in ours:
+        item.unlink()
+
+
+def check_space(path: Path, size: int) -> None:
+    """Raises InputError when ``size`` bytes more do not fit where the output goes."""
+    target = Path(os.path.realpath(path))
+    folder = target if target.is_dir() else target.parent
+    free = shutil.disk_usage(folder).free if folder.is_dir() else size
+    if size > free:
+        raise InputError(f"{path}: {size:,} bytes are to be written; {free:,} are free".replace(",", " "))
 
 
 def write_sent(path: Path, sent: Iterable[Sent], channels: int, progress: Progress | None = None) -> int:
     """Write what is sent as a capture (``*.pcap``) or a folder of channel files; the bytes of all streams together.
 
-    Connections are opened main first. Memory used does not depend on sizes. Raises EncodeError, OSError.
+    Connections are opened main first. A capture is complete or as it was before. Memory used does not depend on sizes.
+    Raises EncodeError, OSError.
     """
     return (_write_pcap if is_capture(path) else _write_folder)(path, sent, channels, progress)
 
 
 def _write_pcap(path: Path, sent: Iterable[Sent], channels: int, progress: Progress | None) -> int:
     done = 0
-    with PcapWriter(path, acknowledge_bytes=ACKNOWLEDGED) as writer:
+    with replaced(path) as part, PcapWriter(part, acknowledge_bytes=ACKNOWLEDGED) as writer:
         numbers: dict[ChannelName, int] = {"main": writer.connect()}
         numbers |= {channel: writer.connect() for channel in range(channels)}
         for name, data in chunks(sent):

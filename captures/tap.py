@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from captures.model import StreamSource
+from captures.replacing import replaced
 from captures.writer import PcapWriter
 from multifd_codec.draft import Draft, Record
 from multifd_codec.errors import ChannelName
@@ -57,18 +56,12 @@ def write_draft(path: Path, draft: Draft, tap: Tap | None = None, return_path: S
     that cannot be encoded, OSError.
     """
     tap = tap or Tap()
-    part = path.with_name(f"{path.name}.part")
-    try:
-        with part.open("wb", buffering=FLUSH_BYTES) as target:
-            with PcapWriter(target, snaplen=tap.snaplen) as writer:
-                _write(writer, draft, tap, return_path)
-            target.flush()
+    with replaced(path) as part, part.open("wb", buffering=FLUSH_BYTES) as target:
+        with PcapWriter(target, snaplen=tap.snaplen) as writer:
+            _write(writer, draft, tap, return_path)
+        target.flush()
+        if tap.short:
             target.truncate(max(0, target.tell() - tap.short))
-        os.replace(part, path)  # noqa: PTH105 - Path.replace is the same, and returns what nobody needs
-    except BaseException:
-        with suppress(OSError):
-            part.unlink()
-        raise
 
 
 def _write(writer: PcapWriter, draft: Draft, tap: Tap, return_path: StreamSource | None) -> None:

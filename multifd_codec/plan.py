@@ -42,6 +42,8 @@ MAX_CHANNELS = 255
 MAX_NAME = 255
 MAX_BUFFER = 1 << 20
 """Bytes of device state in one packet that upstream senders do not exceed."""
+MAX_BUFFERS = (1 << 32) - 1
+"""Of one device, its config not counted: idx is a 32-bit word."""
 MAX_SECTIONS = 1 << 16
 """PART sections of one round."""
 MAX_RAM = 1 << 62
@@ -275,6 +277,8 @@ def _check_devices(plan: MigrationPlan) -> None:
         seen.add((device.idstr, device.instance_id))
         if device.size < 0 or device.config_size < 0 or not 0 < device.buffer_size <= MAX_BUFFER:
             raise InputError(f"device {device.idstr}: buffers hold 1 to {MAX_BUFFER} bytes, sizes are not negative")
+        if device.size > device.buffer_size * MAX_BUFFERS:
+            raise InputError(f"device {device.idstr}: its state is more than {MAX_BUFFERS} buffers")
         if device.config_size > MAX_BUFFER:
             raise InputError(f"device {device.idstr}: its config has {MAX_BUFFER} bytes at most")
         _check_ids(f"device {device.idstr}", device.instance_id)
@@ -318,3 +322,14 @@ def dirty(plan: MigrationPlan) -> Iterator[tuple[Pages, int]]:
     for generation, one in enumerate((*plan.rounds, *plan.final)):
         for pages in one.pages:
             yield pages, generation
+
+
+def least_bytes(plan: MigrationPlan) -> int:
+    """Bytes that its streams have at least: device state, and pages known to travel as they are."""
+    size = sum(device.size for device in plan.devices)
+    if plan.compression != "none":
+        return size
+    for pages, _ in dirty(plan):
+        if isinstance(pages.content, Pattern):
+            size += int(0.9 * pages.count * (1 - pages.content.zero_share)) * plan.page_size  # the share is a chance
+    return size

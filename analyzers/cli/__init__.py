@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -26,9 +27,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _end(number: int, _: object) -> NoReturn:
+    """Told to end: what is left half done is tidied up first."""
+    sys.exit(128 + number)
+
+
 def run() -> NoReturn:
     """The ``multifd`` program. Everything is written and closed by then, so the process ends without tearing down
     every module, which takes as long as judging a small capture."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores it
+            signal.signal(number, _end)
     code = main()
     for stream in (sys.stdout, sys.stderr):
         try:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from analyzers.cli.errors import say
+from analyzers.cli.numbers import FiniteRange
 from analyzers.cli.progress import StatusLine
 from analyzers.report.exit_codes import ExitCode
 from multifd_codec.errors import InputError
@@ -47,7 +48,7 @@ Exit codes:
 @click.option("--profile", metavar="P", help="Model alone: the destination. [qemu-10.0]")
 @click.option("--mode", type=click.Choice(("per-section", "per-round")), help="The destination's mode.")
 @click.option("--streams", type=click.IntRange(1), metavar="N", help="How many. [until Ctrl-C]")
-@click.option("--seconds", type=click.FloatRange(0.1), metavar="S", help="How long. [until Ctrl-C]")
+@click.option("--seconds", type=FiniteRange(0.1), metavar="S", help="How long. [until Ctrl-C]")
 @click.option("--seed", type=int, default=0, show_default=True, help="The first seed.")
 @click.option("--jobs", type=click.IntRange(1, 256), metavar="N", help="Processes. [all cores]")
 @click.option("--edits", type=click.IntRange(0, 8), default=2, show_default=True, help="Edits of a stream at most.")
@@ -103,6 +104,8 @@ def command(
 
 def _run(campaign: Campaign, jobs: int, streams: int | None, seconds: float | None) -> None:
     from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415
+    from concurrent.futures.process import BrokenProcessPool  # noqa: PLC0415
+    from multiprocessing import active_children  # noqa: PLC0415
 
     from analyzers.fuzz.model import all_transitions  # noqa: PLC0415
 
@@ -112,7 +115,7 @@ def _run(campaign: Campaign, jobs: int, streams: int | None, seconds: float | No
     with (
         StatusLine() as show,
         _interruptible() as stopped,
-        ProcessPoolExecutor(jobs, initializer=_ignore_interrupts) as executor,
+        ProcessPoolExecutor(jobs, initializer=_as_worker) as executor,
     ):
 
         def stop() -> bool:
@@ -125,22 +128,49 @@ def _run(campaign: Campaign, jobs: int, streams: int | None, seconds: float | No
             line = f"{totals.streams} streams, {rate:.0f}/s; {seen}; {totals.disagreements} disagreements"
             show(line if against else f"{line}; {covered} of {len(every)} transitions")
 
-        campaign.run(executor, jobs, streams=streams, stop=stop, progress=progress)
+        try:
+            campaign.run(executor, jobs, streams=streams, stop=stop, progress=progress)
+        except BrokenProcessPool:
+            raise InputError("a worker process was ended from outside (out of memory?)") from None
+        except KeyboardInterrupt:
+            for process in active_children():
+                process.kill()
+            raise
 
 
 @contextmanager
 def _interruptible() -> Iterator[list[int]]:
-    """A list that is no longer empty once Ctrl-C was pressed: what has been handed out is finished first."""
+    """A list that is no longer empty once Ctrl-C was pressed: what has been handed out is finished first. The second
+    time nothing is waited for."""
     seen: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _: seen.append(number))
+
+    def note(number: int, _: object) -> None:
+        if seen:
+            raise KeyboardInterrupt
+        seen.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield seen
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _ignore_interrupts() -> None:
+def _as_worker() -> None:
+    """Ctrl-C is for the parent; without it, however it ended, there is nothing left to do."""
+    from multiprocessing import parent_process  # noqa: PLC0415
+    from threading import Thread  # noqa: PLC0415
+
+    def follow() -> None:
+        parent = parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    Thread(target=follow, daemon=True).start()
 
 
 def _report(campaign: Campaign, form: str) -> None:

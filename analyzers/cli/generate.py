@@ -9,6 +9,7 @@ import click
 
 from analyzers.cli.errors import say
 from analyzers.cli.inputs import check_input, page_size_option
+from analyzers.cli.numbers import FiniteRange
 from analyzers.cli.output import check_output, write_text
 from analyzers.cli.progress import ProgressBar
 from analyzers.report.exit_codes import ExitCode
@@ -55,17 +56,13 @@ Sync policies (when the final SYNC is sent):
 @click.option("--channels", type=click.IntRange(1, 255), metavar="N", help="multifd-channels. [2]")
 @click.option("--ram", multiple=True, metavar="[NAME=]SIZE", help="A RAM block; repeat for more. [ram=4M]")
 @click.option("--rounds", type=click.IntRange(1, 1000), metavar="N", help="Rounds while the guest runs. [1]")
-@click.option(
-    "--dirty", type=click.FloatRange(0, 1), metavar="SHARE", help="Part of RAM dirty in further rounds. [0.1]"
-)
-@click.option("--zero", type=click.FloatRange(0, 1), metavar="SHARE", help="Part of the pages that are zero. [0]")
+@click.option("--dirty", type=FiniteRange(0, 1), metavar="SHARE", help="Part of RAM dirty in further rounds. [0.1]")
+@click.option("--zero", type=FiniteRange(0, 1), metavar="SHARE", help="Part of the pages that are zero. [0]")
 @click.option("--zero-page-detection", type=click.Choice(("none", "legacy", "multifd")), help="Where zero pages go.")
 @click.option("--compression", metavar="METHOD", help="none, zlib, zstd, qpl, uadk or qatzip. [none]")
 @click.option("--page-size", callback=page_size_option, metavar="BYTES", help="Target page size. [4096]")
 @click.option("--device", "devices", multiple=True, metavar="IDSTR=SIZE[/BUFFER]", help="VFIO device with state.")
-@click.option(
-    "--merge-sync", type=click.FloatRange(0, 1), metavar="SHARE", help="Up to 8.2: SYNCs merged into data. [0.25]"
-)
+@click.option("--merge-sync", type=FiniteRange(0, 1), metavar="SHARE", help="Up to 8.2: SYNCs merged into data. [0.25]")
 @click.option("--uuid", metavar="UUID", help="The source's uuid. [none given]")
 @click.option("--return-path", is_flag=True, help="Open the return path, as libvirt has it.")
 @click.option("--seed", type=int, metavar="N", help="Page content, which pages, which channel. [0]")
@@ -152,14 +149,17 @@ def command(
         write_text(plan_to_json(plan) + "\n", output)
         return ExitCode.CLEAN
     assert output is not None
+    if plan_file is not None and output.exists() and output.samefile(plan_file):
+        raise InputError(f"{output}: is also the plan; it would be overwritten")
     return _write(plan, output, force)
 
 
 def _write(plan: MigrationPlan, output: Path, force: bool) -> int:
-    from captures.sending import check_target, write_sent  # noqa: PLC0415
-    from multifd_codec.plan import dirty  # noqa: PLC0415
+    from captures.sending import check_space, check_target, write_sent  # noqa: PLC0415
+    from multifd_codec.plan import dirty, least_bytes  # noqa: PLC0415
     from multifd_codec.sender import send  # noqa: PLC0415
 
+    check_space(output, least_bytes(plan))
     check_target(output, force=force)
     total = sum(pages.count for pages, _ in dirty(plan)) * plan.page_size + sum(d.size for d in plan.devices)
     with ProgressBar() as progress:

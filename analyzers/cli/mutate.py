@@ -116,7 +116,7 @@ def choose(recording: Recording, number: int | None) -> Migration:
 
 def check_target(output: Path, source: Path, *, force: bool) -> None:
     """Refuse to write over the input, or over anything without ``force``. Raises InputError."""
-    from captures.draft_folder import channel_files  # noqa: PLC0415
+    from captures.replacing import channel_files  # noqa: PLC0415
 
     is_capture = output.suffix == CAPTURE_SUFFIX
     if output.exists() and source.exists() and output.samefile(source):

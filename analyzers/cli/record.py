@@ -10,6 +10,7 @@ import click
 
 from analyzers.cli.errors import say
 from analyzers.cli.inputs import check_input
+from analyzers.cli.numbers import FiniteRange
 from analyzers.cli.output import check_output, write_text
 from analyzers.cli.progress import ProgressBar
 from analyzers.report.exit_codes import ExitCode
@@ -62,8 +63,10 @@ Exit codes:
 @click.option("--global", "properties", multiple=True, metavar="PROPERTY", help="-global for both sides.")
 @click.option("--argument", "arguments", multiple=True, metavar="ARG", help="Further argument of both QEMUs; repeat.")
 @click.option("--bandwidth", metavar="SIZE", help="Bytes a second, as 10M. Default: QEMU's.")
-@click.option("-s", "--snaplen", type=click.IntRange(1), metavar="BYTES", help="Keep so much of each frame only.")
-@click.option("--limit", type=click.FloatRange(1), default=600.0, show_default=True, metavar="SECONDS",
+@click.option(
+    "-s", "--snaplen", type=click.IntRange(1, 1 << 18), metavar="BYTES", help="Keep so much of each frame only."
+)
+@click.option("--limit", type=FiniteRange(1), default=600.0, show_default=True, metavar="SECONDS",
               help="The migration may take so long.")  # fmt: skip
 @click.option("--format", "form", type=click.Choice(("text", "json")), default="text", show_default=True)
 def command(

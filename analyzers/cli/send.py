@@ -10,6 +10,7 @@ import click
 
 from analyzers.cli.errors import describe, say
 from analyzers.cli.inputs import READERS, Reader, check_input, open_input, require_migration
+from analyzers.cli.numbers import FiniteRange
 from analyzers.cli.output import check_output, write_text
 from analyzers.cli.progress import ProgressBar
 from analyzers.report.exit_codes import ExitCode
@@ -58,7 +59,7 @@ Exit codes:
 @click.option("--expect-ram", type=Path, metavar="FILE", help="Guest RAM must be this; else the outcome is loses-data.")
 @click.option("--save-ram", type=Path, metavar="FILE", help="Write guest RAM to FILE when it completes.")
 @click.option("--keep-open", is_flag=True, help="Do not close connections behind their last byte.")
-@click.option("--limit", type=click.FloatRange(0.1), default=30.0, show_default=True, metavar="SECONDS",
+@click.option("--limit", type=FiniteRange(0.1), default=30.0, show_default=True, metavar="SECONDS",
               help="Give up after so long.")  # fmt: skip
 @click.option("--keylog", type=Path, metavar="FILE", help="TLS key log to decrypt the capture with; needs tshark.")
 @click.option("--reader", type=click.Choice(READERS), default="auto", show_default=True)

@@ -6,10 +6,13 @@ other cluster's executor does it. Blocks and their results are plain values that
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -73,6 +76,16 @@ class Totals:
         counts = {"outcomes": dict(self.outcomes), "transitions": dict(self.transitions)}
         numbers = {"next_seed": self.next_seed, "streams": self.streams, "undecided": self.undecided}
         return {**numbers, **counts, "disagreements": self.disagreements}
+
+    @classmethod
+    def from_json(cls, value: Any) -> Totals:
+        """What ``as_json`` made. Raises ValueError, KeyError, TypeError for anything else."""
+        result = cls(**{name: value[name] for name in cls().as_json()})
+        result.outcomes, result.transitions = Counter({**result.outcomes}), Counter({**result.transitions})
+        numbers = (result.next_seed, result.streams, result.undecided, result.disagreements)
+        if not all(type(n) is int for n in (*numbers, *result.outcomes.values(), *result.transitions.values())):
+            raise ValueError("its totals are not all numbers")
+        return result
 
     @property
     def uncovered(self) -> list[str]:
@@ -155,8 +168,21 @@ class Campaign:
     ) -> Totals:
         """Go on until ``streams`` more are done or ``stop`` says so; what has been handed out is finished.
 
-        Raises InputError when QEMU cannot be run, OSError from the folder.
+        Raises InputError when QEMU cannot be run or another campaign runs in the folder, OSError from the folder.
         """
+        with ExitStack() as held:
+            if self.folder is not None:
+                held.enter_context(_locked(self.folder))
+            return self._run(executor, workers, streams, stop, progress)
+
+    def _run(
+        self,
+        executor: Executor,
+        workers: int,
+        streams: int | None,
+        stop: Callable[[], bool],
+        progress: Callable[[Totals], None],
+    ) -> Totals:
         size = MODEL_BLOCK if self.task.qemu is None else REAL_BLOCK
         wanted = None if streams is None else self.totals.streams + streams
         pending: dict[Future[BlockResult], int] = {}
@@ -208,12 +234,8 @@ class Campaign:
                 raise ValueError(state["schema"])
             if state["task"] != _described(self.task):
                 raise InputError(f"{path}: belongs to a campaign with other options; give another folder")
-            totals = state["totals"]
-            self.totals = Totals(
-                int(totals["next_seed"]), int(totals["streams"]), int(totals["undecided"]),
-                Counter(totals["outcomes"]), Counter(totals["transitions"]), int(totals["disagreements"]),
-            )  # fmt: skip
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            self.totals = Totals.from_json(state["totals"])
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise InputError(f"{path}: is no state of a campaign ({error})") from None
 
     def _save(self) -> None:
@@ -223,6 +245,19 @@ class Campaign:
         temporary = self.folder / (STATE + ".new")
         temporary.write_text(json.dumps(state, indent=1))
         temporary.replace(self.folder / STATE)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Nobody else writes there meanwhile. Raises InputError when somebody does."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise InputError(f"{folder}: another campaign is running there") from None
+    finally:
+        os.close(descriptor)
 
 
 def _described(task: Task) -> dict[str, object]:

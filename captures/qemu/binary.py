@@ -6,7 +6,10 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
+import threading
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +25,7 @@ UNPACKED = Path(".setup")
 with an executable ``run`` that starts it."""
 CHECKOUT = Path(__file__).parents[2]
 _ASK_SECONDS = 20.0
+_ANSWER_BYTES = 1 << 16
 _VERSION = re.compile(r"QEMU emulator version (\d+)\.(\d+)\.(\d+)")
 
 
@@ -48,24 +52,49 @@ def qemu(command: tuple[str, ...]) -> Qemu:
     """The QEMU of a command line. Raises InputError when it cannot be run or is none."""
     words = shlex.join(command)
     try:
-        run = subprocess.run(
-            [*command, "--version"],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_ASK_SECONDS,
-            stdin=subprocess.DEVNULL,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
+        said = _answer([*command, "--version"])
+    except TimeoutError:
         raise InputError(f"{words}: does not say its version within {_ASK_SECONDS:.0f} s") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{words}: cannot be run: {getattr(error, 'strerror', None) or error}") from None
-    found = _VERSION.search(run.stdout)
+    found = _VERSION.search(said)
     if found is None:
-        said = (run.stderr or run.stdout).strip().splitlines()[:1]
-        raise InputError(f"{words}: is no QEMU" + (f": {said[0]}" if said else ""))
+        lines = said.strip().splitlines()[:1]
+        raise InputError(f"{words}: is no QEMU" + (f": {lines[0]}" if lines else ""))
     return Qemu(command, (int(found[1]), int(found[2])), int(found[3]))
+
+
+def _answer(command: list[str]) -> str:
+    """The beginning of what a program says; then it is ended, with all that it started. Raises TimeoutError, OSError,
+    ValueError."""
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    ) as process:
+        late = threading.Event()
+
+        def end() -> None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+        def expire() -> None:
+            late.set()
+            end()
+
+        timer = threading.Timer(_ASK_SECONDS, expire)
+        timer.start()
+        try:
+            assert process.stdout is not None
+            said = process.stdout.read(_ANSWER_BYTES)
+        finally:
+            timer.cancel()
+            end()
+    if late.is_set():
+        raise TimeoutError
+    return said.decode("utf-8", "replace")
 
 
 def parse_command(text: str) -> Qemu:

@@ -269,8 +269,11 @@ class Feeder:
         try:
             await self._opening[0]
         except (OSError, TimeoutError) as error:
-            reason = os.strerror(error.errno) if error.errno else str(error) or "no answer"
+            known = error.errno is not None and error.errno > 0  # those of names are negative
+            reason = os.strerror(error.errno or 0) if known else error.strerror or str(error) or "no answer"
             raise InputError(f"{self.host}:{self.port}: {reason}") from None
+        except UnicodeError:
+            raise InputError(f"{self.host}: cannot be the name of a host") from None
 
     async def _write(self, connection: Connection, opening: asyncio.Future[None]) -> None:
         try:

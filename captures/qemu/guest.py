@@ -72,9 +72,9 @@ class Guest(Process):
         self._ram = os.memfd_create("ram")
         try:
             os.ftruncate(self._ram, options.ram_size)
-        except OSError as error:
+        except (OSError, OverflowError) as error:
             os.close(self._ram)
-            raise InputError(f"guest RAM of {options.ram_size} bytes: {error.strerror}") from None
+            raise InputError(f"guest RAM of {options.ram_size} bytes: {getattr(error, 'strerror', error)}") from None
         own = _arguments(qemu, options, self._ram, stopped)
         super().__init__(qemu, [*own, *arguments], files=(self._ram,))
 

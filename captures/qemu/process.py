@@ -97,6 +97,8 @@ class Process:
         files: Sequence[int] = (),
         environment: Mapping[str, str] | None = None,
     ) -> None:
+        if {"-daemonize", "--daemonize"} & {*qemu.command, *arguments}:
+            raise InputError("-daemonize: it could not be ended; leave that out")
         self.qemu = qemu
         self.arguments = tuple(arguments)
         self._files = tuple(files)
@@ -137,7 +139,8 @@ class Process:
             await asyncio.wait({connecting, ended}, timeout=START_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             if not connecting.done() or connecting.exception() is not None:
                 await self.wait(0.5)
-                raise InputError(f"{self.qemu.name}: did not start: {self.words() or 'no answer from its monitor'}")
+                code = "no answer from its monitor" if self.exit_code is None else f"exit code {self.exit_code}"
+                raise InputError(f"{self.qemu.name}: did not start: {self.words() or code}")
         finally:
             for task in (connecting, ended):
                 task.cancel()

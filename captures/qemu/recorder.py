@@ -16,6 +16,7 @@ from captures.qemu.guest import DestinationOptions, Guest
 from captures.qemu.loop import run
 from captures.qemu.process import GoneError, Process
 from captures.qemu.tcpdump import Tcpdump
+from captures.replacing import replaced
 from multifd_codec.errors import InputError
 from multifd_codec.page_content import Pattern
 
@@ -104,7 +105,7 @@ async def _record(options: RecordOptions, output: Path, progress: Progress | Non
         await _set_up(source)
         _fill(source, options)
         before = _hash(source)
-        with output.open("wb") as file:
+        with replaced(output) as part, part.open("w+b") as file:
             async with Tcpdump(destination.port, file, options.snaplen) as tcpdump:
                 begin = time.monotonic()
                 await _start(source, destination, options)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import shutil
 import signal
+import struct
 from contextlib import suppress
 from typing import BinaryIO, NamedTuple, Self
 
@@ -18,6 +20,9 @@ SYSTEM_FOLDERS = "/usr/sbin:/sbin:/usr/bin:/bin"
 """tcpdump is not in the PATH of every shell."""
 START_SECONDS = 20.0
 END_SECONDS = 30.0
+_FILE_HEADER = 24
+_RECORD = struct.Struct("=8xI4x")
+"""Bytes kept of a frame, in the header of its record."""
 _COUNT = re.compile(r"(\d+) packets? (captured|received by filter|dropped by kernel|dropped by interface)")
 
 
@@ -28,6 +33,17 @@ class Counts(NamedTuple):
     received: int | None = None
     dropped: int | None = None
     """By kernel and interface together."""
+
+
+def whole_frames(file: BinaryIO) -> int:
+    """How many records a capture holds that tcpdump has written: it does not say when a disk is full."""
+    number, size, descriptor = 0, os.fstat(file.fileno()).st_size, file.fileno()
+    position = _FILE_HEADER
+    while position + _RECORD.size <= size:
+        (length,) = _RECORD.unpack(os.pread(descriptor, _RECORD.size, position))
+        position += _RECORD.size + length
+        number += position <= size
+    return number
 
 
 class Tcpdump:
@@ -68,18 +84,27 @@ class Tcpdump:
         return self._said[-1]
 
     async def stop(self) -> None:
-        """Stop recording; what was recorded is in the file then, ``counts`` says how much."""
+        """Stop recording; what was recorded is in the file then, ``counts`` says how much.
+
+        Raises InputError when it could not write it all.
+        """
         await self._end(signal.SIGINT)
+        if self._process is not None and self._process.returncode:
+            raise InputError(f"{PROGRAM}: {self._said[-1].removeprefix(f'{PROGRAM}: ') if self._said else 'failed'}")
         found = {what: int(number) for line in self._said for number, what in _COUNT.findall(line)}
         drops = [found[what] for what in ("dropped by kernel", "dropped by interface") if what in found]
         self.counts = Counts(found.get("captured"), found.get("received by filter"), sum(drops) if drops else None)
+        written = whole_frames(self._output)
+        if written < (self.counts.captured or 0):
+            raise InputError(f"{PROGRAM}: only {written} of {self.counts.captured} frames could be written")
 
     async def _end(self, number: signal.Signals) -> None:
         process = self._process
-        if process is None or process.returncode is not None:
+        if process is None:
             return
-        with suppress(ProcessLookupError):
-            process.send_signal(number)
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                process.send_signal(number)
         with suppress(TimeoutError):
             async with asyncio.timeout(END_SECONDS):
                 with suppress(InputError):

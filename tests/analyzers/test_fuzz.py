@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import signal
+import subprocess
+import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from analyzers.cli.app import multifd
 from analyzers.fuzz import campaign as campaigns
@@ -147,7 +152,7 @@ def test_a_verdict_that_does_not_show_again_is_dropped(monkeypatch: pytest.Monke
     assert result.disagreements == () and runs == []
 
 
-def run(*arguments: object) -> object:
+def run(*arguments: object) -> Result:
     return CliRunner().invoke(multifd, [str(argument) for argument in arguments])
 
 
@@ -167,6 +172,51 @@ def test_command_line(tmp_path: Path) -> None:
     ):
         refused = run("fuzz", "--streams", 1, *arguments)
         assert refused.exit_code == 2 and words in refused.stderr and len(refused.stderr.splitlines()) == 1
+
+
+DAMAGES: tuple[object, ...] = (
+    [], None, {"streams": float("inf")}, {"streams": "7"}, {"outcomes": [1]}, {"outcomes": {"completes": "x"}},
+    {"transitions": {"a": None}}, {"next_seed": 1.5},
+)  # fmt: skip
+
+
+def test_a_damaged_state_is_refused_and_kept(tmp_path: Path) -> None:
+    assert run("fuzz", "--streams", 1, "--jobs", 1, "-o", tmp_path).exit_code == 0
+    state = tmp_path / campaigns.STATE
+    healthy = json.loads(state.read_text())
+    texts = [
+        json.dumps({**healthy, "totals": {**healthy["totals"], **d} if isinstance(d, dict) else d}) for d in DAMAGES
+    ]
+    for text in (*texts, "[" * 100_000, "", "{}"):
+        state.write_text(text)
+        refused = run("fuzz", "--streams", 1, "--jobs", 1, "-o", tmp_path)
+        assert refused.exit_code == 2 and "is no state of a campaign" in refused.stderr, refused.output
+        assert state.read_text() == text
+
+
+def started(*arguments: object) -> tuple[subprocess.Popen[str], list[Path]]:
+    """A campaign without end, and its two workers."""
+    command = [sys.executable, "-m", "analyzers.cli", "fuzz", "--jobs", "2", *map(str, arguments)]
+    campaign = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    children = Path(f"/proc/{campaign.pid}/task/{campaign.pid}/children")
+    while len(numbers := children.read_text().split()) < 2:
+        time.sleep(0.01)
+    return campaign, [Path("/proc", number) for number in numbers]
+
+
+def test_workers_end_with_the_campaign(tmp_path: Path) -> None:
+    campaign, workers = started("-o", tmp_path)
+    refused = run("fuzz", "--streams", 1, "-o", tmp_path)
+    assert refused.exit_code == 2 and "another campaign is running there" in refused.stderr
+    campaign.kill()
+    campaign.communicate(timeout=60)  # until nobody holds the other ends any more
+    campaign, workers = started()
+    os.kill(int(workers[0].name), signal.SIGKILL)
+    _, said = campaign.communicate(timeout=60)
+    assert campaign.returncode == 2 and said.count("\n") == 1 and "a worker process was ended" in said
+    campaign, _ = started()
+    campaign.terminate()
+    assert "streams" in campaign.communicate(timeout=60)[0] and campaign.returncode == 0
 
 
 def test_corpus(tmp_path: Path) -> None:

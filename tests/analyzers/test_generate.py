@@ -120,15 +120,24 @@ def test_policies(tmp_path: Path, policy: str, mode: str, outcome: str) -> None:
         (["-o", "{folder}/no/out.pcap"], "there is no folder"),
         (["-o", "{folder}/plan"], "is a file"),
         (["-o", "{folder}/full"], "holds channel files already"),
+        (["-o", "{folder}/full", "--force"], "disk.bin.old would be taken for a channel"),
+        (["--dirty", "nan", "-o", "{out}"], "not a finite number"),
+        (["--ram", "10T", "--rounds", "2", "-o", "{out}"], "too many for a plan"),
+        (["--ram", "1000T", "-o", "{out}"], "are free"),
+        (["--device", f"{DEVICE}=1000T", "-o", "{out}"], "are free"),
+        (["--device", f"{DEVICE}=9999T/1K", "-o", "{out}"], "more than 4294967295 buffers"),
+        (["--plan", "{folder}/plan.pcap", "-o", "{folder}/plan.pcap"], "is also the plan"),
     ],
 )
 def test_what_cannot_be_is_said_in_one_line(tmp_path: Path, options: list[str], words: str) -> None:
     (tmp_path / "plan").write_text("{")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "main.bin").write_bytes(b"mine")
+    (tmp_path / "full" / "disk.bin.old").write_bytes(b"mine")
+    (tmp_path / "plan.pcap").write_text(run("generate", "--ram", "64K", "--print-plan").stdout)
     target = tmp_path / "out.pcap"
     fails(run("generate", *(option.format(out=target, folder=tmp_path) for option in options)), words)
-    assert not target.exists() and (tmp_path / "full" / "main.bin").read_bytes() == b"mine"
+    assert not target.exists() and {file.read_bytes() for file in (tmp_path / "full").iterdir()} == {b"mine"}
 
 
 def test_a_folder_is_replaced_on_demand(tmp_path: Path) -> None:

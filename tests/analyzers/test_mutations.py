@@ -250,12 +250,12 @@ def test_the_first_way_that_fits() -> None:
 
 @pytest.mark.parametrize("mutation", ALL, ids=name_of)
 def test_what_does_not_fit_changes_nothing(mutation: Mutation) -> None:
-    """Streams that lack almost everything."""
-    for channels in (2, 1, 0):
+    """Streams that lack almost everything: packets, channels, main."""
+    for channels, packets, main in ((2, 1, 99), (1, 1, 99), (0, 0, 99), (2, 0, 99), (2, 1, 1), (2, 1, 0), (2, 99, 0)):
         edited = like(channels=max(1, channels))()
-        del edited.channels[channels:]
+        del edited.channels[channels:], edited.main[main:]
         for line in edited.channels:
-            del line[2:]
+            del line[1 + packets :]
         before = [edited.encoded(name) for name, _ in edited.lines()]
         try:
             apply(edited, mutation)

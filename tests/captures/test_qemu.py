@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from captures.qemu import DestinationPool, Feed, Stream, feed_in_order, parse_command, replay
+from captures.qemu import DestinationPool, Feed, Stream, binary, feed_in_order, parse_command, replay
 from multifd_codec.errors import InputError
 from tests.captures.qemus import KNOWN_RAM, RELEASES, SAMPLES, feed, installed, options, run_case, streams, truth_cases
 
@@ -138,6 +138,17 @@ def test_what_cannot_be_started_is_said() -> None:
         parse_command("true")
     with pytest.raises(InputError, match="cannot be run: No such file"):
         parse_command("/nonexistent/qemu")
+
+
+def test_what_does_not_answer_is_ended_with_its_children(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(binary, "_ASK_SECONDS", 0.5)
+    with pytest.raises(InputError, match="does not say its version"):
+        parse_command(f"sh -c 'sleep 60 & echo $! > {tmp_path}/child; wait'")
+    state = Path("/proc", (tmp_path / "child").read_text().strip(), "stat")
+    deadline = time.monotonic() + 10
+    while state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z" and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert time.monotonic() < deadline
 
 
 SCRIPT = """

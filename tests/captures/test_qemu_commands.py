@@ -15,7 +15,7 @@ from analyzers.cli.app import multifd
 from captures.qemu.destination import Destination
 from captures.qemu.loop import run as on_loop
 from multifd_codec.page_content import Pattern
-from tests.captures.qemus import KNOWN_RAM, SAMPLES, TRUTH, installed, options
+from tests.captures.qemus import KNOWN_RAM, SAMPLES, TRUTH, installed, options, streams
 
 PLAIN = SAMPLES / "q7.2-none-known-ram.pcap.zst"
 NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="tcpdump CANNOT RECORD: only root may capture here")
@@ -120,6 +120,12 @@ def test_what_the_destination_did_is_the_exit_code(tmp_path: Path) -> None:
 @pytest.mark.qemu("7.2")
 def test_what_cannot_be_done_is_said_in_one_line(tmp_path: Path) -> None:
     qemu = binary("7.2")
+    (tmp_path / "main.bin").write_bytes(streams(PLAIN)[0])
+    (tmp_path / "dies").write_text('#!/bin/sh\n[ "$1" = --version ] && echo QEMU emulator version 7.2.0 || exit 3\n')
+    (tmp_path / "dies").chmod(0o755)
+    (tmp_path / "full").symlink_to("/dev/full")
+    (tmp_path / "mine").write_text("mine")
+    before = sorted(tmp_path.iterdir())
     for words, arguments in {
         "give --to": ("send", PLAIN),
         "cannot be run": ("send", PLAIN, "--qemu", "/nonexistent/qemu"),
@@ -132,10 +138,21 @@ def test_what_cannot_be_done_is_said_in_one_line(tmp_path: Path) -> None:
         "does not accept value 'lzma'": ("record", "-o", tmp_path / "a", "--qemu", qemu, "--compression", "lzma"),
         "is longer than guest RAM": ("record", "-o", tmp_path / "a", "--qemu", qemu, "--ram-size", "8K",
                                      "--ram-file", PLAIN),
+        "0 bytes": ("send", PLAIN, "--qemu", qemu, "--ram-size", 0),
+        "guest RAM of": ("send", PLAIN, "--qemu", qemu, "--ram-size", "999999999T"),
+        "has no multifd channels": ("send", tmp_path / "main.bin", "--qemu", qemu),
+        "leave that out": ("send", PLAIN, "--qemu", qemu, "--argument", "-daemonize"),
+        "exit code 3": ("send", PLAIN, "--qemu", tmp_path / "dies"),
+        "is no QEMU: y": ("send", PLAIN, "--qemu", "sh -c yes"),
+        "nobody.invalid:1: ": ("send", PLAIN, "--to", "nobody.invalid:1"),
+        "name of a host": ("send", PLAIN, "--to", "a..b:1"),
+        "not a finite number": ("send", PLAIN, "--to", "127.0.0.1:1", "--limit", "nan"),
+        "frames could be written": ("record", "-o", tmp_path / "full", "--qemu", qemu),
+        "1<=x<=262144": ("record", "-o", tmp_path / "mine", "--qemu", qemu, "-s", 1 << 40),
         "also an input": ("record", "-o", PLAIN, "--qemu", qemu, "--ram-file", PLAIN),
     }.items():  # fmt: skip
         result = command(*arguments)
         assert (result.exit_code, result.stdout) == (2, "")
         (line,) = result.stderr.splitlines()
         assert line.startswith("multifd: ") and words in line and "internal error" not in line, line
-    assert not list(tmp_path.iterdir())
+    assert sorted(tmp_path.iterdir()) == before and (tmp_path / "mine").read_text() == "mine"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -121,3 +124,20 @@ def test_targets(tmp_path: Path) -> None:
     check_target(folder, force=True)
     assert [path.name for path in folder.iterdir()] == ["notes.txt"]
     assert (tmp_path / "file").read_bytes() == b"mine"
+
+
+def test_a_capture_is_complete_or_as_it_was(tmp_path: Path) -> None:
+    def breaks_off() -> Iterator[Sent]:
+        yield from islice(send(PLAN), 5)
+        raise OSError(errno.ENOSPC, "full")
+
+    for name in ("out.pcap", "link.pcap"):
+        (tmp_path / "out.pcap").write_bytes(b"mine")
+        (tmp_path / "link.pcap").unlink(missing_ok=True)
+        (tmp_path / "link.pcap").symlink_to("out.pcap")
+        with pytest.raises(OSError, match="full") as caught:
+            write_sent(tmp_path / name, breaks_off(), 3)
+        assert caught.value.filename == str(tmp_path / name) and (tmp_path / "out.pcap").read_bytes() == b"mine"
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["link.pcap", "out.pcap"]
+        write_sent(tmp_path / name, send(PLAN), 3)
+        assert (tmp_path / "link.pcap").is_symlink() and read(tmp_path / "out.pcap") == streams_of(draft(PLAN))

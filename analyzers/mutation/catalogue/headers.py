@@ -270,6 +270,7 @@ def number_twice(draft: Draft, random: Random) -> Place:
     shape = Shape(draft)
     need(shape.dense_numbers and shape.since_9_0, "dense numbers, as from 9.0 on")
     shape.multifd(2)
+    need(all(map(draft.rams, shape.by_id)), "packets on every channel")
     ends = [draft.rams(channel)[-1] for channel in shape.by_id]
     other, last = sorted(ends, key=lambda record: record.event.packet_num)[-2:]
     last.set(packet_num=other.event.packet_num)

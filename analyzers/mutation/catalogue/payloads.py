@@ -69,6 +69,7 @@ def as_qpl(draft: Draft, random: Random) -> None:
 
 def a_container(draft: Draft, random: Random) -> tuple[Record, list[int], bytes]:
     """A packet, the length table and the pages of its container, which then is in one piece."""
+    need(Shape(draft).content, "a packet with content")
     as_qpl(draft, random)
     record = random.choice(Shape(draft).content).record
     line = draft.line(record)
@@ -100,14 +101,14 @@ def wrong_sum(draft: Draft, random: Random) -> Place:
 def qatzip_beyond_buffer(draft: Draft, random: Random) -> Place:
     shape = Shape(draft)
     need(shape.compression == PacketFlags.QATZIP, "pages compressed with qatzip")
-    record = random.choice(shape.content).record
+    record = pick(random, shape.content, "a packet with content").record
     return sized(record, bytes(record.payload).ljust(BUFFER + 1, b"\0"))
 
 
 def qatzip_just_one_buffer(draft: Draft, random: Random) -> None:
     shape = Shape(draft)
     need(shape.compression == PacketFlags.QATZIP, "pages compressed with qatzip")
-    record = random.choice(shape.content).record
+    record = pick(random, shape.content, "a packet with content").record
     sized(record, bytes(record.payload).ljust(BUFFER, b"\0"))
 
 

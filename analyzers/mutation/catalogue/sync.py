@@ -33,6 +33,7 @@ def extra_flush(draft: Draft, random: Random) -> Place:
     shape.multifd()
     need(shape.per_round, "FLUSH records")
     avoid(shape.tail, "a SYNC without FLUSH at the end, which would get one")
+    need(all(shape.syncs), "SYNCs on every channel")
     add_flush(draft, shape)
     channel = random.randrange(len(draft.channels))
     return shape.syncs[channel][-1]
