@@ -12,7 +12,7 @@ from multifd_codec.page_content import Pattern
 from multifd_codec.plan import Block, MigrationPlan, Pages, Round
 
 RUN = 64
-"""Dirty pages come in runs of up to so many."""
+"""Dirty pages come in runs of at most so many."""
 MOST_RUNS = 1 << 21
 """In all rounds: plans are held in memory."""
 
@@ -51,17 +51,15 @@ def _dirty(outline: Outline, content: Pattern, chance: random.Random) -> Iterato
     for name, size in outline.blocks:
         pages = size // outline.page_size
         wanted = int(pages * outline.dirty)
-        runs: dict[int, int] = {}
-        while wanted > 0 and len(runs) < pages:
-            count = min(wanted, 1 + chance.randrange(RUN))
-            runs[chance.randrange(max(1, pages - count + 1))] = count
-            wanted -= count
-        position = 0
-        for first, count in sorted(runs.items()):
-            start, end = max(first, position), first + count
-            if start < end:
-                yield Pages(name, start, end - start, content)
-                position = end
+        # One run in each of some stretches of memory, so that they do not meet.
+        stretch = min(RUN, max(1, pages))
+        count = max(1, int(stretch * max(outline.dirty, 0.5)))
+        starts = chance.sample(range(0, pages, stretch), min(-(-pages // stretch), -(-wanted // count)))
+        for start in sorted(starts):
+            run = min(count, pages - start, wanted)
+            if run > 0:
+                yield Pages(name, start, run, content)
+                wanted -= run
 
 
 def with_options(plan: MigrationPlan, options: Mapping[str, Any]) -> MigrationPlan:

@@ -57,6 +57,10 @@ def chunks(sent: Iterable[Sent]) -> Iterator[Chunk]:
         yield Chunk(channel, b"".join(pending))
 
 
+OTHER_CAPTURES = frozenset({".pcap", ".pcapng", ".cap", ".gz", ".zst", ".json"})
+"""Endings of names that nobody gives a folder."""
+
+
 def is_capture(path: Path) -> bool:
     """Whether output of that name is a capture rather than a folder."""
     return path.suffix == CAPTURE_SUFFIX
@@ -70,6 +74,8 @@ def check_target(path: Path, *, force: bool = False) -> None:
         if path.is_dir():
             raise InputError(f"{path}: is a folder, not a capture to write")
         return
+    if path.name == "-" or any(suffix.lower() in OTHER_CAPTURES for suffix in path.suffixes[-2:]):
+        raise InputError(f"{path}: a capture to write is called *{CAPTURE_SUFFIX}; this would be a folder")
     if path.exists() and not path.is_dir():
         raise InputError(f"{path}: is a file; a capture is called *{CAPTURE_SUFFIX}, anything else is a folder")
     if not path.is_dir():

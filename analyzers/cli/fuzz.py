@@ -47,7 +47,7 @@ Exit codes:
 @click.option("--against", metavar="CMD", help="QEMU command line of the destination.")
 @click.option("--profile", metavar="P", help="Model alone: the destination. [qemu-10.0]")
 @click.option("--mode", type=click.Choice(("per-section", "per-round")), help="The destination's mode.")
-@click.option("--streams", type=click.IntRange(1), metavar="N", help="How many. [until Ctrl-C]")
+@click.option("--streams", type=click.IntRange(1), metavar="N", help="How many at least. [until Ctrl-C]")
 @click.option("--seconds", type=FiniteRange(0.1), metavar="S", help="How long. [until Ctrl-C]")
 @click.option("--seed", type=int, default=0, show_default=True, help="The first seed.")
 @click.option("--jobs", type=click.IntRange(1, 256), metavar="N", help="Processes. [all cores]")

@@ -28,9 +28,9 @@ Examples:
   multifd generate --plan plan.json --seed 7 -o out.pcap
   multifd generate --from recorded.pcap --dialect qemu-9.2 -o out.pcap
 
-A plan file is JSON and says everything, page by page; --print-plan writes one to start from. Options
-given beside --plan replace what it says. --from makes the plan of a recording: same pages, rounds and
-devices. The same plan and seed give the same bytes, always.
+A plan file is JSON and says everything, page by page (docs/plans.md); --print-plan writes one to start
+from. Options given beside --plan replace what it says, but for the pages and their content. --from makes
+the plan of a recording: same pages, rounds and devices. The same plan and seed give the same bytes, always.
 
 \b
 Sync policies (when the final SYNC is sent):
@@ -65,6 +65,7 @@ Sync policies (when the final SYNC is sent):
 @click.option("--merge-sync", type=FiniteRange(0, 1), metavar="SHARE", help="Up to 8.2: SYNCs merged into data. [0.25]")
 @click.option("--uuid", metavar="UUID", help="The source's uuid. [none given]")
 @click.option("--return-path", is_flag=True, help="Open the return path, as libvirt has it.")
+@click.option("--switchover-start/--no-switchover-start", default=None, help="SWITCHOVER_START on main.")
 @click.option("--seed", type=int, metavar="N", help="Page content, which pages, which channel. [0]")
 @click.option("--print-plan", is_flag=True, help="Print the plan as JSON instead of sending it.")
 @click.option("--force", is_flag=True, help="Replace the channel files in a folder.")
@@ -89,6 +90,7 @@ def command(
     merge_sync: float | None,
     uuid: str | None,
     return_path: bool,
+    switchover_start: bool | None,
     seed: int | None,
     print_plan: bool,
     force: bool,
@@ -122,6 +124,7 @@ def command(
         "merge_sync": merge_sync,
         "uuid": None if uuid is None else parse_uuid(uuid),
         "return_path": return_path or None,
+        "switchover_start": switchover_start,
         "seed": seed,
         "devices": tuple(_device(text) for text in devices) or None,
     }

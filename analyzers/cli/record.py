@@ -54,8 +54,8 @@ Exit codes:
 @click.option("--running", is_flag=True, help="Let the guest run while it is migrated.")
 @click.option("--channels", type=click.IntRange(1, 255), metavar="N", default=2, show_default=True)
 @click.option("--compression", metavar="METHOD", default="none", show_default=True, help="multifd-compression.")
-@click.option("--mode", type=click.Choice(("per-section", "per-round")), default="per-round", show_default=True,
-              help="multifd-flush-after-each-section; before 8.1 all is per section.")  # fmt: skip
+@click.option("--mode", type=click.Choice(("per-section", "per-round")),
+              help="multifd-flush-after-each-section. [per-round; per-section with one before 8.1]")  # fmt: skip
 @click.option("--uuid", metavar="UUID", help="Of both sides. [none given]")
 @click.option("--return-path/--no-return-path", default=True, show_default=True, help="As libvirt has it.")
 @click.option("--capability", "capabilities", multiple=True, metavar="NAME", help="Switch on on both sides, too.")
@@ -83,7 +83,7 @@ def command(
     running: bool,
     channels: int,
     compression: str,
-    mode: str,
+    mode: str | None,
     uuid: str | None,
     return_path: bool,
     capabilities: tuple[str, ...],
@@ -97,7 +97,7 @@ def command(
 ) -> int:
     """Start two QEMUs, migrate one to the other, and record it with tcpdump."""
     from captures.qemu.binary import parse_command  # noqa: PLC0415
-    from captures.qemu.guest import DestinationOptions  # noqa: PLC0415
+    from captures.qemu.guest import PER_ROUND_SINCE, DestinationOptions  # noqa: PLC0415
     from captures.qemu.recorder import RecordOptions  # noqa: PLC0415
     from multifd_codec.plan_file import parse_size  # noqa: PLC0415
 
@@ -109,20 +109,24 @@ def command(
     check_output(output, inputs)
     check_output(facts_path(output), inputs)
     more = [word for name in properties for word in ("-global", name)] + list(arguments)
+    qemus = parse_command(source or qemu), parse_command(destination or qemu)
+    old = next((one.name for one in qemus if one.version < PER_ROUND_SINCE), None)
+    if old is not None and mode == "per-round":
+        raise InputError(f"{old} has no per-round mode (8.1 and later have)")
     guest = DestinationOptions(
         ram_size=parse_size(ram_size),
         ram_block=ram_block or ("ram0" if machine == "none" else "pc.ram"),
         machine=machine,
         uuid=uuid,
-        per_section=mode == "per-section",
+        per_section=old is not None if mode is None else mode == "per-section",
         channels=channels,
         compression=compression,
         capabilities=(*(["return-path"] if return_path else []), *capabilities),
         parameters=tuple(_parameter(text) for text in parameters),
     )
     options = RecordOptions(
-        source=parse_command(source or qemu),
-        destination=parse_command(destination or qemu),
+        source=qemus[0],
+        destination=qemus[1],
         guest=guest,
         ram_file=ram_file,
         seed=seed,

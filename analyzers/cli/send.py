@@ -163,7 +163,8 @@ def _into(
         "mode": "per-section" if options.per_section else "per-round",
     }
     facts = {name: value for name, value in seen._asdict().items() if name != "ram"}
-    return seen.line(), {"destination": destination, **facts}
+    compared = "" if expect_ram is not None or seen.outcome != "completes" else " (guest RAM not compared)"
+    return seen.line() + compared, {"destination": destination, **facts}
 
 
 def _connections(migration: Migration, taken: tuple[int, ...]) -> list[dict[str, Any]]:

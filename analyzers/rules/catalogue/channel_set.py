@@ -79,7 +79,7 @@ RULES = (
         destination=(
             "Id above the count: refused with an error; outcome: fails. Id equal to the count: undefined, seen are "
             "SIGSEGV and the claim that this id is already set up with exit status 1; 11.1 refuses it cleanly. "
-            "Outcome: crashes or fails."
+            "Up to 7.2 the error leaves it waiting for ever. Outcome: crashes, fails or hangs."
         ),
         reference=INIT + "; multifd_recv_new_channel in the same file uses the id as an index",
         since="3.0 and later; off by one at least up to 10.2, corrected by 11.1",

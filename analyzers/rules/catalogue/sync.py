@@ -16,15 +16,15 @@ RULES = (
         severity=Severity.ERROR,
         why=(
             "At each rendezvous record (FLUSH per round, EOS per section) main takes as many tokens as there are "
-            "channels, and every SYNC packet gives one. A missing SYNC leaves main short of a token. A surplus SYNC "
-            "leaves a token over that satisfies a later rendezvous too early, because tokens do not say which channel "
-            "they came from. Senders 9.1 and 9.2 put one unpaired SYNC at the very end of every channel: harmless and "
-            "not counted here."
+            "channels, and every SYNC packet gives one. A missing SYNC leaves main short of a token. A channel that "
+            "has given a surplus one waits for a rendezvous of its own: from there on it is a round late, and the last "
+            "has none. Senders 9.1 and 9.2 put one unpaired SYNC at the very end of every channel: harmless and not "
+            "counted here."
         ),
         destination=(
-            "Fewer SYNCs than rendezvous records: main waits for ever, monitor frozen. Outcome: hangs. More: "
-            "rendezvous are satisfied by the wrong channel, the last round is not waited for, and whatever stands "
-            "behind an unpaired SYNC is never read. Outcome: loses-data, or completes if nothing was behind it."
+            "A channel with fewer SYNCs than rendezvous records: main waits for it for ever, monitor frozen. Outcome: "
+            "hangs. With more: its last round is not waited for, and whatever stands behind an unpaired SYNC is never "
+            "read. Outcome: loses-data, or completes if nothing was behind it."
         ),
         reference=SYNC_MAIN + "; sender: multifd_send_sync_main (unpaired tail: 637280aeb2, removed by 1d457daf86)",
         since="all releases with multifd (4.0 and later)",
@@ -37,13 +37,13 @@ RULES = (
         severity=Severity.ERROR,
         why=(
             "A source requests SYNC from all channels at once and waits until each has written it, so the counts "
-            "cannot differ. Where they do, the tokens of the channel that has more stand in for those of a channel "
-            "that has less."
+            "cannot differ. A channel is never more than one SYNC ahead of main, so the tokens of one that has more "
+            "cannot stand in for those of one that has less."
         ),
         destination=(
-            "The total is smaller than channels times rendezvous: hangs, monitor frozen. The total is sufficient but "
-            "uneven: main passes a rendezvous before a slower channel reached it. Outcome: loses-data, possibly "
-            "completes."
+            "Some channel has fewer than there are rendezvous records: hangs, monitor frozen, whatever the total. All "
+            "have enough: what stands behind the surplus SYNCs is never read. Outcome: loses-data, or completes if "
+            "nothing was behind them."
         ),
         reference="multifd_send_sync_main (sender) and multifd_recv_sync_main, migration/multifd.c",
         since="all releases with multifd (4.0 and later)",
