@@ -14,6 +14,7 @@ import click
 
 from analyzers.cli.errors import say
 from analyzers.cli.numbers import FiniteRange
+from analyzers.cli.output import write_text
 from analyzers.cli.progress import StatusLine
 from analyzers.report.exit_codes import ExitCode
 from multifd_codec.errors import InputError
@@ -183,26 +184,23 @@ def _report(campaign: Campaign, form: str) -> None:
              "message": d.message}
             for d in campaign.found
         ]  # fmt: skip
-        click.echo(
-            json.dumps(
-                {
-                    "schema": "multifd-fuzz/1",
-                    "streams": totals.streams,
-                    "next_seed": totals.next_seed,
-                    "undecided": totals.undecided,
-                    "outcomes": dict(sorted(totals.outcomes.items())),
-                    "transitions": dict(sorted(totals.transitions.items())),
-                    "transitions_not_taken": totals.uncovered,
-                    "disagreements": found,
-                },
-                indent=1,
-            )
-        )
+        document = {
+            "schema": "multifd-fuzz/1",
+            "streams": totals.streams,
+            "next_seed": totals.next_seed,
+            "undecided": totals.undecided,
+            "outcomes": dict(sorted(totals.outcomes.items())),
+            "transitions": dict(sorted(totals.transitions.items())),
+            "transitions_not_taken": totals.uncovered,
+            "disagreements": found,
+        }
+        write_text(json.dumps(document, indent=1) + "\n")
         return
-    click.echo(f"{totals.streams} streams, seeds up to {totals.next_seed}, {totals.disagreements} disagreements")
-    click.echo("outcomes: " + ", ".join(f"{name} {count}" for name, count in sorted(totals.outcomes.items())))
+    lines = [f"{totals.streams} streams, seeds up to {totals.next_seed}, {totals.disagreements} disagreements"]
+    lines.append("outcomes: " + ", ".join(f"{name} {count}" for name, count in sorted(totals.outcomes.items())))
     if campaign.task.qemu is None:
-        click.echo("transitions not taken: " + ("; ".join(totals.uncovered) or "none"))
+        lines.append("transitions not taken: " + ("; ".join(totals.uncovered) or "none"))
     for one in campaign.found:
         verdicts = f"foreseen {', '.join(one.predicted)}; seen {one.observed}: " if one.observed else ""
-        click.echo(f"seed {one.case.seed}: {one.invariant}: {verdicts}{one.message}")
+        lines.append(f"seed {one.case.seed}: {one.invariant}: {verdicts}{one.message}")
+    write_text("".join(f"{line}\n" for line in lines))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from analyzers.report.content import Block
@@ -16,12 +17,24 @@ def is_terminal(output: Path | None) -> bool:
     return output is None and sys.stdout is not None and sys.stdout.isatty()
 
 
+@contextmanager
+def naming(what: object) -> Iterator[None]:
+    """Errors of writing, which name nothing, name that."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(what)
+        raise
+
+
 def write_text(text: str, output: Path | None = None) -> None:
     """All of the output at once, to a file or to stdout."""
     if output is None:
         write_lines([text])
         return
-    output.write_text(text, encoding="utf-8")
+    with naming(output):
+        output.write_text(text, encoding="utf-8")
 
 
 def write_lines(texts: Iterable[str]) -> None:
@@ -29,9 +42,10 @@ def write_lines(texts: Iterable[str]) -> None:
     if sys.stdout is None:  # the shell closed it: >&-
         raise InputError("stdout is closed; use -o FILE or a pipe")
     encoding = sys.stdout.encoding or "utf-8"
-    for text in texts:
-        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
-    sys.stdout.flush()
+    with naming("stdout"):
+        for text in texts:
+            sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        sys.stdout.flush()
 
 
 def show_blocks(blocks: Iterable[Block], output: Path | None = None) -> None:

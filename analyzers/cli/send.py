@@ -11,7 +11,7 @@ import click
 from analyzers.cli.errors import describe, say
 from analyzers.cli.inputs import READERS, Reader, check_input, open_input, require_migration
 from analyzers.cli.numbers import FiniteRange
-from analyzers.cli.output import check_output, write_text
+from analyzers.cli.output import check_output, naming, write_text
 from analyzers.cli.progress import ProgressBar
 from analyzers.report.exit_codes import ExitCode
 from multifd_codec.errors import HoleError, InputError
@@ -151,7 +151,8 @@ def _into(
     keep = save_ram is not None
     seen = replay(qemu, feed, options, expected_ram=expect_ram, keep_ram=keep, limit=limit)
     if save_ram is not None and seen.ram is not None:
-        save_ram.write_bytes(seen.ram)
+        with naming(save_ram):
+            save_ram.write_bytes(seen.ram)
     destination = {
         "version": qemu.full_version,
         "machine": options.machine,

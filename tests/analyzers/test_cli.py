@@ -283,7 +283,8 @@ def test_a_piped_lint_starts_light() -> None:
 def test_a_full_disk_is_one_line() -> None:
     with Path("/dev/full").open("w") as full, process("decode", HEALTHY, stdout=full) as child:
         assert child.stderr is not None
-        assert child.stderr.read() == "multifd: No space left on device\n" and child.wait() == 2
+        assert child.stderr.read() == "multifd: stdout: No space left on device\n" and child.wait() == 2
+    fails(run("generate", "--print-plan", "-o", "/dev/full"), "multifd: /dev/full: No space left on device")
 
 
 def test_a_closed_pipe_is_quiet() -> None:

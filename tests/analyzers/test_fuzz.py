@@ -219,6 +219,12 @@ def test_workers_end_with_the_campaign(tmp_path: Path) -> None:
     assert "streams" in campaign.communicate(timeout=60)[0] and campaign.returncode == 0
 
 
+def test_a_report_that_nobody_gets_is_no_success() -> None:
+    command = [sys.executable, "-m", "analyzers.cli", "fuzz", "--jobs", "1", "--streams", "1"]
+    done = subprocess.run(["sh", "-c", '"$@" >&-', "sh", *command], stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "multifd: stdout is closed; use -o FILE or a pipe\n")
+
+
 def test_corpus(tmp_path: Path) -> None:
     done = run("fuzz", "--corpus", tmp_path / "seeds", "--streams", 5)
     assert done.exit_code == 0
