@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from analyzers.mutation.mutate import mutate
 from multifd_codec.dialect import Mode
 from multifd_codec.draft import Draft
-from multifd_codec.edits import Edit, EditKind, apply_all
+from multifd_codec.edits import Edit, EditKind, apply, apply_all
 from multifd_codec.events import RamPacket
-from multifd_codec.main_events import EndOfStream, SectionFull
+from multifd_codec.main_events import DeviceBody, EndOfStream, SectionFull, VmDescription
 from multifd_codec.page_content import Pattern, Zero
 from multifd_codec.plan import Block, MigrationPlan, Pages, Round
 from multifd_codec.sender import draft
@@ -64,10 +64,34 @@ def channel_cut_and_its_rest_in_front_of_main(made: Draft) -> Draft:
     return apply_all(made, [Edit(EditKind.CUT, 1, 0, 3), Edit(EditKind.TRANSFER, 1, 0, 0, "main")])
 
 
-def another_uuid_and_main_without_its_header(made: Draft) -> Draft:
+def another_uuid(made: Draft) -> Draft:
     init = made.init(1)
     init.event = init.event._replace(uuid=b"\1" * 16)
+    return made
+
+
+def another_uuid_and_main_without_its_header(made: Draft) -> Draft:
+    made = another_uuid(made)
     del made.main[0]
+    return made
+
+
+def two_that_are_refused(made: Draft) -> Draft:
+    """One is told by its first bytes; of the other they never come."""
+    return apply(another_uuid(made), Edit(EditKind.CUT, 0, 0, 3))
+
+
+def footer_twice_and_no_description(made: Draft) -> Draft:
+    footer = next(i for i, r in enumerate(made.main) if isinstance(r.event, DeviceBody)) + 1
+    made.main.insert(footer, replace(made.main[footer]))
+    description = next(i for i, r in enumerate(made.main) if isinstance(r.event, VmDescription))
+    return apply(made, Edit(EditKind.FLIP, "main", description, 1779))
+
+
+def packet_in_front_of_main(made: Draft) -> Draft:
+    """And another channel is refused."""
+    made = another_uuid(made)
+    made.main.insert(0, made.rams(0)[0])
     return made
 
 
@@ -123,6 +147,28 @@ FOUND = {
     ),
     "another uuid, and main without its header": Found(
         OLD, another_uuid_and_main_without_its_header, {"qemu-5.2": HANGS, "qemu-7.2": HANGS, "qemu-10.0": FAILS}
+    ),
+    "another uuid, and a packet in front of main": Found(
+        OLD, packet_in_front_of_main, {"qemu-5.2": HANGS, "qemu-7.2": HANGS, "qemu-10.0": FAILS}
+    ),
+    "another uuid, and a channel of three bytes": Found(
+        NEW, two_that_are_refused, {"qemu-10.0": {"fails", "hangs"}, "qemu-10.2": {"fails", "hangs"}}
+    ),
+    "zero in between": Found(
+        replace(
+            OLD,
+            dialect="qemu-9.0",
+            channels=1,
+            zero_page_detection="multifd",
+            **rounds(Pages("ram", 0, COUNT, Pattern(1)), Pages("ram", 2, 1, Zero()), Pages("ram", 2, 1, Pattern(2))),
+        ),
+        lambda made: made,
+        {"qemu-5.2": COMPLETES, "qemu-7.2": COMPLETES},
+    ),
+    "a footer twice, no description": Found(
+        OLD,
+        footer_twice_and_no_description,
+        {"qemu-5.2": {"completes", "fails"}, "qemu-7.2": {"completes", "fails"}},
     ),
     "the only channel closed without a byte": Found(
         replace(NEW, channels=1), nothing_on_the_channel, {"qemu-10.0": FAILS, "qemu-10.2": FAILS, "qemu-11.1": FAILS}

@@ -58,7 +58,9 @@ def ending(arrived: Arrived, handshake: Handshake, script: Script, destination: 
         return Ending(outcomes, f"{arrived.foreign[0].label}: {FOREIGN}")
     if not arrived.mains and not peeks and arrived.surplus:
         reason = "the first connection is taken for main, and does not start as one"
-        return Ending(frozenset({Outcome.FAILS}), reason)
+        refused = {problem.position for problem in handshake.problems if problem.row in {*REFUSED, "C-05"}}
+        waits = arrived.short or len(refused) > 1  # one of them is taken for main
+        return Ending(frozenset({Outcome.HANGS if waits else Outcome.FAILS}), reason)
     if arrived.short:
         polls = peeks and any(channel.source.size for channel in arrived.short)
         reason = f"{arrived.short[0].label}: {SHORT}"
