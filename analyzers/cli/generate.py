@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ from multifd_codec.errors import InputError
 if TYPE_CHECKING:
     from multifd_codec.plan import Device, MigrationPlan
 
+CHECKSUMS_BELOW = 256 << 20
+"""Bytes of guest memory and device state from which on TCP checksums are left out of a capture."""
 OFTEN = 0.25
 """Of the SYNCs that could, so many are merged into data, by sources that do so."""
 EPILOG = """\b
@@ -166,7 +169,8 @@ def _write(plan: MigrationPlan, output: Path, force: bool) -> int:
     check_target(output, force=force)
     total = sum(pages.count for pages, _ in dirty(plan)) * plan.page_size + sum(d.size for d in plan.devices)
     with ProgressBar() as progress:
-        size = write_sent(output, send(plan), plan.channels, lambda done: progress("sending", done, total))
+        show = partial(progress, "sending", total=total)
+        size = write_sent(output, send(plan), plan.channels, show, checksums=total < CHECKSUMS_BELOW)
     say(f"{output}: {size:,} bytes on main and {plan.channels} channels".replace(",", " "))
     return ExitCode.CLEAN
 
