@@ -16,20 +16,19 @@ from analyzers.survey.main_pass import RAM, survey_main
 from captures.model import CapturedChannel, ChannelKind, Migration
 from multifd_codec import main_events as ev
 from multifd_codec.channel import ChannelDecoder
+from multifd_codec.channel_records import VFIO_HEADER
 from multifd_codec.compression import PageDecompressor, decompressor
 from multifd_codec.dialect import Mode, release
 from multifd_codec.errors import FormatError, HoleError, InputError
 from multifd_codec.events import ChannelInit, DeviceStatePacket, RamPacket
-from multifd_codec.layout import layout
 from multifd_codec.mainstream import MainDecoder
 from multifd_codec.page_content import Given, Zero
 from multifd_codec.plan import COMPRESSIONS, Block, Device, MigrationPlan, Pages, Round, Section
 from multifd_codec.source import Buffer
 from multifd_codec.wire.packet import COMPRESSION_MASK
 from multifd_codec.wire.qemufile import CommandId
-from multifd_codec.wire.vfio import CONFIG_STATE, VFIODeviceStatePacket, VfioTag
+from multifd_codec.wire.vfio import CONFIG_STATE, VfioTag
 
-VFIO_HEADER = layout(VFIODeviceStatePacket)
 STOCK = ["timer", "globalstate"]
 """FULL sections of ``-machine none``, which the sender makes itself."""
 
@@ -87,8 +86,8 @@ class _Reader:
         stock = [section.idstr for section in sections if section.idstr not in names] == STOCK
         plan = MigrationPlan(
             blocks=tuple(blocks),
-            rounds=tuple(replace_pages(one, self._pages(found, order)) for one, found in running),
-            final=tuple(replace_pages(one, self._pages(found, order)) for one, found in final),
+            rounds=tuple(one._replace(pages=tuple(self._pages(found, order))) for one, found in running),
+            final=tuple(one._replace(pages=tuple(self._pages(found, order))) for one, found in final),
             devices=devices,
             dialect=self.dialect,
             mode=self.mode if self.sender.per_round else Mode.PER_SECTION,
@@ -211,7 +210,3 @@ class _Reader:
             data = b"".join(bytes(content) for content in map(found.get, keys[start : position + 1]) if content)
             yield Pages(key[0], first, count, Zero() if zero else Given(data, first))
             start = position + 1
-
-
-def replace_pages(one: Round, pages: Iterator[Pages]) -> Round:
-    return one._replace(pages=tuple(pages))

@@ -10,7 +10,7 @@ from analyzers.fuzz.case import Case, Habitat
 from analyzers.lint import LintOptions, lint_recording
 from analyzers.mutation.mutation import LacksError
 from captures.memory import recording_of
-from captures.model import Migration
+from captures.model import Migration, Recording
 from captures.qemu import DestinationOptions, NoSuchMethodError, Observation, Qemu, feed_of_migration, replay
 from captures.qemu.observation import COMPLETES, LOSES_DATA
 from multifd_codec.dialect import RELEASES, Mode
@@ -32,7 +32,7 @@ class Trial(NamedTuple):
     undecided: bool = False
 
 
-def predict(migration_recording: object, case: Case, habitat: Habitat) -> tuple[frozenset[Outcome], tuple[str, ...]]:
+def predict(recording: Recording, case: Case, habitat: Habitat) -> tuple[frozenset[Outcome], tuple[str, ...]]:
     """The outcomes that the model says this destination can reach, and why."""
     options = LintOptions(
         profile=habitat.profile,
@@ -42,7 +42,7 @@ def predict(migration_recording: object, case: Case, habitat: Habitat) -> tuple[
         compression=int(COMPRESSIONS[case.plan.compression][0]),
         uuid=case.plan.uuid,
     )
-    (report,) = lint_recording(migration_recording, options)  # type: ignore[arg-type]
+    (report,) = lint_recording(recording, options)
     return frozenset(report.possible_outcomes), report.explanation
 
 

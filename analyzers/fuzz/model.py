@@ -37,6 +37,7 @@ from multifd_codec.mainstream_encode import WithPayload, place
 from multifd_codec.plan import memory
 from multifd_codec.sender import draft
 from multifd_codec.source import BufferSource, StreamEnd
+from multifd_codec.wire.qemufile import CommandId
 
 ALWAYS = 2
 """Streams of each plan beside these: the healthy one and a hostile one."""
@@ -316,7 +317,7 @@ def _main_records(line: Line) -> Iterator[MainEvent | WithPayload]:
 
 
 def _is_movable(event: object) -> bool:
-    return isinstance(event, Flush) or (isinstance(event, Command) and event.command == 11)
+    return isinstance(event, Flush) or (isinstance(event, Command) and event.command == CommandId.SWITCHOVER_START)
 
 
 def _transition(script: Script, place_: machine.Place, move: machine.Move) -> str:

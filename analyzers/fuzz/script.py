@@ -11,18 +11,17 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from analyzers.receiver.script import Act, ChannelStep, Device, DeviceScript, MainAct, MainStep, Script
+from multifd_codec.channel_records import VFIO_HEADER
 from multifd_codec.dialect import Destination, Mode
 from multifd_codec.draft import Draft, Line
 from multifd_codec.edits import EditKind
 from multifd_codec.events import DeviceStatePacket, RamPacket
-from multifd_codec.layout import layout
 from multifd_codec.main_events import Command, EndOfRam, EndOfStream, Flush, SectionStart
 from multifd_codec.wire.packet import PacketFlags
 from multifd_codec.wire.qemufile import CommandId
-from multifd_codec.wire.vfio import CONFIG_STATE, VFIODeviceStatePacket
+from multifd_codec.wire.vfio import CONFIG_STATE
 
 STRUCTURAL = (EditKind.DROP, EditKind.REPEAT, EditKind.MOVE, EditKind.TRANSFER)
-VFIO_HEADER = layout(VFIODeviceStatePacket).struct
 VFIO_SUFFIX = b"/vfio"
 SYNC = int(PacketFlags.SYNC)
 ACTING = frozenset({SectionStart, Flush, EndOfRam, Command, EndOfStream})
@@ -78,7 +77,7 @@ def _channel(line: Line, destination: Destination) -> list[ChannelStep]:
             if event.flags & SYNC:
                 steps.append(_step(Act.SYNC, position))
         elif type(event) is DeviceStatePacket:
-            _, index, flags = VFIO_HEADER.unpack_from(record.payload)
+            _, index, flags = VFIO_HEADER.struct.unpack_from(record.payload)
             device = Device(event.device, event.instance_id)
             steps.append(
                 ChannelStep(

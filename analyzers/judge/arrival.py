@@ -37,9 +37,7 @@ class Ending(NamedTuple):
 
 
 NOT_RECORDED = Ending(frozenset({Outcome.UNDECIDED}), "the multifd channels of this migration are not in the recording")
-NEVER_STARTS = Ending(
-    frozenset({Outcome.HANGS}), "the migration never starts: no multifd channel is connected", monitor_alive=True
-)
+NEVER_STARTS = Ending(frozenset({Outcome.HANGS}), "the migration never starts: no multifd channel is connected")
 """A migration that needs channels and has none: they may not have been recorded, unless their number is given."""
 
 
