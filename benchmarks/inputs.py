@@ -12,10 +12,10 @@ from functools import cached_property
 from pathlib import Path
 
 from captures.recording import open_recording
-from captures.tcp_frames import ETHERNET_SEGMENT, MAX_SEGMENT
-from captures.writer import round_robin, write_pcap
-from multifd_codec.channel import encode_event
-from multifd_codec.events import ChannelInit, RamPacket
+from captures.write.tcp_frames import ETHERNET_SEGMENT, MAX_SEGMENT
+from captures.write.writer import round_robin, write_pcap
+from multifd_codec.channel.decoder import encode_event
+from multifd_codec.channel.events import ChannelInit, RamPacket
 from multifd_codec.source import Hole, StreamEnd
 from multifd_codec.wire.packet import MULTIFD_PACKET_SIZE, PacketFlags, pages_per_packet
 

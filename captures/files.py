@@ -5,10 +5,10 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 
+from captures.formats.mapped import MappedFile, open_mapped
 from captures.identify import CHANNEL_ORDER, MAIN_MAGIC, MULTIFD_MARK, Identity, identify
-from captures.mapped import MappedFile, open_mapped
 from captures.model import CHANNEL_SUFFIX, CapturedChannel, CaptureNote, ChannelKind, Migration, Recording, StreamSource
-from captures.streams import FileSource
+from captures.tcp.streams import FileSource
 from multifd_codec.errors import InputError
 from multifd_codec.source import ByteSource
 

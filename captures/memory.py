@@ -7,7 +7,7 @@ from pathlib import Path
 
 from captures.identify import identify
 from captures.model import CapturedChannel, CaptureNote, ChannelKind, Migration, Recording, label
-from multifd_codec.draft import Draft
+from multifd_codec.draft.draft import Draft
 from multifd_codec.errors import ChannelName
 from multifd_codec.source import BufferSource
 

@@ -6,19 +6,19 @@ from collections import Counter
 from pathlib import Path
 from typing import Literal
 
-from captures.batch import dissect_batch
-from captures.collect import SegmentCollector
-from captures.conversations import Conversations
 from captures.files import read_channel_file, read_folder
-from captures.flows import FlowTable
-from captures.frame import Skip
+from captures.formats.mapped import MappedFile, open_mapped
+from captures.formats.pcap import VARIANTS, PcapFile
+from captures.formats.pcapng import MAGIC as PCAPNG_MAGIC
+from captures.formats.pcapng import PcapngFile
+from captures.formats.records import CaptureFormat
+from captures.frames.batch import dissect_batch
+from captures.frames.flows import FlowTable
+from captures.frames.frame import Skip
 from captures.identify import group_migrations
-from captures.mapped import MappedFile, open_mapped
 from captures.model import CaptureNote, NoteKind, ProgressCallback, Recording
-from captures.pcap import VARIANTS, PcapFile
-from captures.pcapng import MAGIC as PCAPNG_MAGIC
-from captures.pcapng import PcapngFile
-from captures.records import CaptureFormat
+from captures.tcp.collect import SegmentCollector
+from captures.tcp.conversations import Conversations
 from multifd_codec.errors import InputError
 
 Reader = Literal["auto", "native", "wireshark"]

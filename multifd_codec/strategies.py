@@ -10,15 +10,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from typing import NamedTuple
 
-from multifd_codec.channel import encode_channel
-from multifd_codec.dialect import RELEASES, RFC_V3, Mode, release
-from multifd_codec.draft import Draft, Record
-from multifd_codec.edits import KINDS, Edit, EditKind, apply, describe
-from multifd_codec.events import ChannelEvent, ChannelInit, DeviceStatePacket, RamPacket
-from multifd_codec.framing import DEVICE, INIT
+from multifd_codec.channel.decoder import encode_channel
+from multifd_codec.channel.events import ChannelEvent, ChannelInit, DeviceStatePacket, RamPacket
+from multifd_codec.channel.framing import DEVICE, INIT
+from multifd_codec.dialect.releases import RELEASES, RFC_V3, Mode, release
+from multifd_codec.draft.draft import Draft, Record
+from multifd_codec.draft.edits import KINDS, Edit, EditKind, apply, describe
 from multifd_codec.layout import layout
-from multifd_codec.page_content import Given, PageContent, Pattern, Zero
-from multifd_codec.plan import COMPRESSIONS, Block, Device, MigrationPlan, Pages, Round
+from multifd_codec.plan.page_content import Given, PageContent, Pattern, Zero
+from multifd_codec.plan.plan import COMPRESSIONS, Block, Device, MigrationPlan, Pages, Round
 from multifd_codec.sender import draft as draft_of_plan
 from multifd_codec.wire.handshake import MULTIFD_MAGIC, MULTIFD_VERSION
 from multifd_codec.wire.packet import COMPRESSION_MASK, PacketFlags, pages_per_packet, ram_packet
@@ -148,7 +148,7 @@ def plans(
     max_pages: int = 24,
     max_rounds: int = 3,
 ) -> MigrationPlan:
-    """A plan that ``multifd_codec.plan.check`` accepts; ``multifd_codec.sender.draft`` sends it.
+    """A plan that ``multifd_codec.plan.plan.check`` accepts; ``multifd_codec.sender.draft`` sends it.
 
     Only what a release can do is combined: a dialect that has none of ``modes`` is left out, one that lacks a
     compression is sent without it, ``devices`` (at most so many, their state on the channels) are given to releases and

@@ -8,8 +8,8 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from multifd_codec.channel_records import channel_init, device_state_packet, ram_record, vfio_buffer, vfio_config
-from multifd_codec.draft import Record
+from multifd_codec.draft.channel_records import channel_init, device_state_packet, ram_record, vfio_buffer, vfio_config
+from multifd_codec.draft.draft import Record
 from multifd_codec.wire.packet import PacketFlags, pages_per_packet
 from multifd_codec.wire.vfio import VfioTagId
 from tests.main_records import PAGE

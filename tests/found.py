@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from analyzers.mutation.mutate import mutate
-from multifd_codec.dialect import Mode
-from multifd_codec.draft import Draft
-from multifd_codec.edits import Edit, EditKind, apply, apply_all
-from multifd_codec.events import RamPacket
-from multifd_codec.main_events import DeviceBody, EndOfStream, SectionFull, VmDescription
-from multifd_codec.page_content import Pattern, Zero
-from multifd_codec.plan import Block, MigrationPlan, Pages, Round
+from analyzers.produce.mutate import mutate
+from multifd_codec.channel.events import RamPacket
+from multifd_codec.dialect.releases import Mode
+from multifd_codec.draft.draft import Draft
+from multifd_codec.draft.edits import Edit, EditKind, apply, apply_all
+from multifd_codec.main.events import DeviceBody, EndOfStream, SectionFull, VmDescription
+from multifd_codec.plan.page_content import Pattern, Zero
+from multifd_codec.plan.plan import Block, MigrationPlan, Pages, Round
 from multifd_codec.sender import draft
 from multifd_codec.wire.packet import pages_per_packet
 

@@ -7,8 +7,8 @@ import struct
 from collections.abc import Sequence
 from typing import Any
 
-from multifd_codec import main_events as ev
-from multifd_codec.draft import Line, Record
+from multifd_codec.draft.draft import Line, Record
+from multifd_codec.main import events as ev
 from multifd_codec.wire.ram import RamFlags
 
 PAGE = 4096

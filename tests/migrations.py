@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
-from multifd_codec import main_events as ev
-from multifd_codec.draft import Line, Record
+from multifd_codec.draft.draft import Line, Record
+from multifd_codec.main import events as ev
 from multifd_codec.wire.packet import PacketFlags
 from multifd_codec.wire.qemufile import QEMU_VM_FILE_MAGIC, QEMU_VM_FILE_VERSION, CommandId
 from multifd_codec.wire.ram import MappedRamHeader

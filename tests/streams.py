@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from analyzers.findings import Report
-from analyzers.lint import LintOptions, lint_recording
+from analyzers.linter.linter import LintOptions, lint_recording
 from captures.memory import MemorySource, captured, recording
 from captures.model import CapturedChannel, CaptureNote, ChannelKind, Recording
-from multifd_codec.draft import Draft
+from multifd_codec.draft.draft import Draft
 from multifd_codec.errors import ChannelName
 from multifd_codec.source import Hole, StreamEnd
 

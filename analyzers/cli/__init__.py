@@ -1,4 +1,4 @@
-"""The command line. Commands hold no logic: ``analyzers.lint`` and ``analyzers.report`` are the library."""
+"""The command line. Commands hold no logic: ``analyzers.linter.linter`` and ``analyzers.report`` are the library."""
 
 from __future__ import annotations
 

@@ -16,9 +16,9 @@ from analyzers.report.texts import printable
 from multifd_codec.errors import InputError
 
 if TYPE_CHECKING:
-    from analyzers.extract.output import Folder
-    from analyzers.extract.rebuild import RebuildOptions
-    from analyzers.extract.results import Rebuilt
+    from analyzers.extraction.output import Folder
+    from analyzers.extraction.rebuild import RebuildOptions
+    from analyzers.extraction.results import Rebuilt
     from captures.model import Migration, ProgressCallback
 
 EPILOG = """\b
@@ -81,9 +81,9 @@ def command(
 
     With several migrations in INPUT each gets a folder of its own in DIR.
     """
-    from analyzers.extract.output import Folder  # noqa: PLC0415
-    from analyzers.extract.rebuild import RebuildOptions  # noqa: PLC0415
-    from multifd_codec.dialect import Mode  # noqa: PLC0415
+    from analyzers.extraction.output import Folder  # noqa: PLC0415
+    from analyzers.extraction.rebuild import RebuildOptions  # noqa: PLC0415
+    from multifd_codec.dialect.releases import Mode  # noqa: PLC0415
 
     options = RebuildOptions(
         page_size=page_size,
@@ -104,7 +104,7 @@ def command(
             wanted = wanted[migration - 1 : migration]
         keep = [path] if keylog is None else [path, keylog]
         top = Folder(output, overwrite=force, keep=keep)
-        from analyzers.extract.manifest import manifest, text_lines  # noqa: PLC0415
+        from analyzers.extraction.manifest import manifest, text_lines  # noqa: PLC0415
 
         for number, one in wanted:
             place = top if len(wanted) == 1 else Folder(output / f"migration-{number}", overwrite=force, keep=keep)
@@ -122,7 +122,7 @@ def command(
 
 
 def _extracted(migration: Migration, options: RebuildOptions, folder: Folder, progress: ProgressCallback) -> Rebuilt:
-    from analyzers.extract.rebuild import rebuild  # noqa: PLC0415
+    from analyzers.extraction.rebuild import rebuild  # noqa: PLC0415
 
     return rebuild(migration, options, folder=folder, progress=progress)
 

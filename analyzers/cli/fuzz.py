@@ -73,7 +73,7 @@ def command(
     """Try varied migrations, healthy and edited ones, and tell where two verdicts differ."""
     from analyzers.fuzz.campaign import Campaign, Task, write_corpus  # noqa: PLC0415
     from analyzers.fuzz.case import Habitat  # noqa: PLC0415
-    from multifd_codec.dialect import RFC_V3, Mode, release  # noqa: PLC0415
+    from multifd_codec.dialect.releases import RFC_V3, Mode, release  # noqa: PLC0415
 
     if against is not None and profile is not None:
         raise InputError("--against says which release it is: leave out --profile")

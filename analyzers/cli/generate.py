@@ -17,7 +17,7 @@ from analyzers.report.exit_codes import ExitCode
 from multifd_codec.errors import InputError
 
 if TYPE_CHECKING:
-    from multifd_codec.plan import Device, MigrationPlan
+    from multifd_codec.plan.plan import Device, MigrationPlan
 
 CHECKSUMS_BELOW = 256 << 20
 """Bytes of guest memory and device state from which on TCP checksums are left out of a capture."""
@@ -103,10 +103,10 @@ def command(
     The stream is complete: a stock destination (-machine none, with the same RAM, uuid, number of channels and
     compression) accepts it.
     """
-    from analyzers.generation import Outline, outlined, with_options  # noqa: PLC0415
-    from multifd_codec.dialect import Mode, release  # noqa: PLC0415
-    from multifd_codec.plan import check  # noqa: PLC0415
-    from multifd_codec.plan_file import parse_uuid, plan_from_json, plan_to_json  # noqa: PLC0415
+    from analyzers.produce.outline import Outline, outlined, with_options  # noqa: PLC0415
+    from multifd_codec.dialect.releases import Mode, release  # noqa: PLC0415
+    from multifd_codec.plan.file import parse_uuid, plan_from_json, plan_to_json  # noqa: PLC0415
+    from multifd_codec.plan.plan import check  # noqa: PLC0415
 
     if plan_file is not None and recorded is not None:
         raise InputError("--plan and --from: give one of them")
@@ -161,8 +161,8 @@ def command(
 
 
 def _write(plan: MigrationPlan, output: Path, force: bool) -> int:
-    from captures.sending import check_space, check_target, write_sent  # noqa: PLC0415
-    from multifd_codec.plan import dirty, least_bytes  # noqa: PLC0415
+    from captures.write.sent import check_space, check_target, write_sent  # noqa: PLC0415
+    from multifd_codec.plan.plan import dirty, least_bytes  # noqa: PLC0415
     from multifd_codec.sender import send  # noqa: PLC0415
 
     check_space(output, least_bytes(plan))
@@ -180,7 +180,7 @@ def _recorded(path: Path, dialect: str | None) -> MigrationPlan:
     from dataclasses import replace  # noqa: PLC0415
 
     from analyzers.cli.inputs import open_input, require_migration  # noqa: PLC0415
-    from analyzers.planning import plan_of  # noqa: PLC0415
+    from analyzers.produce.plan_of_recording import plan_of  # noqa: PLC0415
 
     with open_input(path, "auto", None, None) as recording:
         require_migration(recording)
@@ -192,15 +192,15 @@ def _recorded(path: Path, dialect: str | None) -> MigrationPlan:
 
 
 def _block(text: str) -> tuple[str, int]:
-    from multifd_codec.plan_file import parse_size  # noqa: PLC0415
+    from multifd_codec.plan.file import parse_size  # noqa: PLC0415
 
     name, found, size = text.rpartition("=")
     return (name if found else "ram", parse_size(size))
 
 
 def _device(text: str) -> Device:
-    from multifd_codec.plan import Device  # noqa: PLC0415
-    from multifd_codec.plan_file import parse_size  # noqa: PLC0415
+    from multifd_codec.plan.file import parse_size  # noqa: PLC0415
+    from multifd_codec.plan.plan import Device  # noqa: PLC0415
 
     idstr, found, sizes = text.rpartition("=")
     if not found:

@@ -76,10 +76,10 @@ def command(
     A report for each migration in each INPUT. With several inputs an unreadable one does not stop the others. A capture
     without any migration is reported as incomplete.
     """
-    from analyzers.lint import LintOptions, lint_recording  # noqa: PLC0415
+    from analyzers.linter.linter import LintOptions, lint_recording  # noqa: PLC0415
     from analyzers.report.selection import parse_codes, with_selected_findings  # noqa: PLC0415
-    from analyzers.rules.catalogue import RULES  # noqa: PLC0415
-    from multifd_codec.dialect import release  # noqa: PLC0415
+    from analyzers.rulebook.registry import RULES  # noqa: PLC0415
+    from multifd_codec.dialect.releases import release  # noqa: PLC0415
 
     if profile is not None:
         release(profile)  # a misspelt profile is told before a large input is read

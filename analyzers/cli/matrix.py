@@ -14,7 +14,7 @@ from analyzers.report.exit_codes import ExitCode
 from multifd_codec.errors import InputError
 
 if TYPE_CHECKING:
-    from analyzers.matrix import Cell
+    from analyzers.produce.matrix import Cell
 
 EPILOG = """\b
 Examples:
@@ -40,8 +40,8 @@ Exit codes:
 @click.option("--format", "form", type=click.Choice(("text", "json", "markdown")), default="text", show_default=True)
 def command(*, verify: bool, form: str) -> int:
     """Show what each way to send the final SYNC does to each destination, and why."""
-    from analyzers.matrix import COLUMNS, cells, verifiable  # noqa: PLC0415
-    from analyzers.matrix import verify as run  # noqa: PLC0415
+    from analyzers.produce.matrix import COLUMNS, cells, verifiable  # noqa: PLC0415
+    from analyzers.produce.matrix import verify as run  # noqa: PLC0415
 
     matrix = cells()
     if verify:

@@ -16,10 +16,10 @@ from analyzers.report.exit_codes import ExitCode
 from multifd_codec.errors import HoleError, InputError
 
 if TYPE_CHECKING:
-    from analyzers.mutation.mutate import Mutated
     from analyzers.mutation.mutation import Options
+    from analyzers.produce.mutate import Mutated
     from captures.model import Migration, Recording
-    from multifd_codec.draft import Draft
+    from multifd_codec.draft.draft import Draft
 
 CAPTURE_SUFFIX = ".pcap"
 
@@ -74,7 +74,7 @@ def command(
 
     Every rule owns the mutations that violate just it. `multifd lint` of the result reports that rule.
     """
-    from analyzers.mutation.mutate import mutate, mutations_of  # noqa: PLC0415
+    from analyzers.produce.mutate import mutate, mutations_of  # noqa: PLC0415
 
     if listing:
         show_list(code)
@@ -99,7 +99,7 @@ def command(
 
 def draft_of(migration: Migration, page_size: int | None) -> Draft:
     """The migration's records. Raises HoleError, InputError."""
-    from analyzers.mutation.recorded import draft_of_migration  # noqa: PLC0415
+    from analyzers.produce.draft_of_recording import draft_of_migration  # noqa: PLC0415
 
     return draft_of_migration(migration, page_size)
 
@@ -116,7 +116,7 @@ def choose(recording: Recording, number: int | None) -> Migration:
 
 def check_target(output: Path, source: Path, *, force: bool) -> None:
     """Refuse to write over the input, or over anything without ``force``. Raises InputError."""
-    from captures.replacing import channel_files  # noqa: PLC0415
+    from captures.write.replacing import channel_files  # noqa: PLC0415
 
     is_capture = output.suffix == CAPTURE_SUFFIX
     if output.exists() and source.exists() and output.samefile(source):
@@ -137,8 +137,8 @@ def check_target(output: Path, source: Path, *, force: bool) -> None:
 def write(output: Path, draft: Draft, migration: Migration, done: Mutated) -> None:
     """Write the mutated draft, as the mutation wants it recorded. Raises InputError, EncodeError, OSError."""
     if output.suffix == CAPTURE_SUFFIX:
-        from analyzers.mutation.recorded import tap_of  # noqa: PLC0415
-        from captures.tap import Tap, write_draft  # noqa: PLC0415
+        from analyzers.produce.draft_of_recording import tap_of  # noqa: PLC0415
+        from captures.write.tap import Tap, write_draft  # noqa: PLC0415
 
         tap = done.tap or Tap()
         tap = replace(tap, ends=tap_of(migration).ends | tap.ends)
@@ -146,7 +146,7 @@ def write(output: Path, draft: Draft, migration: Migration, done: Mutated) -> No
         return
     if done.tap is not None:
         raise InputError(f"{done.mutation.code} is about captures: give an output whose name ends in {CAPTURE_SUFFIX}")
-    from captures.draft_folder import write_draft_folder  # noqa: PLC0415
+    from captures.write.draft_folder import write_draft_folder  # noqa: PLC0415
 
     write_draft_folder(output, draft, migration.return_path)
 
@@ -172,7 +172,7 @@ def options_text(options: Options) -> list[str]:
 def as_announced(done: Mutated, output: Path) -> bool:
     """Whether lint reports the rule, and nothing but remarks for a near miss."""
     from analyzers.findings import Severity  # noqa: PLC0415
-    from analyzers.lint import LintOptions, lint_recording  # noqa: PLC0415
+    from analyzers.linter.linter import LintOptions, lint_recording  # noqa: PLC0415
     from captures.recording import open_recording  # noqa: PLC0415
 
     with open_recording(output) as recording:
@@ -186,7 +186,7 @@ def as_announced(done: Mutated, output: Path) -> bool:
 def show_list(code: str | None) -> None:
     """The table of mutations, of one rule or of all."""
     from analyzers.mutation.catalogue import MUTATIONS, WITHOUT  # noqa: PLC0415
-    from analyzers.mutation.mutate import mutations_of  # noqa: PLC0415
+    from analyzers.produce.mutate import mutations_of  # noqa: PLC0415
     from analyzers.report.content import Table, line  # noqa: PLC0415
 
     chosen = mutations_of(code) if code is not None else tuple(m for ways in MUTATIONS.values() for m in ways)

@@ -99,7 +99,7 @@ def command(
     from captures.qemu.binary import parse_command  # noqa: PLC0415
     from captures.qemu.guest import PER_ROUND_SINCE, DestinationOptions  # noqa: PLC0415
     from captures.qemu.recorder import RecordOptions  # noqa: PLC0415
-    from multifd_codec.plan_file import parse_size  # noqa: PLC0415
+    from multifd_codec.plan.file import parse_size  # noqa: PLC0415
 
     if ram_file is not None:
         check_input(ram_file)

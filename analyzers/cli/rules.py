@@ -16,7 +16,7 @@ def command(form: str) -> int:
     MFD6xx channel set, MFD9xx capture quality. `multifd explain CODE` tells more.
     """
     from analyzers.report.rule_texts import catalogue_blocks, render_rules_json  # noqa: PLC0415
-    from analyzers.rules.catalogue import RULES  # noqa: PLC0415
+    from analyzers.rulebook.registry import RULES  # noqa: PLC0415
 
     if form == "json":
         write_text(render_rules_json(RULES.values()))

@@ -87,9 +87,9 @@ def command(
     form: str,
 ) -> int:
     """Send a migration to a real destination and say what that did with it, in one line."""
-    from analyzers.sending import Wishes  # noqa: PLC0415
+    from analyzers.produce.destination_for import Wishes  # noqa: PLC0415
     from captures.qemu.feeding import feed_of_migration  # noqa: PLC0415
-    from multifd_codec.plan_file import parse_size  # noqa: PLC0415
+    from multifd_codec.plan.file import parse_size  # noqa: PLC0415
 
     if (address is None) == (qemu_command is None):
         raise InputError("give --to HOST:PORT or --qemu CMD")
@@ -143,7 +143,7 @@ def _into(
     save_ram: Path | None,
     limit: float,
 ) -> tuple[str, dict[str, Any]]:
-    from analyzers.sending import destination_for  # noqa: PLC0415
+    from analyzers.produce.destination_for import destination_for  # noqa: PLC0415
     from captures.qemu import parse_command, replay  # noqa: PLC0415
 
     qemu = parse_command(text)

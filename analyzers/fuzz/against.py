@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from analyzers.extract import RebuildOptions, rebuild
+from analyzers.extraction import RebuildOptions, rebuild
 from analyzers.findings import Outcome
 from analyzers.fuzz.case import Case, Habitat
-from analyzers.lint import LintOptions, lint_recording
+from analyzers.linter.linter import LintOptions, lint_recording
 from analyzers.mutation.mutation import LacksError
 from captures.memory import recording_of
 from captures.model import Migration, Recording
 from captures.qemu import DestinationOptions, NoSuchMethodError, Observation, Qemu, feed_of_migration, replay
 from captures.qemu.observation import COMPLETES, LOSES_DATA
-from multifd_codec.dialect import RELEASES, Mode
+from multifd_codec.dialect.releases import RELEASES, Mode
 from multifd_codec.errors import EncodeError, MultifdError
-from multifd_codec.plan import COMPRESSIONS, memory
+from multifd_codec.plan.plan import COMPRESSIONS, memory
 
 
 class Trial(NamedTuple):

@@ -23,9 +23,9 @@ from analyzers.fuzz.model import ALWAYS, VARIANTS, Tally, all_transitions, run_f
 from analyzers.fuzz.shrink import shrink
 from captures.model import ChannelKind
 from captures.qemu import Qemu
-from captures.sending import write_sent
+from captures.write.sent import write_sent
 from multifd_codec.errors import EncodeError, InputError
-from multifd_codec.plan_file import plan_to_json
+from multifd_codec.plan.file import plan_to_json
 
 SCHEMA = "multifd-fuzz/1"
 STATE = "state.json"

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from analyzers.mutation.catalogue import MUTATIONS
-from analyzers.mutation.mutate import mutate
 from analyzers.mutation.mutation import LacksError
-from multifd_codec.dialect import RELEASES, Mode, Version
-from multifd_codec.draft import Draft
-from multifd_codec.edits import Edit, apply, apply_all, describe, random_edit
-from multifd_codec.page_content import Pattern, Zero
-from multifd_codec.plan import COMPRESSIONS, Block, Device, MigrationPlan, Pages, Round
+from analyzers.produce.mutate import mutate
+from multifd_codec.dialect.releases import RELEASES, Mode, Version
+from multifd_codec.draft.draft import Draft
+from multifd_codec.draft.edits import Edit, apply, apply_all, describe, random_edit
+from multifd_codec.plan.page_content import Pattern, Zero
+from multifd_codec.plan.plan import COMPRESSIONS, Block, Device, MigrationPlan, Pages, Round
 from multifd_codec.sender import draft
 from multifd_codec.wire.packet import PacketFlags
 

@@ -14,27 +14,27 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from analyzers.extract import rebuild_memory
+from analyzers.extraction import rebuild_memory
 from analyzers.findings import Outcome, Severity
 from analyzers.fuzz.case import Case, Habitat, random_plan
 from analyzers.fuzz.script import STRUCTURAL, Receiver, script_of
-from analyzers.lint import LintOptions, lint_recording, lint_with_scripts
+from analyzers.linter.linter import LintOptions, lint_recording, lint_with_scripts
 from analyzers.receiver import machine
 from analyzers.receiver.explore import TooLargeError, explore
 from analyzers.receiver.script import Script
 from analyzers.receiver.solve import solve
 from captures.memory import MemorySource, captured, recording
-from multifd_codec.batch import PacketBatch
-from multifd_codec.channel import ChannelDecoder
-from multifd_codec.dialect import RELEASES
-from multifd_codec.draft import CHANNEL_EVENTS, Draft, Line
-from multifd_codec.edits import Edit, apply, random_edit
+from multifd_codec.channel.batch import PacketBatch
+from multifd_codec.channel.decoder import ChannelDecoder
+from multifd_codec.channel.events import ChannelInit
+from multifd_codec.dialect.releases import RELEASES
+from multifd_codec.draft.draft import CHANNEL_EVENTS, Draft, Line
+from multifd_codec.draft.edits import Edit, apply, random_edit
 from multifd_codec.errors import ChannelName, EncodeError, MultifdError
-from multifd_codec.events import ChannelInit
-from multifd_codec.main_events import Command, Flush, MainEvent, ZeroPageRun
-from multifd_codec.mainstream import MainDecoder
-from multifd_codec.mainstream_encode import WithPayload, place
-from multifd_codec.plan import memory
+from multifd_codec.main.decoder import MainDecoder
+from multifd_codec.main.encode import WithPayload, place
+from multifd_codec.main.events import Command, Flush, MainEvent, ZeroPageRun
+from multifd_codec.plan.plan import memory
 from multifd_codec.sender import draft
 from multifd_codec.source import BufferSource, StreamEnd
 from multifd_codec.wire.qemufile import CommandId

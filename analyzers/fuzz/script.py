@@ -11,12 +11,12 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from analyzers.receiver.script import Act, ChannelStep, Device, DeviceScript, MainAct, MainStep, Script
-from multifd_codec.channel_records import VFIO_HEADER
-from multifd_codec.dialect import Destination, Mode
-from multifd_codec.draft import Draft, Line
-from multifd_codec.edits import EditKind
-from multifd_codec.events import DeviceStatePacket, RamPacket
-from multifd_codec.main_events import Command, EndOfRam, EndOfStream, Flush, SectionStart
+from multifd_codec.channel.events import DeviceStatePacket, RamPacket
+from multifd_codec.dialect.releases import Destination, Mode
+from multifd_codec.draft.channel_records import VFIO_HEADER
+from multifd_codec.draft.draft import Draft, Line
+from multifd_codec.draft.edits import EditKind
+from multifd_codec.main.events import Command, EndOfRam, EndOfStream, Flush, SectionStart
 from multifd_codec.wire.packet import PacketFlags
 from multifd_codec.wire.qemufile import CommandId
 from multifd_codec.wire.vfio import CONFIG_STATE

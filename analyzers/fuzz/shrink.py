@@ -8,8 +8,8 @@ from typing import Any
 
 from analyzers.fuzz.case import Case
 from multifd_codec.errors import MultifdError
-from multifd_codec.page_content import Pattern
-from multifd_codec.plan import Block, MigrationPlan, Pages, Round, check
+from multifd_codec.plan.page_content import Pattern
+from multifd_codec.plan.plan import Block, MigrationPlan, Pages, Round, check
 
 MOST_TRIES = 200
 KEEPS_BLOCKS = 2

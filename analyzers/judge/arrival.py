@@ -10,7 +10,7 @@ from analyzers.judge.handshake import FOREIGN, SHORT, Handshake, foreign_outcome
 from analyzers.receiver.script import Script
 from analyzers.receiver.solve import crashes_before_setup
 from captures.model import CapturedChannel
-from multifd_codec.dialect import Destination, HandshakeError
+from multifd_codec.dialect.releases import Destination, HandshakeError
 
 REFUSED = frozenset({"C-02", "C-03", "C-04"})
 """Rows of connections that are refused whenever they arrive; of two with one id either may come first."""

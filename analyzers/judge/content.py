@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from analyzers.survey.channel import ChannelSurvey
 from analyzers.survey.checks import Columns
 from analyzers.survey.memory import block_names
-from multifd_codec.batch import PacketBatch
-from multifd_codec.channel import ChannelDecoder
-from multifd_codec.framing import bytes_known
+from multifd_codec.channel.batch import PacketBatch
+from multifd_codec.channel.decoder import ChannelDecoder
+from multifd_codec.channel.framing import bytes_known
 
 Channels = Sequence[tuple[int, ChannelSurvey]]
 """Multifd channels by id."""

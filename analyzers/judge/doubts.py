@@ -18,7 +18,7 @@ from analyzers.survey.checks import STREAMED
 from analyzers.survey.main import MainSurvey
 from analyzers.survey.memory import OFFSET_RANGE, OFFSET_RANGE_ZERO, UNKNOWN_BLOCK, UNKNOWN_BLOCK_ZERO
 from analyzers.survey.pages import EMPTY, Runs, merge, overlap
-from multifd_codec.dialect import Destination
+from multifd_codec.dialect.releases import Destination
 from multifd_codec.source import StreamEnd
 
 SEVERAL = 2

@@ -9,7 +9,7 @@ from analyzers.survey.channel import ChannelSurvey, Item
 from analyzers.survey.device_state import HUGE_INDEX, INVALID_INDEX
 from analyzers.survey.hits import Effect
 from analyzers.survey.main import MainSurvey
-from multifd_codec.dialect import Destination
+from multifd_codec.dialect.releases import Destination
 from multifd_codec.wire.packet import PacketFlags
 
 EffectOf = Callable[[Destination], Effect]

@@ -10,8 +10,8 @@ from analyzers.findings import Outcome
 from analyzers.survey.channel import ChannelSurvey
 from analyzers.survey.main import MainSurvey, RecordKind
 from captures.model import CapturedChannel, ChannelKind
-from multifd_codec import framing
-from multifd_codec.dialect import Destination, HandshakeError
+from multifd_codec.channel import framing
+from multifd_codec.dialect.releases import Destination, HandshakeError
 from multifd_codec.source import StreamEnd
 from multifd_codec.wire.handshake import MULTIFD_MAGIC, MULTIFD_VERSION
 

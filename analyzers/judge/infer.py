@@ -13,9 +13,9 @@ import numpy as np
 from analyzers.findings import ProfileChoice
 from analyzers.survey.channel import ChannelSurvey, ItemKind
 from analyzers.survey.main import MainSurvey, RecordKind, SectionKind
-from multifd_codec import dialect
 from multifd_codec.arrays import distinct
-from multifd_codec.dialect import MEASURED, NEWEST, OLDEST, RELEASES, Mode, Version
+from multifd_codec.dialect import releases as dialect
+from multifd_codec.dialect.releases import MEASURED, NEWEST, OLDEST, RELEASES, Mode, Version
 from multifd_codec.wire.packet import PacketFlags
 
 PING_PACKAGED_LOADED = 0x42

@@ -20,7 +20,7 @@ from analyzers.survey.channel import ChannelSurvey
 from analyzers.survey.main import MainSurvey
 from analyzers.survey.pages import EMPTY, Runs, merge, missing, overlap, shared, without
 from multifd_codec.arrays import distinct
-from multifd_codec.dialect import Destination, Mode
+from multifd_codec.dialect.releases import Destination, Mode
 
 MAX_COMPARED = 4096
 """Pages whose content is compared one by one before the answer is taken to be: it differs."""

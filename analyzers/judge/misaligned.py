@@ -12,8 +12,8 @@ from analyzers.survey.hits import Hit
 from analyzers.survey.main import MainSurvey
 from analyzers.survey.memory import block_name
 from analyzers.survey.pages import EMPTY, Runs, contains, merge
-from multifd_codec.dialect import Destination, Mode
-from multifd_codec.framing import bytes_known
+from multifd_codec.channel.framing import bytes_known
+from multifd_codec.dialect.releases import Destination, Mode
 
 
 def misaligned_zero_pages(channels: Channels, destination: Destination) -> Iterator[str]:

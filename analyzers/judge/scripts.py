@@ -22,8 +22,8 @@ from analyzers.survey.channel import ChannelSurvey, Item, ItemKind
 from analyzers.survey.device_state import Buffer
 from analyzers.survey.hits import Effect
 from analyzers.survey.main import MainSurvey, RecordKind
-from multifd_codec.dialect import Destination, Mode, Version
-from multifd_codec.events import EndPosition
+from multifd_codec.channel.events import EndPosition
+from multifd_codec.dialect.releases import Destination, Mode, Version
 from multifd_codec.layout import layout
 from multifd_codec.source import StreamEnd
 from multifd_codec.wire.packet import ram_packet

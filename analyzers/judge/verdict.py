@@ -18,7 +18,7 @@ from analyzers.judge.scripts import Judge, build
 from analyzers.receiver.script import MAIN_TERMINAL, Act, ChannelStep, Device, MainAct, MainStep, Script
 from analyzers.receiver.solve import lockstep, segments, solve
 from analyzers.survey.main import MainSurvey
-from multifd_codec.dialect import Mode
+from multifd_codec.dialect.releases import Mode
 
 
 class Verdict(NamedTuple):

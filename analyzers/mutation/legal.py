@@ -19,8 +19,8 @@ from analyzers.mutation.shape import (
     sent_in_round,
     used_pages,
 )
-from multifd_codec.channel_records import ram_record
-from multifd_codec.draft import Draft, Record
+from multifd_codec.draft.channel_records import ram_record
+from multifd_codec.draft.draft import Draft, Record
 from multifd_codec.wire.packet import RAMBLOCK_NAME_SIZE, PacketFlags
 
 STORED = 0xFFFF

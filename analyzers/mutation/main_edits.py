@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from analyzers.mutation.mutation import LacksError
 from analyzers.mutation.shape import RAM_RECORDS, Section, Shape, is_command, need
-from multifd_codec import main_events as ev
-from multifd_codec.draft import Draft, Line, Record
+from multifd_codec.draft.draft import Draft, Line, Record
+from multifd_codec.main import events as ev
 from multifd_codec.wire.qemufile import CommandId
 from multifd_codec.wire.ram import RamFlags, ZeroRecord
 

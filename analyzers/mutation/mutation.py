@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from random import Random
 
-from captures.tap import Tap
-from multifd_codec.draft import Draft, Record
+from captures.write.tap import Tap
+from multifd_codec.draft.draft import Draft, Record
 from multifd_codec.errors import ChannelName, InputError
 
 Place = Record | tuple[ChannelName | None, int | None]

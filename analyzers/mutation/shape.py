@@ -9,11 +9,11 @@ from random import Random
 from typing import NamedTuple, TypeVar
 
 from analyzers.mutation.mutation import LacksError
-from multifd_codec import main_events as ev
-from multifd_codec.draft import Draft, Line, Record
-from multifd_codec.events import DeviceStatePacket, RamPacket
-from multifd_codec.framing import FIXED
+from multifd_codec.channel.events import DeviceStatePacket, RamPacket
+from multifd_codec.channel.framing import FIXED
+from multifd_codec.draft.draft import Draft, Line, Record
 from multifd_codec.layout import layout
+from multifd_codec.main import events as ev
 from multifd_codec.wire.packet import (
     COMPRESSION_MASK,
     MULTIFD_PACKET_SIZE,
@@ -341,7 +341,7 @@ def is_config(record: Record) -> bool:
 
 def vfio_header(record: Record) -> tuple[int, int, int]:
     """(version, idx, flags) in front of a device-state packet's data. Raises LacksError when it is too short."""
-    from multifd_codec.channel_records import VFIO_HEADER  # noqa: PLC0415
+    from multifd_codec.draft.channel_records import VFIO_HEADER  # noqa: PLC0415
 
     need(len(record.payload) >= VFIO_HEADER.size, "VFIO headers in its device-state packets")
     version, index, flags = VFIO_HEADER.struct.unpack_from(record.payload)

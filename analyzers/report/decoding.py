@@ -10,10 +10,10 @@ from analyzers.report.event_record import detail_text, event_record, kind_of
 from analyzers.report.header_bytes import FieldBytes, field_bytes, hex_lines, vfio_header
 from analyzers.report.texts import printable
 from captures.model import CapturedChannel, ChannelKind, Migration
-from multifd_codec.channel import ChannelDecoder
+from multifd_codec.channel.decoder import ChannelDecoder
+from multifd_codec.channel.events import DeviceStatePacket
 from multifd_codec.errors import ChannelName, InputError
-from multifd_codec.events import DeviceStatePacket
-from multifd_codec.mainstream import MainDecoder
+from multifd_codec.main.decoder import MainDecoder
 
 HEADINGS = ("channel", "offset", "length", "frame", "kind", "fields")
 

@@ -8,8 +8,8 @@ import re
 from functools import lru_cache
 from typing import Any, get_args
 
-from multifd_codec.events import ChannelEnd, ChannelInit, DeviceStatePacket, RamPacket, Unreadable
-from multifd_codec.main_events import MainEnd, MainEvent
+from multifd_codec.channel.events import ChannelEnd, ChannelInit, DeviceStatePacket, RamPacket, Unreadable
+from multifd_codec.main.events import MainEnd, MainEvent
 from multifd_codec.wire.packet import PacketFlags
 from multifd_codec.wire.ram import RamFlags
 

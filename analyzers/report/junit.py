@@ -11,7 +11,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from analyzers.findings import Outcome, Report, Severity
 from analyzers.report.texts import finding_text, ordered_findings, place_text, printable, verdict_text
-from analyzers.rules.catalogue import FAMILIES, RULES
+from analyzers.rulebook.registry import FAMILIES, RULES
 
 
 def render_junit(reports: Sequence[Report]) -> str:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from construct import SizeofError, Struct
 
 from analyzers.report.event_record import flag_names
-from multifd_codec import main_events as events
+from multifd_codec.main import events
 from multifd_codec.wire import qemufile, ram, vfio
 from multifd_codec.wire.ram import RamFlags
 

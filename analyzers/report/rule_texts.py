@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 
 from analyzers.report.content import SEVERITY_STYLE, Block, Line, Span, Style, Table, line
-from analyzers.rules.catalogue import FAMILIES, RULES
-from analyzers.rules.rule import Rule
+from analyzers.rulebook.registry import FAMILIES, RULES
+from analyzers.rulebook.rule import Rule
 from multifd_codec.errors import InputError
 
 RULES_SCHEMA = "multifd-rules/1"

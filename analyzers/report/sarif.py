@@ -15,8 +15,8 @@ from urllib.parse import quote
 from analyzers.findings import Finding, Report, Severity
 from analyzers.report.exit_codes import exit_code
 from analyzers.report.texts import channel_text, encodable, verdict_text
-from analyzers.rules.catalogue import RULES
-from analyzers.rules.rule import Rule
+from analyzers.rulebook.registry import RULES
+from analyzers.rulebook.rule import Rule
 
 SARIF_VERSION = "2.1.0"
 SARIF_SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"

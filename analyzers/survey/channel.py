@@ -17,11 +17,11 @@ from analyzers.survey.memory import Blocks, check_pages
 from analyzers.survey.pages import PageKey, PageSet, page_sets
 from analyzers.survey.payloads import PayloadChecker
 from multifd_codec.arrays import distinct
-from multifd_codec.batch import PacketBatch
-from multifd_codec.channel import ChannelDecoder
-from multifd_codec.dialect import looks_like_3_0
-from multifd_codec.events import ChannelEnd, ChannelInit, DeviceStatePacket, EndPosition, Unreadable
-from multifd_codec.framing import read_known
+from multifd_codec.channel.batch import PacketBatch
+from multifd_codec.channel.decoder import ChannelDecoder
+from multifd_codec.channel.events import ChannelEnd, ChannelInit, DeviceStatePacket, EndPosition, Unreadable
+from multifd_codec.channel.framing import read_known
+from multifd_codec.dialect.releases import looks_like_3_0
 from multifd_codec.source import ByteSource
 
 

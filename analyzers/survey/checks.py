@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from multifd_codec.batch import PacketBatch
+from multifd_codec.channel.batch import PacketBatch
 from multifd_codec.layout import layout
 from multifd_codec.wire.handshake import MULTIFD_MAGIC, MULTIFD_VERSION
 from multifd_codec.wire.packet import (

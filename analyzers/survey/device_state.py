@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from analyzers.receiver.script import Device
-from multifd_codec.events import DeviceStatePacket
-from multifd_codec.framing import bytes_known
+from multifd_codec.channel.events import DeviceStatePacket
+from multifd_codec.channel.framing import bytes_known
 from multifd_codec.layout import compile_struct, layout
 from multifd_codec.source import ByteSource
 from multifd_codec.wire.vfio import CONFIG_STATE, VFIODeviceStatePacket, VfioTag

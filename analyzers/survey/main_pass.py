@@ -11,14 +11,14 @@ from analyzers.receiver.script import Device
 from analyzers.survey.globalstate import GLOBAL_STATE, unknown_run_state
 from analyzers.survey.main import CommandSeen, MainSurvey, Record, RecordKind, SectionKind, VfioDevice
 from analyzers.survey.pages import runs_of
-from multifd_codec import main_events as ev
 from multifd_codec.arrays import distinct
-from multifd_codec.framing import bytes_known
+from multifd_codec.channel.framing import bytes_known
 from multifd_codec.layout import layout
-from multifd_codec.main_problems import Problem, ProblemKind
-from multifd_codec.mainstream import MainDecoder
+from multifd_codec.main import events as ev
+from multifd_codec.main.decoder import MainDecoder
+from multifd_codec.main.problems import Problem, ProblemKind
+from multifd_codec.main.vmdescription import find_description
 from multifd_codec.source import ByteSource, StreamEnd
-from multifd_codec.vmdescription import find_description
 from multifd_codec.wire.qemufile import CommandId, SectionFooter, SectionType
 from multifd_codec.wire.ram import MappedRamHeader
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from analyzers.survey.checks import Columns, Mask
 from analyzers.survey.pages import PageSet, Runs, runs_of
 from multifd_codec.arrays import distinct
-from multifd_codec.batch import PacketBatch
+from multifd_codec.channel.batch import PacketBatch
 from multifd_codec.layout import layout
 from multifd_codec.wire.packet import ram_packet
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from analyzers.survey.checks import RECEIVE_BUFFER, Columns
+from multifd_codec.channel.framing import bytes_known
 from multifd_codec.compression import MissingExtraError, PageDecompressor, container_lengths, decompressor
 from multifd_codec.errors import FormatError
-from multifd_codec.framing import bytes_known
 from multifd_codec.source import ByteSource
 from multifd_codec.wire.packet import PacketFlags
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from captures.model import CapturedChannel, ChannelKind
-from multifd_codec import framing
+from multifd_codec.channel import framing
 
 
 def starts_with_init(channel: CapturedChannel) -> bool:

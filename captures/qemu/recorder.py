@@ -16,9 +16,9 @@ from captures.qemu.guest import DestinationOptions, Guest
 from captures.qemu.loop import run
 from captures.qemu.process import GoneError, Process
 from captures.qemu.tcpdump import Tcpdump
-from captures.replacing import replaced
+from captures.write.replacing import replaced
 from multifd_codec.errors import InputError
-from multifd_codec.page_content import Pattern
+from multifd_codec.plan.page_content import Pattern
 
 POLL_SECONDS = 0.1
 SETTLE_SECONDS = 1.5
@@ -48,7 +48,7 @@ class RecordOptions:
     ram_file: Path | None = None
     """What guest RAM begins with; zeros follow."""
     seed: int | None = None
-    """Guest RAM begins with noise of this seed, as ``multifd_codec.page_content`` makes it; half the pages are zero."""
+    """Guest RAM begins with noise of this seed, as ``plan.page_content`` makes it; half the pages are zero."""
     running: bool = False
     """The guest runs while it is migrated, so that pages get dirty. Not with ``-machine none``."""
     source_arguments: tuple[str, ...] = ()

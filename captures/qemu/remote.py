@@ -11,7 +11,7 @@ from captures.qemu.feeding import Feed, Feeder
 from captures.qemu.loop import run
 from captures.qemu.observation import COMPLETES, FAILS
 from multifd_codec.errors import FormatError
-from multifd_codec.return_path import ReturnPathMessage, decode_return_path
+from multifd_codec.main.return_path import ReturnPathMessage, decode_return_path
 from multifd_codec.source import BufferSource
 from multifd_codec.wire.return_path import ReturnPathType
 

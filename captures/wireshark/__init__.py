@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
+from captures.formats.pcap import VARIANTS
 from captures.model import CaptureNote, Migration, NoteKind, ProgressCallback, Recording
-from captures.pcap import VARIANTS
 from captures.recording import open_recording
 from captures.wireshark.closed import broken_notes, closed_notes
 from captures.wireshark.decrypt import check_key_log, decrypt, write_plain

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from multifd_codec.page_content import PageArray
-from multifd_codec.plan import Pages, Round
+from multifd_codec.plan.page_content import PageArray
+from multifd_codec.plan.plan import Pages, Round
 
 
 class Batch(NamedTuple):

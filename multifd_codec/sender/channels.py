@@ -14,13 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from multifd_codec.channel_records import channel_init, ram_record
+from multifd_codec.channel.events import RamPacket
 from multifd_codec.compression import PageCompressor, compressor
-from multifd_codec.dialect import Sender
-from multifd_codec.draft import Record, Sent
-from multifd_codec.events import RamPacket
-from multifd_codec.page_content import PageArray
-from multifd_codec.plan import Habits, MigrationPlan
+from multifd_codec.dialect.releases import Sender
+from multifd_codec.draft.channel_records import channel_init, ram_record
+from multifd_codec.draft.draft import Record, Sent
+from multifd_codec.plan.page_content import PageArray
+from multifd_codec.plan.plan import Habits, MigrationPlan
 from multifd_codec.source import Buffer
 from multifd_codec.wire.packet import PacketFlags, pages_per_packet
 

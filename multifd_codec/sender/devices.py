@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from construct import Int64ub
 
-from multifd_codec import main_records as make
-from multifd_codec.channel_records import vfio_buffer, vfio_config
-from multifd_codec.dialect import Sender
-from multifd_codec.draft import Record
+from multifd_codec.dialect.releases import Sender
+from multifd_codec.draft.channel_records import vfio_buffer, vfio_config
+from multifd_codec.draft.draft import Record
 from multifd_codec.layout import build_declared
-from multifd_codec.mainstream_encode import encode_main
-from multifd_codec.plan import Device, MigrationPlan, Section
+from multifd_codec.main import records as make
+from multifd_codec.main.encode import encode_main
+from multifd_codec.plan.plan import Device, MigrationPlan, Section
 from multifd_codec.wire.devices import GlobalState, Timers
 from multifd_codec.wire.vfio import VfioTagId
 

@@ -7,16 +7,16 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from multifd_codec import main_records as make
-from multifd_codec.dialect import Mode
-from multifd_codec.draft import Draft, Record, Sent, draft_of
-from multifd_codec.main_events import RamBlock, ZeroPageRun
-from multifd_codec.mainstream_encode import WithPayload
-from multifd_codec.plan import MigrationPlan, Pages, check
+from multifd_codec.dialect.releases import Mode
+from multifd_codec.dialect.sync_policy import FinalSync
+from multifd_codec.draft.draft import Draft, Record, Sent, draft_of
+from multifd_codec.main import records as make
+from multifd_codec.main.encode import WithPayload
+from multifd_codec.main.events import RamBlock, ZeroPageRun
+from multifd_codec.plan.plan import MigrationPlan, Pages, check
 from multifd_codec.sender import devices
 from multifd_codec.sender.batches import Batch, Batches, ZeroPages, split
 from multifd_codec.sender.channels import Channels
-from multifd_codec.sync_policy import FinalSync
 from multifd_codec.wire.packet import pages_per_packet
 from multifd_codec.wire.qemufile import CommandId
 from multifd_codec.wire.ram import RAM_VERSION

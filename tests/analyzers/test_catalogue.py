@@ -7,8 +7,8 @@ import re
 import pytest
 
 from analyzers.findings import Severity
-from analyzers.rules.catalogue import FAMILIES, RULES
-from analyzers.rules.rule import Rule
+from analyzers.rulebook.registry import FAMILIES, RULES
+from analyzers.rulebook.rule import Rule
 
 # The families of protocol rows: letter, the codes its rows 1..n map to.
 ROWS = {

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 import captures
 from analyzers.cli.app import COMMANDS, multifd
 from analyzers.report import FORMATS
-from analyzers.rules.catalogue import RULES
+from analyzers.rulebook.registry import RULES
 
 SAMPLES = Path(captures.__file__).parent / "samples"
 HEALTHY = SAMPLES / "q10.0-none-device-state.pcap"

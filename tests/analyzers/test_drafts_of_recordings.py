@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from analyzers.lint import lint_recording
-from analyzers.mutation.recorded import by_rounds, draft_of_migration, tap_of
-from captures.draft_folder import write_draft_folder
+from analyzers.linter.linter import lint_recording
+from analyzers.produce.draft_of_recording import by_rounds, draft_of_migration, tap_of
 from captures.memory import recording_of
 from captures.model import Migration
 from captures.recording import open_recording
-from captures.tap import write_draft
-from captures.writer import write_pcap
-from multifd_codec import main_events as ev
-from multifd_codec.draft import Draft
+from captures.write.draft_folder import write_draft_folder
+from captures.write.tap import write_draft
+from captures.write.writer import write_pcap
+from multifd_codec.draft.draft import Draft
 from multifd_codec.errors import HoleError, InputError
+from multifd_codec.main import events as ev
 from multifd_codec.source import BufferSource, Hole, HoleReason
 from tests.migrations import V72, V82, V90, V92, like, mapped_ram, single_channel
 from tests.streams import Stream

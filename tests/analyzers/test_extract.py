@@ -15,16 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analyzers.cli.app import multifd
-from analyzers.extract import RebuildOptions, Rebuilt, rebuild, rebuild_memory
-from analyzers.extract.page_table import PageKind
-from analyzers.generation import Outline, outlined
+from analyzers.extraction import RebuildOptions, Rebuilt, rebuild, rebuild_memory
+from analyzers.extraction.page_table import PageKind
+from analyzers.produce.outline import Outline, outlined
 from captures.memory import recording_of
-from captures.writer import write_folder
-from multifd_codec import main_events as ev
-from multifd_codec.channel import ChannelDecoder
-from multifd_codec.main_ram_events import MappedRam
-from multifd_codec.mainstream import MainDecoder
-from multifd_codec.plan import Device, MigrationPlan, memory
+from captures.write.writer import write_folder
+from multifd_codec.channel.decoder import ChannelDecoder
+from multifd_codec.main import events as ev
+from multifd_codec.main.decoder import MainDecoder
+from multifd_codec.main.ram_events import MappedRam
+from multifd_codec.plan.plan import Device, MigrationPlan, memory
 from multifd_codec.sender import draft
 from multifd_codec.source import Hole, HoleReason
 from multifd_codec.wire.packet import PacketFlags

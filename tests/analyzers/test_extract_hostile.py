@@ -9,15 +9,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from analyzers.extract import rebuild
-from analyzers.extract.output import safe_name
-from analyzers.extract.xbzrle import decode_xbzrle
+from analyzers.extraction import rebuild
+from analyzers.extraction.output import safe_name
+from analyzers.extraction.xbzrle import decode_xbzrle
 from captures.memory import MemorySource
-from captures.writer import write_folder
-from multifd_codec import main_events as ev
-from multifd_codec.draft import Record
+from captures.write.writer import write_folder
+from multifd_codec.draft.draft import Record
 from multifd_codec.errors import FormatError, InputError
-from multifd_codec.main_ram_events import RamBlock
+from multifd_codec.main import events as ev
+from multifd_codec.main.ram_events import RamBlock
 from multifd_codec.wire.packet import PacketFlags
 from tests.analyzers.test_extract import expected, extract, lean, rebuilt
 from tests.channel_records import page

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from analyzers.lint import LintOptions, lint_recording
+from analyzers.linter.linter import LintOptions, lint_recording
 from captures.memory import recording_of
 from captures.recording import open_recording
-from multifd_codec.dialect import RELEASES, Mode, release
-from multifd_codec.plan import COMPRESSIONS
+from multifd_codec.dialect.releases import RELEASES, Mode, release
+from multifd_codec.plan.plan import COMPRESSIONS
 from tests.found import FOUND, Found
 
 TRUTH = Path(__file__).parents[2] / "captures" / "samples" / "truth"

@@ -22,12 +22,12 @@ from analyzers.fuzz.campaign import Campaign, Disagreement, Task, save
 from analyzers.fuzz.case import Case, Habitat, RuleBreak, make_case
 from analyzers.fuzz.model import all_transitions, run_family
 from analyzers.fuzz.shrink import shrink
-from analyzers.lint import LintOptions, lint_recording
+from analyzers.linter.linter import LintOptions, lint_recording
 from captures.recording import open_recording
-from multifd_codec.channel import ChannelDecoder
-from multifd_codec.dialect import RELEASES, Mode
-from multifd_codec.edits import Edit, EditKind
-from multifd_codec.plan_file import plan_from_json
+from multifd_codec.channel.decoder import ChannelDecoder
+from multifd_codec.dialect.releases import RELEASES, Mode
+from multifd_codec.draft.edits import Edit, EditKind
+from multifd_codec.plan.file import plan_from_json
 from multifd_codec.source import BufferSource
 
 HABITATS = [
@@ -63,7 +63,7 @@ def test_what_must_hold_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
         patch.setattr("analyzers.fuzz.model.memory", lambda plan: {})
         assert found() == {"memory"}
     with monkeypatch.context() as patch:
-        patch.setattr("multifd_codec.channel.ChannelDecoder._device_state", lambda self, head: 1 / 0)
+        patch.setattr("multifd_codec.channel.decoder.ChannelDecoder._device_state", lambda self, head: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             found()
 

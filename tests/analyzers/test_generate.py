@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from analyzers.generation import Outline, outlined
+from analyzers.produce.outline import Outline, outlined
 from multifd_codec.errors import InputError
-from multifd_codec.plan import check, memory
-from multifd_codec.plan_file import plan_from_json
+from multifd_codec.plan.file import plan_from_json
+from multifd_codec.plan.plan import check, memory
 from tests.analyzers.test_cli import fails, run
 from tests.conftest import SAMPLES
 

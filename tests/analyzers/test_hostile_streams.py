@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from analyzers.findings import Outcome, Severity
-from multifd_codec.draft import Line
+from multifd_codec.draft.draft import Line
 from multifd_codec.errors import EncodeError
 from multifd_codec.source import StreamEnd
 from multifd_codec.wire.packet import PacketFlags

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from analyzers.findings import Outcome, Severity
-from analyzers.lint import lint_recording
+from analyzers.linter.linter import lint_recording
 from captures.recording import open_recording
 
 SAMPLES = Path(__file__).parents[2] / "captures" / "samples"

@@ -11,9 +11,9 @@ from click.testing import CliRunner
 
 from analyzers.cli.app import multifd
 from analyzers.cli.matrix import markdown
-from analyzers.matrix import COLUMNS, cells, verify
+from analyzers.produce.matrix import COLUMNS, cells, verify
 from captures.qemu import find_qemus
-from multifd_codec.sync_policy import POLICIES
+from multifd_codec.dialect.sync_policy import POLICIES
 
 README = Path(__file__).parents[2] / "README.md"
 

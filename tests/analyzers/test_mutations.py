@@ -14,21 +14,21 @@ from typing import Any, NamedTuple
 import pytest
 
 from analyzers.findings import Finding, Outcome, Severity
-from analyzers.generation import Outline, outlined, with_options
-from analyzers.lint import LintOptions, lint_recording
+from analyzers.linter.linter import LintOptions, lint_recording
 from analyzers.mutation.catalogue import MUTATIONS, WITHOUT
-from analyzers.mutation.mutate import Mutated, apply, mutate, mutations_of
 from analyzers.mutation.mutation import LacksError, Mutation
-from analyzers.mutation.recorded import draft_of_migration
-from analyzers.rules.catalogue import RULES
+from analyzers.produce.draft_of_recording import draft_of_migration
+from analyzers.produce.mutate import Mutated, apply, mutate, mutations_of
+from analyzers.produce.outline import Outline, outlined, with_options
+from analyzers.rulebook.registry import RULES
 from captures.memory import recording_of
 from captures.model import Recording
 from captures.recording import open_recording
-from captures.tap import write_draft
+from captures.write.tap import write_draft
 from multifd_codec import sender
-from multifd_codec.draft import Draft
+from multifd_codec.draft.draft import Draft
 from multifd_codec.errors import InputError
-from multifd_codec.plan import Device, MigrationPlan
+from multifd_codec.plan.plan import Device, MigrationPlan
 from tests.migrations import like
 
 SAMPLES = Path(__file__).parents[2] / "captures" / "samples"

@@ -10,20 +10,20 @@ from pathlib import Path
 import pytest
 
 from analyzers.findings import Outcome, Severity
-from analyzers.lint import LintOptions, lint_recording
-from analyzers.planning import plan_of
+from analyzers.linter.linter import LintOptions, lint_recording
+from analyzers.produce.plan_of_recording import plan_of
 from captures.memory import recording_of
 from captures.model import ChannelKind, Migration
 from captures.recording import open_recording
-from multifd_codec import main_events as ev
-from multifd_codec.channel import ChannelDecoder
-from multifd_codec.dialect import Mode
-from multifd_codec.draft import Draft
+from multifd_codec.channel.decoder import ChannelDecoder
+from multifd_codec.channel.events import DeviceStatePacket, RamPacket
+from multifd_codec.dialect.releases import Mode
+from multifd_codec.draft.draft import Draft
 from multifd_codec.errors import InputError
-from multifd_codec.events import DeviceStatePacket, RamPacket
 from multifd_codec.layout import build_declared
-from multifd_codec.mainstream import MainDecoder
-from multifd_codec.plan import MigrationPlan, memory
+from multifd_codec.main import events as ev
+from multifd_codec.main.decoder import MainDecoder
+from multifd_codec.plan.plan import MigrationPlan, memory
 from multifd_codec.sender import draft
 from multifd_codec.source import BufferSource, ByteSource
 from multifd_codec.wire.devices import Timers

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 
 from analyzers.findings import Outcome, Report, Severity
-from analyzers.lint import LintOptions, lint_recording
+from analyzers.linter.linter import LintOptions, lint_recording
 from captures.memory import recording_of
-from multifd_codec.page_content import Pattern
-from multifd_codec.plan import Block, Device, MigrationPlan, Pages, Round
+from multifd_codec.dialect.sync_policy import POLICIES
+from multifd_codec.plan.page_content import Pattern
+from multifd_codec.plan.plan import Block, Device, MigrationPlan, Pages, Round
 from multifd_codec.sender import draft
 from multifd_codec.strategies import plans
-from multifd_codec.sync_policy import POLICIES
 from tests.multifd_codec.grammar import L, M
 
 COMPLETES, HANGS, FAILS = (Outcome.COMPLETES,), (Outcome.HANGS,), (Outcome.FAILS,)

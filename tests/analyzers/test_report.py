@@ -30,7 +30,7 @@ from analyzers.report.exit_codes import ExitCode, exit_code, gravest
 from analyzers.report.sarif import path_uri
 from analyzers.report.selection import parse_codes, with_selected_findings
 from analyzers.report.terminal import print_reports
-from analyzers.rules.catalogue import FAMILIES, RULES
+from analyzers.rulebook.registry import FAMILIES, RULES
 from multifd_codec.errors import InputError
 
 PACKET_NUM = Finding("MFD228", Severity.WARNING, "packet_num 4 is missing", 1, 99, 1344, None, "packet_num")

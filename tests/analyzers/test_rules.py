@@ -7,13 +7,13 @@ import re
 import pytest
 
 from analyzers.findings import Outcome, Report, Severity
-from analyzers.judge.context import CODE_OF_ROW
-from analyzers.lint import LintOptions, lint_recording
-from analyzers.mutation.mutate import apply
-from analyzers.rules.catalogue import RULES
+from analyzers.linter.context import CODE_OF_ROW
+from analyzers.linter.linter import LintOptions, lint_recording
+from analyzers.produce.mutate import apply
+from analyzers.rulebook.registry import RULES
 from captures.model import CaptureNote, ChannelKind, NoteKind, label
-from multifd_codec import main_events as ev
-from multifd_codec.draft import Record
+from multifd_codec.draft.draft import Record
+from multifd_codec.main import events as ev
 from multifd_codec.source import Hole, HoleReason
 from tests.analyzers.rule_cases import (
     channel_set,

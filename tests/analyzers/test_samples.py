@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from analyzers.findings import Outcome, Severity
-from analyzers.lint import LintOptions, lint_recording
+from analyzers.linter.linter import LintOptions, lint_recording
 from captures.recording import open_recording
 
 SAMPLES = Path(__file__).parents[2] / "captures" / "samples"

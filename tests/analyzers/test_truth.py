@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from analyzers.lint import LintOptions, lint_recording
+from analyzers.linter.linter import LintOptions, lint_recording
 from captures.recording import open_recording
 
 TRUTH = Path(__file__).parents[2] / "captures" / "samples" / "truth"

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from packets import LINKS, Frame, Tcp
 
-from captures.batch import dissect_batch
-from captures.columns import column_names
-from captures.flows import FlowTable
-from captures.frame import Segment, Skip, dissect
-from captures.mapped import MappedFile
-from captures.pcapng import PcapngFile
+from captures.formats.mapped import MappedFile
+from captures.formats.pcapng import PcapngFile
+from captures.frames.batch import dissect_batch
+from captures.frames.columns import column_names
+from captures.frames.flows import FlowTable
+from captures.frames.frame import Segment, Skip, dissect
 
 ADDRESSES = {4: ("10.1.2.3", "192.168.255.254"), 6: ("2001:db8::1:2", "fe80::ffff:0:9")}
 NOPS = b"\x01\x01\x01\x01"

@@ -10,10 +10,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from captures.leaps import RecordForm, Typical, leap
-from captures.mapped import MappedFile
-from captures.pcap import PcapFile
-from captures.records import BATCH_FRAMES
+from captures.formats.leaps import RecordForm, Typical, leap
+from captures.formats.mapped import MappedFile
+from captures.formats.pcap import PcapFile
+from captures.formats.records import BATCH_FRAMES
 
 SECONDS = 1_700_000_000
 HEADER = struct.Struct("<IIII")

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from analyzers.cli.app import multifd
 from captures.qemu.destination import Destination
 from captures.qemu.loop import run as on_loop
-from multifd_codec.page_content import Pattern
+from multifd_codec.plan.page_content import Pattern
 from tests.captures.qemus import KNOWN_RAM, SAMPLES, TRUTH, installed, options, streams
 
 PLAIN = SAMPLES / "q7.2-none-known-ram.pcap.zst"

@@ -14,11 +14,11 @@ from hypothesis import HealthCheck, given, settings
 
 from captures.model import ChannelKind
 from captures.recording import open_recording
-from captures.sending import JOIN, check_target, chunks, write_sent
-from multifd_codec.draft import Draft, Record, Sent, raw
+from captures.write.sent import JOIN, check_target, chunks, write_sent
+from multifd_codec.draft.draft import Draft, Record, Sent, raw
 from multifd_codec.errors import ChannelName, InputError
-from multifd_codec.page_content import Pattern
-from multifd_codec.plan import Block, Device, MigrationPlan, Pages, Round
+from multifd_codec.plan.page_content import Pattern
+from multifd_codec.plan.plan import Block, Device, MigrationPlan, Pages, Round
 from multifd_codec.sender import draft, send
 from multifd_codec.strategies import plans
 

@@ -10,10 +10,10 @@ from recorded_frames import ENCAPSULATIONS, cut, encapsulate, read_frames, write
 from captures.model import CapturedChannel, ChannelKind, Migration, NoteKind, Recording
 from captures.recording import open_recording
 from captures.wireshark import read_recording
-from captures.writer import write_pcap
-from multifd_codec.channel import ChannelDecoder
+from captures.write.writer import write_pcap
+from multifd_codec.channel.decoder import ChannelDecoder
+from multifd_codec.channel.events import ChannelEnd, EndPosition, RamPacket
 from multifd_codec.errors import InputError
-from multifd_codec.events import ChannelEnd, EndPosition, RamPacket
 from multifd_codec.source import HoleReason, StreamEnd
 
 pytestmark = pytest.mark.tshark

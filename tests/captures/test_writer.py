@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from captures.model import ChannelKind
 from captures.recording import open_recording
-from captures.tcp_frames import ETHERNET_SEGMENT, MAX_SEGMENT
-from captures.writer import Piece, round_robin, write_folder, write_pcap
+from captures.write.tcp_frames import ETHERNET_SEGMENT, MAX_SEGMENT
+from captures.write.writer import Piece, round_robin, write_folder, write_pcap
 from multifd_codec.errors import EncodeError
 from multifd_codec.source import BufferSource, Hole, HoleReason, StreamEnd
 

@@ -6,12 +6,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from multifd_codec import main_events as ev
-from multifd_codec.channel import ChannelDecoder
+from multifd_codec.channel.decoder import ChannelDecoder
+from multifd_codec.channel.events import ChannelEnd, ChannelInit, DeviceStatePacket, EndPosition, RamPacket
 from multifd_codec.compression import decompressor
-from multifd_codec.dialect import RFC_V3, Mode, Version, release
-from multifd_codec.events import ChannelEnd, ChannelInit, DeviceStatePacket, EndPosition, RamPacket
-from multifd_codec.mainstream import MainDecoder
+from multifd_codec.dialect.releases import RFC_V3, Mode, Version, release
+from multifd_codec.main import events as ev
+from multifd_codec.main.decoder import MainDecoder
 from multifd_codec.source import BufferSource, ByteSource
 from multifd_codec.strategies import DIALECTS
 from multifd_codec.wire.qemufile import CommandId

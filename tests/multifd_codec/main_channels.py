@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from captures.model import ChannelKind
 from captures.recording import open_recording
-from multifd_codec import main_records as make
-from multifd_codec.main_events import MainEvent, RamBlock
-from multifd_codec.main_records import Item
-from multifd_codec.mainstream import MainDecoder
+from multifd_codec.main import records as make
+from multifd_codec.main.decoder import MainDecoder
+from multifd_codec.main.events import MainEvent, RamBlock
+from multifd_codec.main.records import Item
 from multifd_codec.source import BufferSource, Hole, HoleReason, StreamEnd
 from multifd_codec.wire.qemufile import CommandId
 from multifd_codec.wire.vfio import VfioTagId

@@ -7,8 +7,8 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from multifd_codec.channel import ChannelDecoder, encode_channel
-from multifd_codec.events import (
+from multifd_codec.channel.decoder import ChannelDecoder, encode_channel
+from multifd_codec.channel.events import (
     ChannelEnd,
     ChannelEvent,
     ChannelInit,

@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from captures.recording import open_recording
-from multifd_codec.channel import ChannelDecoder
+from multifd_codec.channel.decoder import ChannelDecoder
+from multifd_codec.channel.events import RamPacket
 from multifd_codec.compression import PageCompressor, PageDecompressor, compressor, decompressor
 from multifd_codec.errors import EncodeError, FormatError
-from multifd_codec.events import RamPacket
 from multifd_codec.layout import parse_declared
 from multifd_codec.wire.packet import PacketFlags
 from multifd_codec.wire.payload import GzipHeader

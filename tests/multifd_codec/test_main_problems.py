@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from multifd_codec import main_records as make
-from multifd_codec.main_events import (
+from multifd_codec.main import records as make
+from multifd_codec.main.encode import WithPayload
+from multifd_codec.main.events import (
     BodyLength,
     CapabilityList,
     CompressedPage,
@@ -21,9 +22,8 @@ from multifd_codec.main_events import (
     VmDescription,
     XbzrlePage,
 )
-from multifd_codec.main_problems import ProblemKind as Kind
-from multifd_codec.main_records import Item
-from multifd_codec.mainstream_encode import WithPayload
+from multifd_codec.main.problems import ProblemKind as Kind
+from multifd_codec.main.records import Item
 from multifd_codec.source import StreamEnd
 from multifd_codec.wire.qemufile import CommandId
 from multifd_codec.wire.vfio import VfioTagId

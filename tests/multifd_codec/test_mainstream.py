@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from multifd_codec import main_records as make
-from multifd_codec.main_events import (
+from multifd_codec.main import records as make
+from multifd_codec.main.decoder import MainDecoder
+from multifd_codec.main.encode import encode_main
+from multifd_codec.main.events import (
     BlockList,
     BodyLength,
     Command,
@@ -36,9 +38,7 @@ from multifd_codec.main_events import (
     ZeroPageRun,
     end_of,
 )
-from multifd_codec.main_records import Item
-from multifd_codec.mainstream import MainDecoder
-from multifd_codec.mainstream_encode import encode_main
+from multifd_codec.main.records import Item
 from multifd_codec.source import BufferSource, StreamEnd
 from tests.conftest import SAMPLES
 from tests.multifd_codec.main_channels import decode, main_items, recorded

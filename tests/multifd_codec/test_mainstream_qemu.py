@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from multifd_codec.main_events import (
+from multifd_codec.main.decoder import MainDecoder
+from multifd_codec.main.encode import encode_main
+from multifd_codec.main.events import (
     BodyLength,
     Configuration,
     ConfigurationUuid,
@@ -17,8 +19,6 @@ from multifd_codec.main_events import (
     MainEnd,
     MainPosition,
 )
-from multifd_codec.mainstream import MainDecoder
-from multifd_codec.mainstream_encode import encode_main
 from multifd_codec.source import BufferSource, StreamEnd
 
 QEMU = shutil.which("qemu-system-x86_64") or ""

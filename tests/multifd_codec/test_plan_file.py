@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from multifd_codec.dialect.sync_policy import POLICIES
 from multifd_codec.errors import InputError
-from multifd_codec.page_content import Given, Pattern
-from multifd_codec.plan import Block, MigrationPlan, Pages, Round, Section, memory
-from multifd_codec.plan_file import parse_size, parse_uuid, plan_from_json, plan_to_json
+from multifd_codec.plan.file import parse_size, parse_uuid, plan_from_json, plan_to_json
+from multifd_codec.plan.page_content import Given, Pattern
+from multifd_codec.plan.plan import Block, MigrationPlan, Pages, Round, Section, memory
 from multifd_codec.sender import draft
 from multifd_codec.strategies import plans
-from multifd_codec.sync_policy import POLICIES
 
 PLAN: dict[str, Any] = {
     "blocks": [{"name": "ram", "size": "64K"}],

@@ -10,17 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from multifd_codec import main_events as ev
-from multifd_codec.dialect import RELEASES, RFC_V3, release
-from multifd_codec.draft import Draft
+from multifd_codec.channel.events import DeviceStatePacket, RamPacket
+from multifd_codec.dialect.releases import RELEASES, RFC_V3, release
+from multifd_codec.dialect.sync_policy import POLICIES
+from multifd_codec.draft.draft import Draft
 from multifd_codec.errors import InputError
-from multifd_codec.events import DeviceStatePacket, RamPacket
-from multifd_codec.page_content import Pattern, Zero
-from multifd_codec.plan import Block, Device, MigrationPlan, Pages, Round, check, habits, memory
+from multifd_codec.main import events as ev
+from multifd_codec.plan.page_content import Pattern, Zero
+from multifd_codec.plan.plan import Block, Device, MigrationPlan, Pages, Round, check, habits, memory
 from multifd_codec.sender import draft, send
 from multifd_codec.source import BufferSource
 from multifd_codec.strategies import DIALECTS, plans
-from multifd_codec.sync_policy import POLICIES
 from multifd_codec.wire.packet import pages_per_packet
 from multifd_codec.wire.qemufile import CommandId
 from tests.multifd_codec.grammar import L, M, Row, channel_letters, main_letters, rebuilt, rows

@@ -16,15 +16,15 @@ from hypothesis import find as hypothesis_find
 from hypothesis import strategies as st
 
 from analyzers.findings import Outcome
-from analyzers.lint import LintOptions, lint_recording
+from analyzers.linter.linter import LintOptions, lint_recording
 from captures.memory import recording_of
-from multifd_codec.dialect import Mode
-from multifd_codec.draft import Draft
-from multifd_codec.edits import KINDS, Edit, EditKind, apply, apply_all, describe, random_edit
+from multifd_codec.channel.events import RamPacket
+from multifd_codec.dialect.releases import Mode
+from multifd_codec.draft.draft import Draft
+from multifd_codec.draft.edits import KINDS, Edit, EditKind, apply, apply_all, describe, random_edit
 from multifd_codec.errors import ChannelName
-from multifd_codec.events import RamPacket
-from multifd_codec.page_content import Pattern, Zero
-from multifd_codec.plan import Block, Device, MigrationPlan, Pages, Round, check
+from multifd_codec.plan.page_content import Pattern, Zero
+from multifd_codec.plan.plan import Block, Device, MigrationPlan, Pages, Round, check
 from multifd_codec.sender import draft
 from multifd_codec.strategies import DIALECTS, EditedDraft, drafts, edited_drafts, edits, plans
 

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from captures.model import Migration
 from captures.recording import open_recording
-from multifd_codec.channel import ChannelDecoder
+from multifd_codec.channel.decoder import ChannelDecoder
+from multifd_codec.channel.events import DeviceStatePacket, RamPacket
 from multifd_codec.errors import FormatError, TruncatedError
-from multifd_codec.events import DeviceStatePacket, RamPacket
 from multifd_codec.layout import build_declared, parse_declared
-from multifd_codec.main_events import BlockList, MainEvent, Page, RamBlock, end_of
-from multifd_codec.main_records import Item, block_list, page, stream, zero_page
-from multifd_codec.return_path import ReturnPathEnd, ReturnPathMessage, decode_return_path, encode_message
+from multifd_codec.main.events import BlockList, MainEvent, Page, RamBlock, end_of
+from multifd_codec.main.records import Item, block_list, page, stream, zero_page
+from multifd_codec.main.return_path import ReturnPathEnd, ReturnPathMessage, decode_return_path, encode_message
 from multifd_codec.source import BufferSource, StreamEnd
 from multifd_codec.wire import payload, qemufile, ram, return_path, vfio
 from tests.conftest import SAMPLES

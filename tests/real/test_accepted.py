@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from analyzers.fuzz.case import Habitat, senders
-from analyzers.generation import Outline, outlined
+from analyzers.produce.outline import Outline, outlined
 from captures.memory import recording_of
 from captures.qemu import DestinationOptions, DestinationPool, feed_of_migration
-from multifd_codec.dialect import RELEASES, Mode
-from multifd_codec.plan import MigrationPlan, memory
+from multifd_codec.dialect.releases import RELEASES, Mode
+from multifd_codec.plan.plan import MigrationPlan, memory
 from multifd_codec.sender import draft
 from tests.captures.qemus import installed
 

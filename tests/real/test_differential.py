@@ -8,7 +8,7 @@ import pytest
 
 from analyzers.fuzz.campaign import Campaign, Task
 from analyzers.fuzz.case import Habitat
-from multifd_codec.dialect import Mode
+from multifd_codec.dialect.releases import Mode
 from tests.captures.qemus import installed
 
 FEW, MANY = 40, 300

@@ -6,8 +6,8 @@ import pytest
 
 from captures.memory import recording_of
 from captures.qemu import DestinationOptions, feed_of_migration, replay
-from multifd_codec.dialect import Mode
-from multifd_codec.plan import memory
+from multifd_codec.dialect.releases import Mode
+from multifd_codec.plan.plan import memory
 from tests.captures.qemus import installed
 from tests.found import FOUND
 

@@ -1,4 +1,4 @@
-"""All mutations, one module a family as in ``analyzers.rules.catalogue``."""
+"""All mutations, one module a family as in ``analyzers.rulebook.registry``."""
 
 from __future__ import annotations
 

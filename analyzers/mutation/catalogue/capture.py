@@ -8,10 +8,10 @@ from random import Random
 from analyzers.mutation.legal import another_round
 from analyzers.mutation.mutation import Mutation, Place, same, untouched
 from analyzers.mutation.shape import Shape, avoid, block_of, need, payload_size, pick, used_pages
-from captures.tap import Again, Lost, Tap
-from multifd_codec import main_events as ev
-from multifd_codec.draft import Draft, Record, raw
-from multifd_codec.events import ChannelInit, RamPacket
+from captures.write.tap import Again, Lost, Tap
+from multifd_codec.channel.events import ChannelInit, RamPacket
+from multifd_codec.draft.draft import Draft, Record, raw
+from multifd_codec.main import events as ev
 from multifd_codec.source import StreamEnd
 from multifd_codec.wire.handshake import MULTIFD_MAGIC, MULTIFD_VERSION
 from multifd_codec.wire.packet import PacketFlags, pages_per_packet

@@ -7,10 +7,10 @@ from random import Random
 from analyzers.mutation.catalogue.main_channel import with_subsections
 from analyzers.mutation.mutation import Edit, Mutation, Place, same, untouched
 from analyzers.mutation.shape import Shape, avoid, need
-from multifd_codec import main_events as ev
-from multifd_codec.channel_records import channel_init, ram_record
-from multifd_codec.draft import Draft, Record, raw
-from multifd_codec.events import ChannelInit
+from multifd_codec.channel.events import ChannelInit
+from multifd_codec.draft.channel_records import channel_init, ram_record
+from multifd_codec.draft.draft import Draft, Record, raw
+from multifd_codec.main import events as ev
 from multifd_codec.wire.handshake import MULTIFD_MAGIC
 
 NOWHERE: Place = (None, None)

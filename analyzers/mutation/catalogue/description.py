@@ -9,8 +9,8 @@ from typing import Any
 from analyzers.mutation.catalogue.main_channel import eof, first, fulls
 from analyzers.mutation.mutation import Mutation, Place, same, untouched
 from analyzers.mutation.shape import need
-from multifd_codec import main_events as ev
-from multifd_codec.draft import Draft, Record, raw
+from multifd_codec.draft.draft import Draft, Record, raw
+from multifd_codec.main import events as ev
 
 
 def described(draft: Draft) -> Record:

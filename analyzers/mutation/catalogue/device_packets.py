@@ -7,9 +7,9 @@ from random import Random
 from analyzers.mutation.legal import another_round
 from analyzers.mutation.mutation import Edit, Mutation, Place, same
 from analyzers.mutation.shape import Shape, is_config, need, pick, vfio_header
-from multifd_codec import main_events as ev
-from multifd_codec.channel_records import VFIO_HEADER, device_state_packet, vfio_buffer
-from multifd_codec.draft import Draft, Record
+from multifd_codec.draft.channel_records import VFIO_HEADER, device_state_packet, vfio_buffer
+from multifd_codec.draft.draft import Draft, Record
+from multifd_codec.main import events as ev
 from multifd_codec.wire.packet import MULTIFD_PACKET_SIZE, PacketFlags
 from multifd_codec.wire.vfio import CONFIG_STATE
 

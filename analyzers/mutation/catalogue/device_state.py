@@ -18,10 +18,10 @@ from analyzers.mutation.catalogue.device_packets import (
 )
 from analyzers.mutation.mutation import Edit, Mutation, Place, same
 from analyzers.mutation.shape import Shape, is_config, need, pick, vfio_header
-from captures.tap import Tap
-from multifd_codec import main_events as ev
-from multifd_codec.channel_records import VFIO_HEADER, vfio_buffer
-from multifd_codec.draft import Draft, Record
+from captures.write.tap import Tap
+from multifd_codec.draft.channel_records import VFIO_HEADER, vfio_buffer
+from multifd_codec.draft.draft import Draft, Record
+from multifd_codec.main import events as ev
 from multifd_codec.wire.qemufile import CommandId
 from multifd_codec.wire.vfio import CONFIG_STATE, INVALID_IDX, VfioTag, VfioTagId
 

@@ -8,8 +8,8 @@ from typing import Any
 from analyzers.mutation.legal import another_round
 from analyzers.mutation.mutation import Edit, Mutation, Place, same, untouched
 from analyzers.mutation.shape import Shape, avoid, block_of, payload_size, pick, used_pages
-from multifd_codec.channel_records import ram_record
-from multifd_codec.draft import Draft, Record, raw
+from multifd_codec.draft.channel_records import ram_record
+from multifd_codec.draft.draft import Draft, Record, raw
 from multifd_codec.wire.handshake import MULTIFD_MAGIC
 
 WRONG_MAGIC = MULTIFD_MAGIC + 1

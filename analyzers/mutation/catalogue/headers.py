@@ -16,9 +16,9 @@ from analyzers.mutation.legal import (
 )
 from analyzers.mutation.mutation import Edit, Mutation, Place, same
 from analyzers.mutation.shape import Shape, avoid, block_of, need, packets_where, pick, sent_in_round
-from multifd_codec.channel_records import ram_record
-from multifd_codec.draft import Draft, Record
-from multifd_codec.events import RamPacket
+from multifd_codec.channel.events import RamPacket
+from multifd_codec.draft.channel_records import ram_record
+from multifd_codec.draft.draft import Draft, Record
 from multifd_codec.wire.packet import COMPRESSION_MASK, PacketFlags
 
 SYNC = int(PacketFlags.SYNC)

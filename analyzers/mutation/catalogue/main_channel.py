@@ -10,8 +10,8 @@ from analyzers.mutation.legal import more_syncs
 from analyzers.mutation.main_edits import command, eos, last_iteration, part_section
 from analyzers.mutation.mutation import Mutation, Place, same, untouched
 from analyzers.mutation.shape import Section, Shape, avoid, is_command, need, pick
-from multifd_codec import main_events as ev
-from multifd_codec.draft import Draft, Record, raw
+from multifd_codec.draft.draft import Draft, Record, raw
+from multifd_codec.main import events as ev
 from multifd_codec.wire.qemufile import CommandId
 
 PACKAGE_LENGTH = struct.Struct(">I")

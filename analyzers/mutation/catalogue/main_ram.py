@@ -11,8 +11,8 @@ from analyzers.mutation.legal import more_syncs, never_normal
 from analyzers.mutation.main_edits import add_behind, eos, in_ram_section, zero_page
 from analyzers.mutation.mutation import Edit, Mutation, Place, same, untouched
 from analyzers.mutation.shape import Shape, avoid, need, pick
-from multifd_codec import main_events as ev
-from multifd_codec.draft import Draft, Record
+from multifd_codec.draft.draft import Draft, Record
+from multifd_codec.main import events as ev
 from multifd_codec.wire.ram import RamFlags
 
 SHARED = ev.CapabilityList(0, 0, 1, (b"x-ignore-shared",))

@@ -7,7 +7,7 @@ from random import Random
 from analyzers.mutation.legal import change_pages, fresh_page, named, resend, resend_zero, swap_offsets
 from analyzers.mutation.mutation import Edit, Mutation, Place, same
 from analyzers.mutation.shape import Segmented, Shape, block_of, need, pick, used_pages
-from multifd_codec.draft import Draft, Record
+from multifd_codec.draft.draft import Draft, Record
 
 CACHE_LINE = 64
 """How far a page is moved: any amount that is no multiple of the page size will do."""

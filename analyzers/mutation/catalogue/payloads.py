@@ -8,7 +8,7 @@ from random import Random
 from analyzers.mutation.legal import EMPTY_BLOCK, as_containers, raw_block, resend
 from analyzers.mutation.mutation import Mutation, Place, same, untouched
 from analyzers.mutation.shape import Shape, need, packets_where, pick
-from multifd_codec.draft import Draft, Record
+from multifd_codec.draft.draft import Draft, Record
 from multifd_codec.wire.packet import PacketFlags
 
 BUFFER = 1 << 20

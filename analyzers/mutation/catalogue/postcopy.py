@@ -9,8 +9,8 @@ from analyzers.mutation.legal import more_syncs, resend, sync_record
 from analyzers.mutation.main_edits import flush
 from analyzers.mutation.mutation import Mutation, Place, untouched
 from analyzers.mutation.shape import Shape, avoid, is_command, need
-from multifd_codec import main_events as ev
-from multifd_codec.draft import Draft, Record
+from multifd_codec.draft.draft import Draft, Record
+from multifd_codec.main import events as ev
 from multifd_codec.wire.qemufile import CommandId
 
 

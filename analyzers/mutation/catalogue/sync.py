@@ -8,8 +8,8 @@ from analyzers.mutation.legal import another_round, last_paired_sync, more_syncs
 from analyzers.mutation.main_edits import add_before, add_behind, eos, flush, last_iteration, part_section, zero_page
 from analyzers.mutation.mutation import Edit, Mutation, Place, same, untouched
 from analyzers.mutation.shape import Section, Shape, avoid, block_of, need, pick
-from multifd_codec import main_events as ev
-from multifd_codec.draft import Draft, Record
+from multifd_codec.draft.draft import Draft, Record
+from multifd_codec.main import events as ev
 
 S_01, S_02, P_30, S_08, S_10 = "MFD301", "MFD302", "MFD130", "MFD308", "MFD310"
 MAIN: Place = ("main", None)

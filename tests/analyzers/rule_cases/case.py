@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from analyzers.findings import Outcome, Severity
-from analyzers.mutation.mutate import apply, mutations_of
 from analyzers.mutation.mutation import Mutation
-from multifd_codec.draft import Record
+from analyzers.produce.mutate import apply, mutations_of
+from multifd_codec.draft.draft import Record
 from multifd_codec.errors import ChannelName
 from tests.migrations import like
 from tests.streams import Stream

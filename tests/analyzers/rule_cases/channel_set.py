@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from captures.memory import MemorySource
 from captures.model import CapturedChannel, ChannelKind
-from multifd_codec import main_events as ev
+from multifd_codec.main import events as ev
 from tests.analyzers.rule_cases.case import COMPLETES, CRASHES, FAILS, HANGS, LOSES, Case, Near
 from tests.analyzers.rule_cases.main_channel import with_subsections
 from tests.channel_records import UUID, init, ram

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from multifd_codec.draft import Record, raw
+from multifd_codec.draft.draft import Record, raw
 from tests.analyzers.rule_cases.case import COMPLETES, FAILS, HANGS, Case, Near
 from tests.channel_records import ram
 from tests.main_records import PAGE, RAM

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from analyzers.findings import Severity
-from multifd_codec import main_events as ev
-from multifd_codec.draft import Record
+from multifd_codec.draft.draft import Record
+from multifd_codec.main import events as ev
 from multifd_codec.wire.qemufile import CommandId
 from tests.analyzers.rule_cases.case import COMPLETES, CRASHES, FAILS, Case, Near
 from tests.main_records import command, description, eos, section

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from multifd_codec import main_events as ev
-from multifd_codec.draft import Record
+from multifd_codec.draft.draft import Record
+from multifd_codec.main import events as ev
 from tests.analyzers.rule_cases.case import COMPLETES, FAILS, LOSES, Case, Near
 from tests.main_records import BIOS, BLOCKS, PAGE, RAM, block_list, eos, section, zero_page
 from tests.migrations import V72, V90, like, mapped_ram

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from analyzers.findings import Severity
-from multifd_codec.draft import Record
+from multifd_codec.draft.draft import Record
 from multifd_codec.wire.packet import PacketFlags
 from tests.analyzers.rule_cases.case import COMPLETES, HANGS, LOSES, Case, Near
 from tests.channel_records import CAPACITY, page

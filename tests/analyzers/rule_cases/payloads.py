@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 from analyzers.findings import Severity
-from multifd_codec.draft import Record
+from multifd_codec.draft.draft import Record
 from multifd_codec.wire.packet import PacketFlags
 from tests.analyzers.rule_cases.case import COMPLETES, CRASHES, HANGS, LOSES, Case, Near
 from tests.analyzers.rule_cases.packets import set_pages

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from analyzers.findings import Severity
-from multifd_codec import main_events as ev
-from multifd_codec.draft import Record
+from multifd_codec.draft.draft import Record
+from multifd_codec.main import events as ev
 from tests.analyzers.rule_cases.case import COMPLETES, CRASHES, FAILS, HANGS, LOSES, Case, Near
 from tests.channel_records import ram
 from tests.main_records import eos, flush, zero_page

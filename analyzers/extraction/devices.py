@@ -1,0 +1,155 @@
+"""Device state: the buffers of device-state packets, VFIO data on main, and section bodies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from analyzers.receiver.script import Device
+from analyzers.survey.device_state import HEADER, read_buffer
+from multifd_codec.channel.events import DeviceStatePacket
+from multifd_codec.channel.framing import bytes_known
+from multifd_codec.main.events import (
+    DeviceBody,
+    MainItem,
+    SectionEnd,
+    SectionFull,
+    SectionPart,
+    SectionStart,
+    VfioRecord,
+)
+from multifd_codec.source import Buffer, ByteSource
+from multifd_codec.wire.vfio import VfioTagId
+
+PIECE = 1 << 20
+"""Bytes handed out together."""
+
+
+class Stretch(NamedTuple):
+    """Bytes of one channel."""
+
+    source: ByteSource
+    offset: int
+    length: int
+
+
+class Piece(NamedTuple):
+    """Some of the bytes of a blob. ``data`` is None where they are not in the recording."""
+
+    length: int
+    data: Buffer | None
+
+
+def pieces(stretches: list[Stretch]) -> Iterator[Piece]:
+    """The bytes of all stretches, in order, in pieces of bounded size."""
+    for source, start, length in stretches:
+        position, end = start, start + length
+        while position < end:
+            known = min(bytes_known(source, position), end - position, PIECE)
+            if known:
+                yield Piece(known, source.read(position, known))
+                position += known
+                continue
+            hole = source.next_hole(position)
+            behind = end if hole is None or hole.start > position else min(end, hole.end)
+            yield Piece(behind - position, None)
+            position = behind
+
+
+@dataclass(slots=True)
+class Blob:
+    """The state of one device as it travels in one way."""
+
+    device: Device
+    kind: str
+    data: list[Stretch] = field(default_factory=list)
+    config: list[Stretch] | None = None
+    buffers: int = 0
+    missing: list[int] = field(default_factory=list)
+    complete: bool = True
+
+
+@dataclass(slots=True)
+class _Buffers:
+    """Device-state packets of one device, by idx: whether it is the config, and its bytes behind the VFIO header."""
+
+    placed: dict[int, tuple[bool, Stretch]] = field(default_factory=dict)
+
+
+MAX_MISSING = 1000
+"""Missing indices that are listed."""
+
+
+class Devices:
+    """Collects where the state of each device lies; no byte of it is read before it is written out."""
+
+    def __init__(self) -> None:
+        self._buffers: dict[Device, _Buffers] = {}
+        self._main: dict[Device, Blob] = {}
+        self._sections: dict[Device, Blob] = {}
+        self._current: Device | None = None
+
+    def packet(self, packet: DeviceStatePacket, source: ByteSource) -> str | None:
+        """Queue the buffer of a device-state packet; what is wrong with it if that is not possible."""
+        buffer = read_buffer(source, packet)
+        mine = self._buffers.setdefault(buffer.device, _Buffers())
+        if not buffer.recorded:
+            return "the header of this device state is not in the recording"
+        if buffer.index is None or not buffer.placed:
+            return f"device state of {buffer.device.idstr!r} without a VFIO header that a destination takes"
+        if buffer.index in mine.placed:
+            return f"device-state buffer {buffer.index} of {buffer.device.idstr!r} is already there"
+        start, length = packet.payload_offset + HEADER.size, packet.payload_length - HEADER.size
+        mine.placed[buffer.index] = (buffer.config, Stretch(source, start, length))
+        return None
+
+    def record(self, item: MainItem, source: ByteSource) -> None:
+        """Follow the sections on main."""
+        match item:
+            case SectionStart() | SectionFull() | SectionPart() | SectionEnd():
+                known = item.device is not None and item.instance_id is not None
+                self._current = Device(item.device or "", item.instance_id or 0) if known else None
+            case DeviceBody() if item.device is not None and item.instance_id is not None:
+                device = Device(item.device, item.instance_id)
+                blob = self._sections.setdefault(device, Blob(device, "section"))
+                blob.data.append(Stretch(source, item.offset, item.length))
+            case VfioRecord() if self._current is not None and item.payload_length:
+                blob = self._main.setdefault(self._current, Blob(self._current, "VFIO data on main"))
+                stretch = Stretch(source, item.payload_offset, item.payload_length)
+                if item.tag == VfioTagId.DEV_CONFIG_STATE:
+                    blob.config = [*(blob.config or []), stretch]
+                else:
+                    blob.data.append(stretch)
+            case _:
+                pass
+
+    def blobs(self) -> Iterator[Blob]:
+        """The state of every device: from packets, from main, from its section."""
+        for device, buffers in self._buffers.items():
+            yield _joined(device, buffers)
+        yield from self._main.values()
+        yield from self._sections.values()
+
+
+def _joined(device: Device, buffers: _Buffers) -> Blob:
+    """Buffers in the order of idx. What stands behind the config is never loaded, and is left out."""
+    blob = Blob(device, "device-state packets", buffers=len(buffers.placed))
+    last = max((index for index, (config, _) in buffers.placed.items() if config), default=None)
+    expected = 0
+    for index in sorted(buffers.placed):
+        config, stretch = buffers.placed[index]
+        gap = range(expected, index)
+        if gap:
+            blob.complete = False
+            blob.missing += gap[: MAX_MISSING - len(blob.missing)]
+        expected = index + 1
+        if last is not None and index > last:
+            blob.complete = False
+        elif config:
+            blob.config = [stretch]
+        else:
+            blob.data.append(stretch)
+    if last is None:
+        blob.complete = False
+    return blob

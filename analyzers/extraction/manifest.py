@@ -1,0 +1,130 @@
+"""What was rebuilt, as one JSON document and as text for people."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from analyzers.extraction.page_table import PageKind
+from analyzers.extraction.results import Rebuilt, RebuiltBlock, RebuiltDevice
+from captures.model import Recording
+
+SCHEMA = "multifd-extract/1"
+MAX_RANGES = 1000
+"""Ranges that are listed of one kind and block."""
+SHOWN = 10
+"""Problems, ranges and devices of one kind that the text lists."""
+
+
+def manifest(rebuilt: Rebuilt, recording: Recording, number: int) -> dict[str, Any]:
+    """The manifest of migration ``number`` (from 1) of a recording; sizes and offsets in bytes."""
+    return {
+        "schema": SCHEMA,
+        "input": {"path": str(recording.path), "kind": recording.kind, "bytes": recording.bytes},
+        "migration": number,
+        "mode": rebuilt.mode,
+        "page_size": rebuilt.page_size,
+        "rounds": rebuilt.rounds,
+        "complete": rebuilt.complete,
+        "incomplete": rebuilt.incomplete,
+        "blocks": [_block(block, rebuilt.page_size) for block in rebuilt.blocks],
+        "devices": [_device(device) for device in rebuilt.devices],
+        "not_loaded": [{"channel": channel, "bytes": left} for channel, left in rebuilt.not_loaded.items()],
+        "order_not_defined": [conflict._asdict() for conflict in rebuilt.conflicts],
+        "problems": [problem._asdict() for problem in rebuilt.problems],
+    }
+
+
+def _block(block: RebuiltBlock, page_size: int) -> dict[str, Any]:
+    pages: dict[str, int] = {
+        "total": block.pages,
+        "known": block.known,
+        "unknown": block.unknown,
+        "never_sent": block.never_sent,
+        "offsets_not_recorded": block.unnamed,
+    }
+    kinds = {kind.label: count for kind, count in block.counts.items() if count}
+    return {
+        "name": block.name,
+        "file": block.file,
+        "provenance": block.provenance,
+        "size": block.size,
+        "sha256": block.sha256,
+        "pages": pages,
+        "kinds": kinds,
+        "unknown_ranges": _ranges(block, PageKind.UNKNOWN, page_size),
+        "never_sent_ranges": _ranges(block, PageKind.NEVER_SENT, page_size),
+    }
+
+
+def _ranges(block: RebuiltBlock, kind: PageKind, page_size: int) -> list[dict[str, int]]:
+    found = itertools.islice(block.table.stretches(kind, block.pages), MAX_RANGES)
+    return [{"offset": first * page_size, "pages": behind - first} for first, behind in found]
+
+
+def _device(device: RebuiltDevice) -> dict[str, Any]:
+    return {
+        "idstr": device.idstr,
+        "instance_id": device.instance_id,
+        "kind": device.kind,
+        "file": device.file,
+        "bytes": device.bytes,
+        "sha256": device.sha256,
+        "config_file": device.config_file,
+        "config_bytes": device.config_bytes,
+        "config_sha256": device.config_sha256,
+        "buffers": device.buffers,
+        "missing": device.missing,
+        "complete": device.complete,
+    }
+
+
+def text_lines(rebuilt: Rebuilt, recording: Recording, number: int, place: str) -> Iterator[str]:
+    """The same in short."""
+    yield f"{recording.path}, migration {number}: {rebuilt.mode} mode, {rebuilt.rounds} rendezvous, in {place}"
+    for block in rebuilt.blocks:
+        kinds = ", ".join(f"{count} {kind.label}" for kind, count in block.counts.items() if count)
+        yield f"  RAM block {block.name}: {block.size} bytes, {block.pages} pages ({kinds}) -> {block.file}"
+        if block.sha256 is not None:
+            yield f"    sha256 {block.sha256}"
+        for kind in (PageKind.UNKNOWN, PageKind.NEVER_SENT):
+            ranges = list(itertools.islice(block.table.stretches(kind, block.pages), SHOWN + 1))
+            for first, behind in ranges[:SHOWN]:
+                yield f"    {kind.label}: {behind - first} pages from {first * rebuilt.page_size:#x}"
+            if len(ranges) > SHOWN:
+                yield f"    {kind.label}: and more, see the manifest"
+    sections = 0
+    for device in rebuilt.devices:
+        if device.kind == "section":
+            sections += 1
+            continue
+        config = "" if device.config_file is None else f", config {device.config_bytes} bytes -> {device.config_file}"
+        yield f"  device {device.idstr} instance {device.instance_id}: {device.bytes} bytes -> {device.file}{config}"
+        if not device.complete:
+            lost = f"buffers {device.missing[:SHOWN]} never came" if device.missing else "not all of it is there"
+            yield f"    incomplete: {lost}"
+    if sections:
+        yield f"  {sections} device sections of main"
+    yield from (f"  incomplete: {reason}" for reason in rebuilt.incomplete)
+    for channel, left in rebuilt.not_loaded.items():
+        yield f"  not loaded: {left} bytes of channel {channel} that a destination never reads (--all loads them)"
+    yield from _listed(
+        [
+            f"order not defined: {c.pages} pages of {c.block} from {c.offset:#x} stand on two channels in round"
+            f" {c.round} with other content; that of channel {c.channel} was taken"
+            for c in rebuilt.conflicts
+        ]
+    )
+    yield from _listed(
+        [
+            f"channel {p.channel}{'' if p.offset is None else f', offset {p.offset}'}: {p.message}"
+            for p in rebuilt.problems
+        ]
+    )
+
+
+def _listed(lines: Sequence[str]) -> Iterator[str]:
+    yield from (f"  {line}" for line in lines[:SHOWN])
+    if len(lines) > SHOWN:
+        yield f"  and {len(lines) - SHOWN} more, see the manifest"

@@ -1,0 +1,360 @@
+"""Rebuilds guest RAM and device state of one migration, in memory or into a folder."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from analyzers.extraction.devices import Blob, Devices, pieces
+from analyzers.extraction.loader import Block, Loader
+from analyzers.extraction.order import MAIN, Ordered, PacketPages, channel_steps, in_order
+from analyzers.extraction.output import Folder
+from analyzers.extraction.provenance import write_provenance
+from analyzers.extraction.reading import Plan, make_plan
+from analyzers.extraction.results import Rebuilt, RebuiltBlock, RebuiltDevice
+from analyzers.extraction.stores import ZEROS, FileStore, MemoryStore, Store
+from analyzers.survey.channel import Item, ItemKind
+from captures.model import Migration, ProgressCallback
+from multifd_codec.channel.events import ChannelEnd, DeviceStatePacket, Unreadable
+from multifd_codec.dialect.releases import Mode
+from multifd_codec.errors import ChannelName, InputError
+from multifd_codec.source import Buffer
+
+HASH_PIECE = 1 << 20
+LARGEST_GAP = 1 << 32
+"""Bytes of pages never sent or unknown up to which a block is hashed: its length is only a claim of the stream."""
+REPORT_EVERY = 256
+"""Packets between two calls of the progress callback."""
+
+
+@dataclass(frozen=True, slots=True)
+class RebuildOptions:
+    """What may be asked for."""
+
+    page_size: int | None = None
+    """Target page size in bytes, inferred when None."""
+    mode: Mode | None = None
+    """The destination's mode, inferred when None."""
+    apply_all: bool = False
+    """Load what a destination never reads, too: behind a SYNC that is not released, or behind an error."""
+    zero_pages: bool = True
+    """False: as destinations before 9.0, which do not read that field of a packet."""
+    blocks: Collection[str] | None = None
+    """RAM blocks to rebuild, None for all."""
+    provenance: bool = False
+    """Keep packet offset and number of every page."""
+
+
+class Sink(Protocol):
+    """Where bytes go that are not RAM."""
+
+    def blob(self, name: str, suffix: str, chunks: Iterator[Buffer]) -> tuple[str, str]:
+        """Keep the bytes; (file name, SHA-256)."""
+
+
+class _Memory:
+    """Everything stays in memory."""
+
+    def __init__(self) -> None:
+        self.store: Store = MemoryStore()
+        self.blobs: dict[str, bytes] = {}
+
+    def blob(self, name: str, suffix: str, chunks: Iterator[Buffer]) -> tuple[str, str]:
+        full = name + suffix
+        while full in self.blobs:
+            full = "~" + full
+        self.blobs[full] = b"".join(chunks)
+        return full, hashlib.sha256(self.blobs[full]).hexdigest()
+
+
+class _Files:
+    """Everything goes into a folder."""
+
+    def __init__(self, folder: Folder) -> None:
+        self.folder = folder
+        self.names: dict[str, str] = {}
+        self.store = FileStore(
+            lambda block: folder.create(self.file(block)), lambda block: folder.reopen(self.file(block))
+        )
+
+    def file(self, block: str) -> str:
+        if block not in self.names:
+            self.names[block] = self.folder.name(block, ".bin")
+        return self.names[block]
+
+    def blob(self, name: str, suffix: str, chunks: Iterator[Buffer]) -> tuple[str, str]:
+        file, digest = self.folder.name(name, suffix), hashlib.sha256()
+        with os.fdopen(self.folder.create(file), "wb") as opened:
+            for chunk in chunks:
+                opened.write(chunk)
+                digest.update(chunk)
+        return file, digest.hexdigest()
+
+
+def rebuild(
+    migration: Migration,
+    options: RebuildOptions | None = None,
+    *,
+    folder: Folder | None = None,
+    progress: ProgressCallback | None = None,
+) -> Rebuilt:
+    """Load everything a destination like the sender loads, round by round.
+
+    Without ``folder`` RAM and device state are in the result; with it they are files there. Raises InputError for a
+    block that is asked for and not there, and when memory or disk do not suffice.
+    """
+    options = options or RebuildOptions()
+    plan = make_plan(migration, page_size=options.page_size, mode=options.mode, progress=progress)
+    target = _Memory() if folder is None else _Files(folder)
+    loader = Loader(
+        target.store,
+        plan.page_size,
+        [channel.captured.source for channel in plan.channels],
+        [channel.name for channel in plan.channels],
+        None if plan.main is None else plan.main.source,
+        None if options.blocks is None else frozenset(options.blocks),
+        options.provenance,
+    )
+    devices = Devices()
+    run = _Run(plan, options, loader, devices, progress)
+    try:
+        run.load()
+        _check_blocks(options, loader)
+        blocks = [
+            _finished(block, plan, target, loader, progress)
+            for block in loader.blocks.values()
+            if options.blocks is None or block.name in options.blocks
+        ]
+        rebuilt_devices = [_device(blob, target, loader) for blob in devices.blobs()]
+        if folder is not None and options.provenance:
+            write_provenance(blocks, plan, folder)
+    except OSError as error:
+        raise InputError(f"{folder.path if folder else 'memory'}: {error.strerror or error}") from None
+    finally:
+        if isinstance(target, _Files):
+            target.store.close()
+    incomplete = list(plan.incomplete)
+    if loader.missing:
+        incomplete.append(f"bytes of {loader.missing} packets or records are not in the recording")
+    return Rebuilt(
+        mode=str(plan.mode),
+        page_size=plan.page_size,
+        rounds=run.rounds,
+        blocks=blocks,
+        devices=rebuilt_devices,
+        memory=target.store.blocks if isinstance(target, _Memory) and isinstance(target.store, MemoryStore) else None,
+        blobs=target.blobs if isinstance(target, _Memory) else None,
+        problems=loader.problems,
+        incomplete=incomplete,
+        refused=loader.refused,
+        conflicts=loader.final_conflicts(),
+        not_loaded={} if options.apply_all else run.not_loaded(),
+    )
+
+
+class _Run:
+    """One pass over everything that is loaded."""
+
+    def __init__(
+        self, plan: Plan, options: RebuildOptions, loader: Loader, devices: Devices, progress: ProgressCallback | None
+    ) -> None:
+        self.plan, self.options, self.loader, self.devices, self.progress = plan, options, loader, devices, progress
+        self.rounds = 0
+        self._behind = [0] * len(plan.channels)
+        """Offset behind the last record of each channel that was loaded."""
+        self._racing: dict[int, int] = {}
+        """Offset of each channel's first packet behind the last rendezvous."""
+
+    def load(self) -> None:
+        plan, everything = self.plan, self.options.apply_all
+        steps = [
+            channel_steps(
+                channel.items(plan.page_size),
+                None if everything else channel.stop,
+                zero_pages=self.options.zero_pages,
+            )
+            for channel in plan.channels
+        ]
+        if everything:
+            plan.main_stop = None
+        for position, channel in enumerate(plan.channels):
+            if channel.survey.starts_late:
+                self.loader.payloads[position].lose_context("the start of the stream is not in the recording")
+            if channel.stop is not None and not everything:
+                message = f"{channel.reason}: a destination reads this channel no further"
+                self.loader.problem(position, channel.stop, message)
+        if plan.main_stop is not None:
+            self.loader.problem(MAIN, plan.main_stop, f"loading main ends: {plan.main_reason}")
+        last = None if everything else plan.reached
+        for count, ordered in enumerate(in_order(plan.main_items(), steps, plan.mode, last)):
+            self._one(ordered)
+            if self.progress is not None and not count % REPORT_EVERY:
+                self._report()
+        for position, offset in self._racing.items():
+            self.loader.remark(position, offset, "pages behind the last rendezvous: a destination may end before it")
+
+    def _one(self, ordered: Ordered) -> None:
+        item, position = ordered.item, ordered.position
+        self.rounds = max(self.rounds, ordered.round)
+        if position == MAIN:
+            self.loader.record(ordered)
+            assert self.plan.main is not None
+            self.devices.record(item, self.plan.main.source)  # type: ignore[arg-type]
+            return
+        if isinstance(item, PacketPages):
+            self.loader.packet(ordered, item)
+            if ordered.round == self.plan.racing:
+                self._racing.setdefault(position, item.offset)
+            self._behind[position] = item.payload + item.payload_length
+        elif isinstance(item, DeviceStatePacket):
+            if position not in self.loader.ended:
+                problem = self.devices.packet(item, self.plan.channels[position].captured.source)
+                if problem is not None:
+                    self.loader.problem(position, item.offset, problem, missing="recording" in problem)
+            self._behind[position] = item.payload_offset + item.payload_length
+        elif isinstance(item, Unreadable):
+            self.loader.payloads[position].lose_context("packets of this channel are missing")
+        else:
+            assert isinstance(item, ChannelEnd)
+
+    def _report(self) -> None:
+        assert self.progress is not None
+        total = sum(channel.captured.source.size for channel in self.plan.channels)
+        self.progress("rebuilding memory", min(total, sum(self._behind)), total)
+
+    def not_loaded(self) -> dict[ChannelName, int]:
+        """Bytes of packets with pages or device state behind the last one loaded, for each channel."""
+        found: dict[ChannelName, int] = {}
+        for position, channel in enumerate(self.plan.channels):
+            behind = self._behind[position] if channel.stop is None else channel.stop
+            carriers = (item for item in channel.survey.items if _carries(item))
+            left = sum(item.end - max(item.offset, behind) for item in carriers if item.end > behind)
+            if left:
+                found[channel.name] = left
+        return found
+
+
+def _carries(item: Item) -> bool:
+    return item.kind is ItemKind.DEVICE_STATE or (item.kind is ItemKind.DATA and item.touches)
+
+
+def _check_blocks(options: RebuildOptions, loader: Loader) -> None:
+    for name in options.blocks or ():
+        if name not in loader.blocks:
+            there = ", ".join(map(repr, sorted(loader.blocks))) or "none"
+            raise InputError(f"there is no RAM block {name!r}, only {there}")
+
+
+def _finished(
+    block: Block, plan: Plan, target: _Memory | _Files, loader: Loader, progress: ProgressCallback | None
+) -> RebuiltBlock:
+    size = block.reach if block.size is None else block.size
+    pages = -(-size // plan.page_size)
+    if block.unnamed or plan.incomplete:
+        block.table.doubt()
+    counts = block.table.count(pages)
+    result = RebuiltBlock(block.name, size, pages, counts, block.table, block.unnamed)
+    try:
+        target.store.finish(block.name, size)
+    except OSError as error:
+        if size == block.reach:
+            raise
+        loader.problem(MAIN, None, f"RAM block {block.name!r} of {size} bytes: {error.strerror}; its end is left out")
+        size = block.reach
+        target.store.finish(block.name, size)
+    if (result.never_sent + result.unknown) * plan.page_size > LARGEST_GAP:
+        pass
+    elif isinstance(target, _Files):
+        result.sha256 = _file_hash(target.folder, target.file(block.name), size, progress)
+    else:
+        assert isinstance(target.store, MemoryStore)
+        result.sha256 = hashlib.sha256(target.store.blocks[block.name]).hexdigest()
+    if isinstance(target, _Files):
+        result.file = target.file(block.name)
+    return result
+
+
+def _file_hash(folder: Folder, name: str, size: int, progress: ProgressCallback | None) -> str:
+    """What was never written to the sparse file is not read, only counted as zeros."""
+    digest = hashlib.sha256()
+    file = folder.reopen(name)
+    try:
+        done = 0
+        while done < size:
+            data = _seek(file, done, os.SEEK_DATA, size)
+            while done < data:
+                done += _hashed(digest, memoryview(ZEROS)[: data - done], progress, name, done, size)
+            hole = _seek(file, done, os.SEEK_HOLE, size)
+            while done < hole:
+                piece = os.pread(file, min(HASH_PIECE, hole - done), done)
+                done += _hashed(digest, piece, progress, name, done, size)
+    finally:
+        os.close(file)
+    return digest.hexdigest()
+
+
+def _seek(file: int, offset: int, what: int, size: int) -> int:
+    """The next data, or the next hole, from ``offset`` on; ``size`` when there is none."""
+    try:
+        return min(size, os.lseek(file, offset, what))
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        return size
+
+
+def _hashed(
+    digest: hashlib._Hash, piece: Buffer, progress: ProgressCallback | None, name: str, done: int, size: int
+) -> int:
+    digest.update(piece)
+    if progress is not None:
+        progress(f"hashing {name}", done, size)
+    return len(piece)
+
+
+def _device(blob: Blob, target: Sink, loader: Loader) -> RebuiltDevice:
+    device = blob.device
+    name = f"{device.idstr}-{device.instance_id}"
+    result = RebuiltDevice(device.idstr, device.instance_id, blob.kind, buffers=blob.buffers, missing=blob.missing)
+    result.complete = blob.complete
+    lost = [0]
+    sizes = [0]
+
+    def counted(chunks: Callable[[], Iterator[Buffer]]) -> Iterator[Buffer]:
+        for chunk in chunks():
+            sizes[0] += len(chunk)
+            yield chunk
+
+    def known() -> Iterator[Buffer]:
+        for piece in pieces(blob.data):
+            yield from _chunks(piece.length, piece.data, lost)
+
+    def config() -> Iterator[Buffer]:
+        for piece in pieces(blob.config or []):
+            yield from _chunks(piece.length, piece.data, lost)
+
+    result.file, result.sha256 = target.blob(name, ".bin", counted(known))
+    result.bytes, sizes[0] = sizes[0], 0
+    if blob.config is not None:
+        result.config_file, result.config_sha256 = target.blob(name, ".config.bin", counted(config))
+        result.config_bytes = sizes[0]
+    if lost[0]:
+        result.complete = False
+        loader.missing += 1
+    return result
+
+
+def _chunks(length: int, data: Buffer | None, lost: list[int]) -> Iterator[Buffer]:
+    """The bytes of a piece; zeros in the place of those that were not recorded."""
+    if data is not None:
+        yield data
+        return
+    lost[0] += length
+    while length:
+        part = min(length, HASH_PIECE)
+        yield bytes(part)
+        length -= part

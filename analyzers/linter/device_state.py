@@ -1,0 +1,260 @@
+"""Rules on device state (V-01 to V-17)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from analyzers.findings import Severity
+from analyzers.judge.effects import CONFIG_LOAD_READY_SINCE
+from analyzers.linter.context import Collector, Context
+from analyzers.linter.pairing import all_whole
+from analyzers.receiver.script import Device
+from analyzers.survey.device_state import HEADER, HUGE_INDEX, INVALID_INDEX, TAG, Buffer
+from analyzers.survey.main import MULTIFD_FULL, MainSurvey
+from multifd_codec.wire.packet import COMPRESSION_MASK, MULTIFD_PACKET_SIZE, PacketFlags
+from multifd_codec.wire.qemufile import CommandId
+from multifd_codec.wire.vfio import CONFIG_STATE, VfioTagId
+
+LONGEST_NAME = 64
+"""Characters of a device's name that a message shows."""
+MAX_PAYLOAD = 2 * MULTIFD_PACKET_SIZE + HEADER.size
+"""Largest payload upstream sends: 1 MiB of device data and the VFIO header."""
+
+
+class BufferRule(NamedTuple):
+    """A rule on one device-state packet: the message if it is broken, else an empty string."""
+
+    row: str
+    field: str
+    check: Callable[[Buffer], str]
+    header: bool = True
+    """It is about the payload's VFIO header, which is only looked at for a device that is known."""
+
+
+BUFFER_RULES: tuple[BufferRule, ...] = (
+    BufferRule(
+        "V-01", "flags", lambda b: "SYNC flag is set" if b.packet.flags & PacketFlags.SYNC else "", header=False
+    ),
+    BufferRule(
+        "V-02",
+        "next_packet_size",
+        lambda b: "next_packet_size is 0" if not b.packet.next_packet_size else "",
+        header=False,
+    ),
+    BufferRule(
+        "V-03",
+        "idstr",
+        lambda b: "" if b.terminated else "the device's name has no NUL in its 256 bytes",
+        header=False,
+    ),
+    BufferRule(
+        "V-05",
+        "flags",
+        lambda b: (
+            f"compression bits {b.packet.flags & COMPRESSION_MASK:#x}" if b.packet.flags & COMPRESSION_MASK else ""
+        ),
+        header=False,
+    ),
+    BufferRule(
+        "V-06",
+        "next_packet_size",
+        lambda b: (
+            f"next_packet_size {b.packet.next_packet_size}, upstream sends at most {MAX_PAYLOAD}"
+            if b.packet.next_packet_size > MAX_PAYLOAD
+            else ""
+        ),
+        header=False,
+    ),
+    BufferRule(
+        "V-07",
+        "payload",
+        lambda b: (
+            f"payload of {b.packet.next_packet_size} bytes, the VFIO header alone has {HEADER.size}"
+            if 0 < b.packet.next_packet_size < HEADER.size
+            else ""
+        ),
+    ),
+    BufferRule("V-07", "version", lambda b: f"VFIO header version {b.version}, expected 0" if b.version else ""),
+    BufferRule("V-08", "idx", lambda b: "idx 0xffffffff is invalid" if b.index == INVALID_INDEX else ""),
+    BufferRule(
+        "V-08",
+        "idx",
+        lambda b: (
+            f"idx {b.index} makes the destination allocate memory for all smaller ones"
+            if b.index is not None and HUGE_INDEX <= b.index < INVALID_INDEX
+            else ""
+        ),
+    ),
+    BufferRule(
+        "V-16",
+        "flags",
+        lambda b: f"unknown VFIO flags {b.flags & ~CONFIG_STATE:#x}" if b.flags and b.flags & ~CONFIG_STATE else "",
+    ),
+    BufferRule(
+        "V-11",
+        "payload",
+        lambda b: (
+            f"config data starts with {b.first_tag:#x}, not DEV_CONFIG_STATE"
+            if b.config and b.first_tag is not None and b.first_tag != VfioTagId.DEV_CONFIG_STATE
+            else ""
+        ),
+    ),
+    BufferRule(
+        "V-11",
+        "payload",
+        lambda b: (
+            f"config data ends with {b.last_tag:#x}, not END_OF_STATE"
+            if b.config and b.last_tag is not None and b.last_tag != VfioTagId.END_OF_STATE
+            else ""
+        ),
+    ),
+)
+
+Placed = tuple[int, Buffer]
+"""Channel id and buffer."""
+
+
+def check(context: Context, collect: Collector) -> None:
+    """All device-state rules."""
+    by_device: defaultdict[Device, list[Placed]] = defaultdict(list)
+    for number, survey in context.channels:
+        for item in survey.items:
+            if item.buffer is not None:
+                _one(context, collect, number, item.buffer)
+                if item.buffer.terminated:
+                    by_device[item.buffer.device].append((number, item.buffer))
+    main = context.main
+    for device, buffers in by_device.items():
+        known = _known(context, collect, device, buffers)
+        if known and not context.reduced:
+            _indices(collect, device, buffers, whole=all_whole(context))
+    if by_device:
+        _surroundings(context, collect, by_device)
+    if main is not None:
+        _main_sections(context, collect, main, by_device)
+
+
+def _at(
+    collect: Collector, row: str, placed: Placed, message: str, name: str = "", severity: Severity | None = None
+) -> None:
+    number, buffer = placed
+    packet = buffer.packet
+    collect.row(row, message, channel=number, offset=packet.offset, length=packet.length, name=name, severity=severity)
+
+
+def _one(context: Context, collect: Collector, number: int, buffer: Buffer) -> None:
+    name = buffer.device.idstr
+    name = f"{name[:LONGEST_NAME]}..." if len(name) > LONGEST_NAME else name
+    looked_at = buffer.terminated and _takes_buffers(context, buffer.device)
+    for rule in BUFFER_RULES:
+        message = rule.check(buffer) if looked_at or not rule.header else ""
+        if message:
+            _at(collect, rule.row, (number, buffer), f"{name}: {message}", rule.field)
+
+
+def _takes_buffers(context: Context, device: Device) -> bool:
+    """As far as the sections on main show."""
+    main = context.main
+    return main is None or main.eof is None or device in main.vfio
+
+
+def _known(context: Context, collect: Collector, device: Device, buffers: Sequence[Placed]) -> bool:
+    """Whether the device takes buffers; V-04 if it does not."""
+    if _takes_buffers(context, device):
+        return True
+    assert context.main is not None
+    what = "takes no state buffers" if device in context.main.sections else "has no section on main"
+    for placed in buffers:
+        _at(collect, "V-04", placed, f"device {device.idstr!r} instance {device.instance_id} {what}", "idstr")
+    return False
+
+
+def _indices(collect: Collector, device: Device, buffers: Sequence[Placed], *, whole: bool) -> None:
+    """V-08 to V-10. ``whole``: what is not there was not sent."""
+    known = [(b.index, placed) for placed in buffers if (b := placed[1]).index is not None and b.index < HUGE_INDEX]
+    seen: set[int] = set()
+    for index, placed in known:
+        assert index is not None
+        if index in seen:
+            _at(collect, "V-09", placed, f"{device.idstr}: idx {index} is there already", "idx")
+        seen.add(index)
+    accepted = [(index, placed) for index, placed in known if placed[1].placed]
+    configs = [(index, placed) for index, placed in accepted if placed[1].config]
+    last_placed = max(known, key=lambda pair: pair[0] or 0, default=None)
+    if last_placed is None or not all(buffer.recorded for _, buffer in buffers):
+        return
+    last = max(seen)
+    absent = [index for index in range(min(last, len(seen) + 10)) if index not in seen]
+    if absent and whole:
+        more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
+        message = f"{device.idstr}: idx {', '.join(map(str, absent[:5]))}{more} missing, the highest is {last}"
+        _at(collect, "V-08", last_placed[1], message, "idx")
+    if not configs and not whole:
+        return
+    if not configs:
+        _at(collect, "V-10", last_placed[1], f"{device.idstr}: no packet carries the config (CONFIG_STATE)", "flags")
+    elif len({index for index, _ in configs}) > 1:
+        ends = ", ".join(str(index) for index, _ in configs[:5])
+        for _, placed in configs:
+            _at(collect, "V-10", placed, f"{device.idstr}: {len(configs)} packets carry CONFIG_STATE: {ends}", "flags")
+    elif configs[0][0] != max(index or 0 for index, _ in accepted):
+        message = f"{device.idstr}: the config has idx {configs[0][0]}, buffers go on to {last}"
+        _at(collect, "V-10", configs[0][1], message, "idx")
+
+
+def _surroundings(context: Context, collect: Collector, by_device: dict[Device, list[Placed]]) -> None:
+    first = next(iter(by_device.values()))[0]
+    main = context.main
+    if context.compression:
+        message = f"device state on a migration with compression id {context.compression:#x}: it is refused"
+        _at(collect, "V-05", first, message, "flags", severity=Severity.ERROR)
+    if not context.release.destination.device_state:
+        message = f"{context.release.name} reads device-state packets as RAM packets"
+        _at(collect, "V-17", first, message, "flags", severity=Severity.ERROR)
+    machine = context.facts.machine()
+    if machine is not None and machine < (10, 0):
+        assert main is not None
+        _at(collect, "V-17", first, f"device state with machine type {main.machine}", "flags")
+    if main is None:
+        return
+    if main.eof is not None and not any(c.number == CommandId.SWITCHOVER_START for c in main.commands):
+        message = "no SWITCHOVER_START on main: the device state is never loaded"
+        collect.row("V-12", message, channel="main", offset=main.eof)
+
+
+def _main_sections(
+    context: Context, collect: Collector, main: MainSurvey, by_device: dict[Device, list[Placed]]
+) -> None:
+    for device, seen in main.vfio.items():
+        if seen.ready is not None and context.release.version < CONFIG_LOAD_READY_SINCE:
+            message = f"{device.idstr}: DEV_CONFIG_LOAD_READY, which {context.release.name} does not know"
+            collect.row("V-14", message, channel="main", offset=seen.ready, length=TAG.size, name="tag")
+        elif seen.ready_again is not None:
+            message = f"{device.idstr}: DEV_CONFIG_LOAD_READY twice"
+            collect.row("V-14", message, channel="main", offset=seen.ready_again, length=TAG.size, name="tag")
+        if device in by_device:
+            wrong = {tag: offset for tag, offset in seen.end_tags.items() if tag != VfioTagId.END_OF_STATE}
+            wrong |= {tag: offset for tag, offset in seen.full_tags.items() if tag not in MULTIFD_FULL}
+            for tag, offset in wrong.items():
+                message = f"{device.idstr}: {VfioTagId(tag).name} on main beside device state on channels"
+                collect.row("V-13", message, channel="main", offset=offset, length=TAG.size, name="tag")
+        elif seen.multifd_transfer and main.eof is not None and context.channels and all_whole(context):
+            message = f"{device.idstr}: its config is not on main, and no channel carries device state of it"
+            collect.row("V-10", message, channel="main", offset=seen.offset)
+    if main.full_offset is not None:
+        _order(context, collect, main.full_offset, by_device)
+
+
+def _order(context: Context, collect: Collector, full_offset: int, by_device: dict[Device, list[Placed]]) -> None:
+    """V-15, by the frames of a capture."""
+    limit = context.frame("main", full_offset)
+    if limit is None:
+        return
+    for buffers in by_device.values():
+        for placed in buffers:
+            frame = context.frame(placed[0], placed[1].packet.offset)
+            if frame is not None and frame > limit:
+                message = f"recorded in frame {frame}, the first FULL section in frame {limit}"
+                _at(collect, "V-15", placed, message)

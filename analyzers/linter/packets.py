@@ -1,0 +1,288 @@
+"""Rules on packet headers and payloads (P-01 to P-30), from what the surveys found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from analyzers.findings import Severity
+from analyzers.judge.content import locate, packet_offset
+from analyzers.judge.effects import METHODS, knows
+from analyzers.judge.memory import Overlap
+from analyzers.linter.context import Collector, Context, Place
+from analyzers.linter.pairing import all_whole, header_length, is_whole, paired_records
+from analyzers.survey.channel import ChannelSurvey, ItemKind
+from analyzers.survey.hits import Hits
+from multifd_codec.arrays import distinct
+from multifd_codec.channel.events import EndPosition
+from multifd_codec.source import StreamEnd
+
+SeverityOf = Callable[[Context], Severity | None]
+
+
+def _default(_: Context) -> Severity | None:
+    return Severity.ERROR
+
+
+def _warning(_: Context) -> Severity | None:
+    return Severity.WARNING
+
+
+def _info(_: Context) -> Severity | None:
+    return Severity.INFO
+
+
+def _if_read(context: Context) -> Severity | None:
+    """Counts in a field the destination does not read cannot hurt it."""
+    return Severity.ERROR if context.release.destination.zero_pages else Severity.WARNING
+
+
+def _zero_pages(context: Context) -> Severity | None:
+    old = not context.release.destination.zero_pages or not context.sender.maybe(lambda s: s.zero_pages)
+    return Severity.WARNING if old else None
+
+
+def _pages_lost(context: Context) -> bool:
+    """Pages are never sent, for certain: a packet is missing, or a page stands twice in place of another."""
+    return bool(context.memory.never_sent and context.memory.wrong)
+
+
+def _in_place_of_another(context: Context) -> Severity | None:
+    return Severity.ERROR if _pages_lost(context) else Severity.WARNING
+
+
+def _compressed_zero_pages(context: Context) -> Severity | None:
+    """An assertion of releases that know zero pages in packets."""
+    return Severity.ERROR if context.release.destination.zero_pages else Severity.WARNING
+
+
+def _pages_of_sync(context: Context) -> Severity | None:
+    return Severity.ERROR if context.release.destination.drops_pages_of_sync else Severity.INFO
+
+
+def _stale_size(context: Context) -> Severity | None:
+    return None if context.sender.maybe(lambda s: s.sync_size_stale) else Severity.WARNING
+
+
+def _merged_sync(context: Context) -> Severity | None:
+    return Severity.INFO if context.sender.maybe(lambda s: s.sync_carries_pages) else Severity.WARNING
+
+
+def _sync_flags(context: Context) -> Severity | None:
+    return None if context.sender.maybe(lambda s: s.sync_carries_pages) else Severity.WARNING
+
+
+def _stale_bytes(context: Context) -> Severity | None:
+    return None if context.sender.maybe(lambda s: s.header_stale) else Severity.INFO
+
+
+ROW_OF_KEY: dict[str, tuple[str, SeverityOf]] = {
+    "magic": ("P-01", _default),
+    "version": ("P-02", _default),
+    "undefined flags": ("P-03", _warning),
+    "two compressions": ("P-04", _default),
+    "pages_alloc": ("P-07", _default),
+    "pages_alloc of data": ("P-08", _warning),
+    "normal_pages": ("P-09", _default),
+    "zero_pages": ("P-10", _if_read),
+    "zero pages in packets": ("P-11", _zero_pages),
+    "unknown block": ("P-12", _default),
+    "unknown block of zero pages": ("P-12", _if_read),
+    "offset range": ("P-13", _default),
+    "offset range of zero pages": ("P-13", _if_read),
+    "misaligned normal": ("P-14", _default),
+    "misaligned zero": ("P-14", _default),
+    "repeated offset": ("P-15", _in_place_of_another),
+    "plain size": ("P-17", _warning),
+    "plain zero pages with size": ("P-18", _warning),
+    "compressed zero pages with size": ("P-18", _compressed_zero_pages),
+    "empty with size": ("P-18", _stale_size),
+    "payload beyond buffer": ("P-19", _default),
+    "container": ("P-20", _default),
+    "qatzip beyond buffer": ("P-21", _default),
+    "payload": ("P-22", _default),
+    "payload left over": ("P-23", _warning),
+    "empty without SYNC": ("P-24", _merged_sync),
+    "SYNC with pages": ("P-25", _pages_of_sync),
+    "SYNC with other flags": ("P-26", _sync_flags),
+    "stale bytes": ("P-27", _info),
+    "stale offsets": ("P-27", _stale_bytes),
+    "stale name": ("P-27", _stale_bytes),
+}
+"""Key of a condition to its row, and how severe it is for this sender and destination (None: not at all)."""
+
+
+def check(context: Context, collect: Collector) -> None:
+    """All rules on single packets, then those on packet numbers, compression ids, pages, and the ends of streams."""
+    for number, survey in context.channels:
+        for key, hits in survey.hits.items():
+            row, severity_of = ROW_OF_KEY.get(key, ("", _default))
+            severity = severity_of(context) if row else None
+            if severity is not None:
+                _hits(collect, row, number, survey, key, hits, severity)
+        if "payload not checked" in survey.hits:
+            collect.code("MFD910", survey.hits["payload not checked"].first.message, channel=number)
+        for item in survey.items:
+            if item.kind is ItemKind.UNREADABLE and item.found and not item.hole:
+                message = f"{item.found[:8].hex(' ')} where a packet must start"
+                collect.row("P-01", message, channel=number, offset=item.offset, length=len(item.found), name="magic")
+        _compression(context, collect, number, survey)
+        _end(context, collect, number, survey)
+    _kept_zero_pages(context, collect)
+    _overlaps(context, collect)
+    _numbers(context, collect)
+
+
+def _hits(
+    collect: Collector, row: str, number: int, survey: ChannelSurvey, key: str, hits: Hits, severity: Severity
+) -> None:
+    rest = hits.count - len(hits.kept)
+    for position, hit in enumerate(hits.kept):
+        collect.row(
+            row,
+            hit.message,
+            channel=number,
+            offset=hit.offset,
+            length=hit.length,
+            name=survey.fields[key],
+            severity=severity,
+            repeats=rest if position == len(hits.kept) - 1 else 0,
+        )
+
+
+def _compression(context: Context, collect: Collector, number: int, survey: ChannelSurvey) -> None:
+    destination = context.release.destination
+    for found, hits in survey.compressions.items():
+        place: Place = {
+            "channel": number,
+            "offset": hits.first.offset,
+            "length": hits.first.length,
+            "name": "flags",
+            "repeats": hits.count - 1,
+        }
+        if found != context.compression:
+            message = f"compression id {found:#x}, elsewhere {context.compression:#x}"
+            collect.row("P-05", message, **place)
+        if not knows(destination, found):
+            payload = next(
+                (survey.hits[k] for k, (ids, _) in METHODS.items() if ids & found and k in survey.hits), None
+            )
+            harms = payload is not None or found & destination.compression_mask
+            if payload is not None and not found & destination.compression_mask:
+                place["offset"] = payload.first.offset
+            message = f"compression id {found:#x} does not exist in {context.release.name}"
+            place["severity"] = Severity.ERROR if harms else None
+            collect.row("P-06", message, **place)
+
+
+def _end(context: Context, collect: Collector, number: int, survey: ChannelSurvey) -> None:
+    end, records = survey.end, len(paired_records(context))
+    if end is None or end.end is not StreamEnd.CLOSED:
+        return
+    if end.position is not EndPosition.BOUNDARY:
+        if end.position is not EndPosition.INIT:
+            message = f"the channel ends {end.position}, {end.missing} bytes are missing"
+            collect.row("P-29", message, channel=number, offset=end.record, length=end.offset - end.record)
+    elif is_whole(survey) and survey.sync < records and context.main is not None and not context.main.source.holes():
+        message = f"the channel ends after {survey.sync} SYNCs, main carries {records} rendezvous records"
+        collect.row("P-30", message, channel=number, offset=end.offset, length=0)
+
+
+def _overlaps(context: Context, collect: Collector) -> None:
+    """P-16 and S-15. Where a SYNC may not have been recorded, what is one round cannot be told."""
+    if context.reduced:
+        return
+    for overlap in context.memory.overlaps:
+        first, second = overlap.channels
+        on = second if first == "main" else int(first)
+        offset, length = _packet_with(context, on, overlap)
+        more = f" and {overlap.pages - 1} more" if overlap.pages > 1 else ""
+        page = f"page {overlap.first_page:#x}{more} of {overlap.block!r}"
+        if first == "main":
+            message = f"{page} is a ZERO record on main and a normal page here in the same round"
+            severity = _in_place_of_another(context)
+            collect.row("S-15", message, channel=on, offset=offset, length=length, name="offset", severity=severity)
+            continue
+        at_boundary = overlap.behind_page - overlap.first_page == 1 and context.sender.maybe(lambda s: s.repeats_page)
+        why = "; up to 7.2 a page may stand in two packets in a row" if at_boundary else ""
+        harm = "" if overlap.differs else ", harmless: same content, or sent again later"
+        message = f"{page} is also on channel {second} in round {overlap.round}{harm}{why}"
+        harmless = at_boundary and not overlap.differs and not _pages_lost(context)
+        severity = Severity.INFO if harmless else None
+        collect.row("P-16", message, channel=on, offset=offset, length=length, name="offset", severity=severity)
+
+
+def _packet_with(context: Context, number: int, overlap: Overlap) -> tuple[int | None, int | None]:
+    """Offset and length of the header that names the first page of an overlap on a channel."""
+    survey = next(survey for channel, survey in context.channels if channel == number)
+    wanted = {overlap.block: np.array([overlap.first_page], np.int64)}
+    place = locate(survey, wanted, overlap.round, overlap.round).get((overlap.block, overlap.first_page))
+    return (None, None) if place is None else (place.packet, header_length(survey))
+
+
+def _kept_zero_pages(context: Context, collect: Collector) -> None:
+    """P-11 where it spoils memory: the destination keeps what such a page held before."""
+    for kept in context.memory.kept_zero_pages:
+        number, survey = context.channels[kept.position]
+        message = (
+            f"page {kept.page:#x} of {kept.block!r} was sent with content before; {context.release.name} keeps that"
+        )
+        collect.row(
+            "P-11",
+            message,
+            channel=number,
+            offset=kept.offset,
+            length=header_length(survey),
+            name="zero_pages",
+            severity=Severity.ERROR,
+        )
+
+
+def _numbers(context: Context, collect: Collector) -> None:
+    """P-28. Dense numbers only from 9.0 on, non-decreasing ones before; nothing when packets were not recorded."""
+    if context.reduced or not context.channels:
+        return
+    dense = context.sender.surely(lambda s: s.packet_num_dense)
+    for number, survey in context.channels:
+        numbers = survey.packet_numbers()
+        steps = np.diff(numbers)
+        wrong = np.flatnonzero(steps <= 0 if dense else steps < 0)
+        if len(wrong):
+            before, after = int(numbers[wrong[0]]), int(numbers[wrong[0] + 1])
+            message = f"packet_num {after} follows {before}"
+            _number(collect, (number, survey), int(wrong[0]) + 1, message, len(wrong) - 1)
+    if not dense:
+        return
+    everything = np.sort(np.concatenate([survey.packet_numbers() for _, survey in context.channels]))
+    seen = distinct(everything)
+    if not len(seen):
+        return
+    repeated = distinct(everything[1:][everything[1:] == everything[:-1]])
+    if len(repeated):
+        message = f"packet_num {int(repeated[0])} is used {int((everything == repeated[0]).sum())} times"
+        channel = next(c for c in reversed(context.channels) if int(repeated[0]) in c[1].packet_numbers())
+        index = int(np.flatnonzero(channel[1].packet_numbers() == repeated[0])[-1])
+        _number(collect, channel, index, message, len(repeated) - 1)
+    gaps = int(seen[-1]) + 1 - len(seen)
+    if gaps > 0 and all_whole(context):
+        first = int(seen[np.flatnonzero(seen != np.arange(len(seen)))[0]]) - 1 if len(seen) < int(seen[-1]) + 1 else 0
+        dropped = context.compression and context.sender.maybe(lambda s: s.drops_zero_only_compressed)
+        why = ": 9.0 to 9.2 do not send compressed packets of zero pages only" if dropped else ""
+        message = f"{gaps} packet numbers are missing, among them {first}{why}"
+        severity = Severity.ERROR if _pages_lost(context) else None
+        collect.row("P-28", message, name="packet_num", severity=Severity.INFO if dropped else severity)
+
+
+def _number(collect: Collector, channel: tuple[int, ChannelSurvey], index: int, message: str, repeats: int) -> None:
+    number, survey = channel
+    offset = packet_offset(survey, index)
+    collect.row(
+        "P-28",
+        message,
+        channel=number,
+        offset=offset,
+        length=header_length(survey),
+        name="packet_num",
+        repeats=repeats,
+    )

@@ -1,0 +1,89 @@
+"""The counts and facts of a report, from surveys."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from uuid import UUID
+
+from analyzers.findings import ChannelSummary, DeviceSummary, MainSummary
+from analyzers.linter.context import Context
+from analyzers.linter.pairing import paired_records
+from analyzers.receiver.script import Device
+from analyzers.receiver.solve import buffers_complete
+from analyzers.survey.channel import ChannelSurvey
+from analyzers.survey.device_state import Buffer
+from analyzers.survey.main import MainSurvey
+from captures.model import Migration
+from multifd_codec.dialect.releases import RELEASES
+from multifd_codec.wire.packet import PacketFlags
+
+
+def main_summary(main: MainSurvey, context: Context) -> MainSummary:
+    """Counts of the main channel."""
+    records = len(paired_records(context))
+    return MainSummary(main.source.size, records, main.eof is not None and main.stopped is None, main.understood)
+
+
+def channel_summary(number: int, survey: ChannelSurvey, label: str) -> ChannelSummary:
+    """Counts of one multifd channel."""
+    return ChannelSummary(
+        id=number if survey.init is not None else None,
+        bytes=survey.source.size,
+        packets=survey.packets,
+        sync=survey.sync,
+        ram=survey.ram,
+        device_state=survey.device_state,
+        normal_pages=survey.normal_pages,
+        zero_pages=survey.zero_pages,
+        complete=not survey.unreadable and not survey.stops_being_packets and survey.ends_at_boundary,
+        label=label,
+    )
+
+
+def device_summaries(surveys: Sequence[ChannelSurvey]) -> tuple[DeviceSummary, ...]:
+    """Device state by device, over all channels."""
+    buffers: defaultdict[Device, list[Buffer]] = defaultdict(list)
+    for survey in surveys:
+        for item in survey.items:
+            if item.buffer is not None:
+                buffers[item.buffer.device].append(item.buffer)
+    return tuple(
+        DeviceSummary(
+            idstr=device.idstr,
+            instance_id=device.instance_id,
+            packets=len(mine),
+            bytes=sum(buffer.packet.payload_length for buffer in mine),
+            complete=buffers_complete([(b.index, b.config) for b in mine if b.index is not None]),
+        )
+        for device, mine in sorted(buffers.items())
+    )
+
+
+def facts_for_people(
+    main: MainSurvey | None, surveys: Sequence[ChannelSurvey], context: Context, migration: Migration
+) -> dict[str, str]:
+    """What the text report shows on top."""
+    facts: dict[str, str] = {}
+    if main is not None and main.machine is not None:
+        facts["machine"] = main.machine
+    if main is not None and main.blocks is not None:
+        blocks = f"{len(main.blocks)} block{'' if len(main.blocks) == 1 else 's'}"
+        facts["RAM"] = f"{sum(main.blocks.values()):,} bytes in {blocks}"
+    names = [flag.name.lower() for flag in PacketFlags if flag & context.compression and flag.name]
+    facts["compression"] = ", ".join(names) or "none"
+    uuid = next((survey.init.uuid for survey in surveys if survey.init is not None), None)
+    if uuid is not None:
+        facts["uuid"] = str(UUID(bytes=uuid))
+    first, last = RELEASES[context.sender.first].name, RELEASES[context.sender.last].name
+    facts["sender"] = first if first == last else f"{first} to {last}"
+    times = [
+        t
+        for c in migration.channels
+        if c.source.size
+        for t in (c.source.time_at(0), c.source.time_at(c.source.size - 1))
+        if t
+    ]
+    if times:
+        facts["duration"] = f"{max(times) - min(times):.3f} s"
+    return facts

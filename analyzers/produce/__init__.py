@@ -1,0 +1,1 @@
+"""Streams on demand: plans, drafts and mutations of outlines and recordings."""

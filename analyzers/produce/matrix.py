@@ -1,0 +1,168 @@
+"""Sync policies against destinations: what each could have done to each, and what installed QEMUs really do.
+
+Answers the question of the founding discussion: may the final SYNC be deferred, even without device state, with older
+destinations in mind?
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from analyzers.findings import Outcome, Report
+from analyzers.linter.linter import LintOptions, lint_recording
+from captures.memory import recording_of
+from multifd_codec.dialect.releases import RELEASES, Mode, Version
+from multifd_codec.dialect.sync_policy import POLICIES, FinalSync, SyncPolicy
+from multifd_codec.plan.page_content import Pattern, Zero
+from multifd_codec.plan.plan import Block, Device, MigrationPlan, Pages, Round, memory
+from multifd_codec.sender import draft
+
+if TYPE_CHECKING:
+    from captures.qemu import Qemu
+
+SENDER = "qemu-10.0"
+"""The policies are answers for the release in which device state came."""
+CHANNELS = 2
+PAGE = 4096
+RAM_PAGES = 16
+DEVICE = Device("0000:00:05.0/vfio", 5000, 1000)
+RUNS = 2
+"""Times a cell is run on a real destination."""
+
+
+class Column(NamedTuple):
+    """A destination: release and mode; its source has the same mode, as machine types have it."""
+
+    version: Version
+    mode: Mode
+
+    @property
+    def name(self) -> str:
+        return f"qemu-{self.version[0]}.{self.version[1]}"
+
+
+COLUMNS = (
+    Column((7, 2), Mode.PER_SECTION),
+    Column((8, 1), Mode.PER_ROUND),
+    Column((9, 0), Mode.PER_ROUND),
+    Column((9, 2), Mode.PER_ROUND),
+    Column((10, 0), Mode.PER_ROUND),
+    Column((10, 0), Mode.PER_SECTION),
+    Column((11, 1), Mode.PER_ROUND),
+)
+
+
+class Cell(NamedTuple):
+    """One policy, one destination, with or without device state."""
+
+    policy: SyncPolicy
+    column: Column
+    device_state: bool
+    outcomes: tuple[Outcome, ...]
+    why: str
+    observed: tuple[str, ...] = ()
+    """What real destinations did, in the runs made."""
+
+    @property
+    def agrees(self) -> bool | None:
+        """Whether what was seen is foreseen; None when nothing was run."""
+        return set(self.observed) <= {str(outcome) for outcome in self.outcomes} if self.observed else None
+
+    def as_json(self) -> dict[str, object]:
+        result: dict[str, object] = {
+            "policy": self.policy.name,
+            "destination": self.column.name,
+            "mode": str(self.column.mode),
+            "device_state": self.device_state,
+            "possible_outcomes": [str(outcome) for outcome in self.outcomes],
+            "why": self.why,
+        }
+        if self.observed:
+            result |= {"observed": sorted(set(self.observed)), "agrees": self.agrees}
+        return result
+
+
+def plan_of_cell(policy: SyncPolicy, column: Column, *, device_state: bool) -> MigrationPlan:
+    """A small migration of that policy, as a source would send it to that destination."""
+    destination = RELEASES[column.version].destination
+    content = Pages("ram", 0, RAM_PAGES, Pattern(1, 0.3))
+    return MigrationPlan(
+        blocks=(Block("ram", RAM_PAGES * PAGE),),
+        rounds=(Round((content,)), Round((Pages("ram", 2, 4, Pattern(2)), Pages("ram", 9, 2, Zero())))),
+        final=(Round((Pages("ram", 5, 3, Pattern(3)),)),),
+        devices=(DEVICE,) if device_state else (),
+        dialect=SENDER,
+        policy=policy.name,
+        mode=column.mode,
+        channels=CHANNELS,
+        # What a machine type of the destination's release makes of the source.
+        zero_page_detection="multifd" if destination.zero_pages else "legacy",
+        switchover_start=device_state or destination.device_state,
+    )
+
+
+def cells(policies: Iterable[SyncPolicy] = tuple(POLICIES.values()), columns: Sequence[Column] = COLUMNS) -> list[Cell]:
+    """The whole matrix, as the receiver model has it."""
+    return [
+        _judged(policy, column, device_state)
+        for policy in policies
+        for device_state in (False, True)
+        for column in columns
+    ]
+
+
+def _judged(policy: SyncPolicy, column: Column, device_state: bool) -> Cell:
+    plan = plan_of_cell(policy, column, device_state=device_state)
+    options = LintOptions(profile=column.name, mode=str(column.mode), channels=CHANNELS)
+    (report,) = lint_recording(recording_of(draft(plan)), options)
+    why = _why(report, policy.final_sync(column.mode, device_state=device_state), column.mode)
+    return Cell(policy, column, device_state, report.possible_outcomes, why)
+
+
+def _why(report: Report, final_sync: FinalSync, mode: Mode) -> str:
+    """One line."""
+    rules = {finding.rule for finding in report.findings}
+    failing = [line.partition(": ")[2] for line in report.explanation if line.startswith("main fails")]
+    if Outcome.FAILS in report.possible_outcomes and failing:
+        return f"main fails: {failing[0]}"
+    if "MFD309" in rules:
+        return "device state stands behind the final SYNC, which no rendezvous record releases"
+    if Outcome.HANGS in report.possible_outcomes:
+        return "main waits at the last EOS for SYNCs that are never sent"
+    if "MFD310" in rules:
+        return "nothing releases the final SYNC, but nothing stands behind it: channels stay parked until the end"
+    if final_sync is FinalSync.BEHIND_ITERABLE and mode is Mode.PER_SECTION:
+        return "main waits at the last EOS until the SYNCs arrive, behind all iterable devices"
+    return "every SYNC is released by its rendezvous record"
+
+
+def verifiable(cell: Cell) -> bool:
+    """Whether a stock QEMU can run it: none has a device with multifd transfer without its hardware."""
+    return not cell.device_state
+
+
+def verify(
+    matrix: Iterable[Cell], qemus: Sequence[Qemu], done: Callable[[int], None] = lambda count: None
+) -> Iterator[Cell]:
+    """The same with what the QEMUs of a cell's release did. Raises InputError when one cannot be run."""
+    from captures.qemu import DestinationOptions, feed_of_migration, replay  # noqa: PLC0415 - an extra
+
+    of_version = {qemu.version: qemu for qemu in qemus}
+    for count, cell in enumerate(matrix, 1):
+        qemu = of_version.get(cell.column.version)
+        if qemu is None or not verifiable(cell):
+            yield cell
+            continue
+        plan = plan_of_cell(cell.policy, cell.column, device_state=cell.device_state)
+        options = DestinationOptions(
+            ram_size=RAM_PAGES * PAGE,
+            ram_block="ram",
+            channels=CHANNELS,
+            per_section=cell.column.mode is Mode.PER_SECTION,
+        )
+        (migration,) = recording_of(draft(plan)).migrations
+        expected = bytes(memory(plan)["ram"])
+        seen = [replay(qemu, feed_of_migration(migration), options, expected_ram=expected) for _ in range(RUNS)]
+        done(count)
+        yield cell._replace(observed=tuple(one.outcome for one in seen))

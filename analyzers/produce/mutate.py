@@ -1,0 +1,79 @@
+"""Choosing and applying a mutation: the library's door to what ``multifd mutate`` does."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import NamedTuple
+
+from analyzers.mutation.catalogue import MUTATIONS, WITHOUT
+from analyzers.mutation.mutation import LacksError, Mutation, Options
+from captures.write.tap import Tap
+from multifd_codec.draft.draft import Draft, Record
+from multifd_codec.errors import ChannelName, InputError
+
+
+class Mutated(NamedTuple):
+    """What was done to a draft."""
+
+    mutation: Mutation
+    near: bool
+    """It is the near miss: nothing must be found."""
+    channel: ChannelName | None
+    offset: int | None
+    """Where lint will find it, in the mutated stream."""
+    options: Options
+    """With which options lint must judge it."""
+    tap: Tap | None
+    """How it must be recorded, for rules about recordings: only as a capture."""
+
+
+def mutations_of(code: str, way: str | None = None) -> tuple[Mutation, ...]:
+    """The mutations of a rule, or the one of that name. Raises InputError when there is none."""
+    code = code.strip().upper()
+    if code in WITHOUT:
+        raise InputError(f"{code} has no mutation: {WITHOUT[code]}")
+    found = MUTATIONS.get(code)
+    if found is None:
+        raise InputError(f"there is no rule {code!r}; `multifd rules` lists all")
+    if way is None:
+        return found
+    named = tuple(mutation for mutation in found if way in (mutation.way, mutation.what))
+    if not named:
+        raise InputError(f"{code} has no way {way!r}; there are {', '.join(m.way for m in found)}")
+    return named
+
+
+def mutate(draft: Draft, code: str, *, way: str | None = None, near: bool = False, seed: int = 0) -> Mutated:
+    """Edit a healthy draft so that it breaks a rule, and with ``near`` so that it only nearly does.
+
+    The first way that the stream has got what it needs for, unless one is named. The same draft and seed give the same
+    result. Raises InputError for a code or way there is none of, LacksError when the stream lacks what they need.
+    """
+    lacks: list[str] = []
+    for mutation in mutations_of(code, way):
+        try:
+            return apply(draft, mutation, near=near, seed=seed)
+        except LacksError as error:
+            if error.message not in lacks:
+                lacks.append(error.message)
+    raise LacksError(f"{code.strip().upper()}: {'; '.join(lacks)}")
+
+
+def apply(draft: Draft, mutation: Mutation, *, near: bool = False, seed: int = 0) -> Mutated:
+    """Edit a draft with that mutation. Raises LacksError."""
+    edit = mutation.near if near else mutation.edit
+    channels = len(draft.channels)
+    place = edit(draft, Random(f"{mutation.code} {seed}"))
+    tap_of = mutation.near_tap if near else mutation.tap
+    tap = tap_of(draft, place) if tap_of is not None else None
+    channel, offset = draft.place(place) if isinstance(place, Record) else place
+    if tap is not None:
+        offset = None  # that of what is missing, which the recording tells
+        channel = None if tap.unopened else channel  # without its start, a channel has no id
+    return Mutated(mutation, near, channel, offset, _resolved(mutation.lint_options(near=near), channels), tap)
+
+
+def _resolved(options: Options, channels: int) -> Options:
+    """``channels`` as a number: of all that there were, or one fewer."""
+    counts: dict[str | int, int] = {"all": channels, "fewer": channels - 1}
+    return {name: counts.get(value, value) if name == "channels" else value for name, value in options.items()}

@@ -1,0 +1,212 @@
+"""A plan from a recording: what its source sent, to be sent again, by the same release or another one.
+
+Pages keep their content and their round, not their packets: how a batch is cut and which channel takes it is the
+sender's business.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+
+from analyzers.judge.infer import Facts, choose
+from analyzers.survey.channel import survey_channel
+from analyzers.survey.main_pass import RAM, survey_main
+from captures.model import CapturedChannel, ChannelKind, Migration
+from multifd_codec.channel.decoder import ChannelDecoder
+from multifd_codec.channel.events import ChannelInit, DeviceStatePacket, RamPacket
+from multifd_codec.compression import PageDecompressor, decompressor
+from multifd_codec.dialect.releases import Mode, release
+from multifd_codec.draft.channel_records import VFIO_HEADER
+from multifd_codec.errors import FormatError, HoleError, InputError
+from multifd_codec.main import events as ev
+from multifd_codec.main.decoder import MainDecoder
+from multifd_codec.plan.page_content import Given, Zero
+from multifd_codec.plan.plan import COMPRESSIONS, Block, Device, MigrationPlan, Pages, Round, Section
+from multifd_codec.source import Buffer
+from multifd_codec.wire.packet import COMPRESSION_MASK
+from multifd_codec.wire.qemufile import CommandId
+from multifd_codec.wire.vfio import CONFIG_STATE, VfioTag
+
+STOCK = ["timer", "globalstate"]
+"""FULL sections of ``-machine none``, which the sender makes itself."""
+
+_Found = dict[tuple[str, int], Buffer | None]
+"""(RAM block, page number) to the page's content, None when it is zero."""
+
+
+def plan_of(migration: Migration, *, dialect: str | None = None) -> MigrationPlan:
+    """The plan of a recorded migration, whole and without holes; page content stays where it is recorded.
+
+    ``dialect``: the release that shall send it, by default the one it was inferred to be; habits that it has not got
+    are left out, but compression and device state that it cannot send are for ``check`` to refuse. Raises InputError
+    when the recording is not whole, or carries what the sender does not make (postcopy, mapped-ram, VFIO data on main).
+    """
+    mains = [channel for channel in migration.channels if channel.kind is ChannelKind.MAIN]
+    multifd = sorted(
+        (channel for channel in migration.channels if channel.kind is ChannelKind.MULTIFD),
+        key=lambda channel: channel.channel_id or 0,
+    )
+    if len(mains) != 1 or not multifd:
+        raise InputError("a plan needs one main channel and the multifd channels of a migration")
+    try:
+        return _Reader(mains[0], multifd, dialect).plan()
+    except HoleError as error:
+        raise InputError(f"a plan needs a recording without holes: {error}") from None
+    except FormatError as error:
+        raise InputError(f"a plan needs pages that can be read: {error}") from None
+
+
+class _Reader:
+    def __init__(self, main: CapturedChannel, multifd: list[CapturedChannel], dialect: str | None) -> None:
+        self.main = main
+        self.survey = survey_main(main.source)
+        if self.survey.eof is None or self.survey.postcopy or self.survey.capabilities:
+            raise InputError("a plan needs a precopy migration whose main channel was recorded to its EOF byte")
+        surveys = [survey_channel(c.source, page_size=None, blocks=self.survey.blocks) for c in multifd]
+        facts = Facts(self.survey, surveys)
+        page_size = surveys[0].page_size
+        choice, _, _ = choose(facts, profile=None, mode=None, channels=None, page_size=page_size, partial=False)
+        self.mode = Mode(choice.mode)
+        """The recorded source's, which may not be that of the one that shall send."""
+        self.dialect, self.page_size = dialect or choice.name, page_size
+        self.sender = release(self.dialect).sender
+        self.multifd = multifd
+        self.merges = any("SYNC with pages" in survey.hits for survey in surveys)
+
+    def plan(self) -> MigrationPlan:
+        rounds, uuid, compression = self._channels()
+        running, final, sections, description, commands = self._on_main(rounds)
+        blocks = [Block(name, size) for name, size in (self.survey.blocks or {}).items()]
+        order = {block.name: number for number, block in enumerate(blocks)}
+        devices = self._devices()
+        names = {device.idstr for device in devices}
+        switchover = CommandId.SWITCHOVER_START in commands
+        stock = [section.idstr for section in sections if section.idstr not in names] == STOCK
+        plan = MigrationPlan(
+            blocks=tuple(blocks),
+            rounds=tuple(one._replace(pages=tuple(self._pages(found, order))) for one, found in running),
+            final=tuple(one._replace(pages=tuple(self._pages(found, order))) for one, found in final),
+            devices=devices,
+            dialect=self.dialect,
+            mode=self.mode if self.sender.per_round else Mode.PER_SECTION,
+            machine=self.survey.machine or "none",
+            channels=len(self.multifd),
+            page_size=self.page_size,
+            compression=next(name for name, (number, _) in COMPRESSIONS.items() if number == compression),
+            zero_page_detection="legacy" if self.survey.page_records else None,
+            uuid=uuid,
+            return_path=CommandId.OPEN_RETURN_PATH in commands,
+            switchover_start=switchover and self.sender.device_state,
+            sections=None if stock else tuple(sections),
+            description=None if stock else description,
+        )
+        return replace(plan, merge_sync=0.5) if self.merges and self.sender.sync_carries_pages else plan
+
+    def _channels(self) -> tuple[list[_Found], bytes, int]:
+        """Pages by rendezvous, from that of the setup on; the uuid; the compression id."""
+        rounds: list[_Found] = []
+        uuid, compression = bytes(16), 0
+        for channel in self.multifd:
+            segment, pages = 0, self.page_size
+            unpack: PageDecompressor | None = None
+            for event in ChannelDecoder(channel.source, page_size=pages).events():
+                if isinstance(event, ChannelInit):
+                    uuid = event.uuid
+                if not isinstance(event, RamPacket):
+                    continue
+                while len(rounds) <= segment:
+                    rounds.append({})
+                if event.normal_pages:
+                    number = event.flags & COMPRESSION_MASK
+                    if number and unpack is None:
+                        compression, unpack = number, decompressor(number)
+                        if unpack is None:
+                            raise InputError(f"pages of compression id {number:#x} cannot be decompressed")
+                    content = channel.source.read(event.payload_offset, event.payload_length)
+                    if unpack is not None:
+                        content, _ = unpack.pages(content, event.normal_pages, pages)
+                    for index, offset in enumerate(event.pages[: event.normal_pages]):
+                        rounds[segment][event.block, offset // pages] = content[index * pages : (index + 1) * pages]
+                for offset in event.pages[event.normal_pages : event.normal_pages + event.zero_pages]:
+                    rounds[segment][event.block, offset // pages] = None
+                segment += event.sync
+        return rounds, uuid, compression
+
+    def _on_main(
+        self, rounds: list[_Found]
+    ) -> tuple[
+        list[tuple[Round, _Found]], list[tuple[Round, _Found]], list[Section], dict[str, object] | None, set[int]
+    ]:
+        """Rounds while the guest runs and behind its stop, FULL sections, their vmdescription, commands."""
+        running: list[tuple[Round, _Found]] = []
+        final: list[tuple[Round, _Found]] = []
+        full: list[Section] = []
+        description: dict[str, object] | None = None
+        commands: set[int] = set()
+        read = self.main.source.read
+        here, parts, passed, in_end = _Found(), 0, 0, False
+        rendezvous = ev.Flush if self.mode is Mode.PER_ROUND else ev.EndOfRam
+        for item in MainDecoder(self.main.source).events():
+            match item:
+                case ev.ZeroPage():
+                    here[item.block or "", item.addr // self.page_size] = None
+                case ev.Page() | ev.XbzrlePage() | ev.CompressedPage():
+                    raise InputError("a plan has no pages on the main channel", channel="main", offset=item.offset)
+                case ev.SectionPart() if item.device == RAM:
+                    parts += 1
+                case ev.SectionEnd() if item.device == RAM:
+                    in_end = True
+                case ev.Command():
+                    commands.add(item.command)
+                case ev.SectionFull():
+                    full.append(Section(item.section_id, item.device, b"", item.version_id, item.instance_id))
+                case ev.DeviceBody():
+                    full[-1] = full[-1]._replace(body=read(item.offset, item.length))
+                case ev.VfioRecord() if item.payload_length:
+                    raise InputError("a plan has no VFIO data on main", channel="main", offset=item.offset)
+                case ev.VmDescription():
+                    description = json.loads(bytes(read(item.payload_offset, item.payload_length)))
+            if isinstance(item, rendezvous):
+                passed += 1
+                if passed > 1:  # the first is that of the setup
+                    found = {**(rounds[passed - 1] if passed <= len(rounds) else {}), **here}
+                    (final if in_end else running).append((Round(sections=1 if in_end else max(1, parts)), found))
+                    here, parts = {}, 0
+        return running, final, full, description, commands
+
+    def _devices(self) -> tuple[Device, ...]:
+        """Devices whose state travels on the channels, with what their packets hold together."""
+        sizes: dict[tuple[str, int], list[int]] = {}
+        configs: dict[tuple[str, int], int] = {}
+        for channel in self.multifd:
+            for event in ChannelDecoder(channel.source, page_size=self.page_size).events():
+                if isinstance(event, DeviceStatePacket):
+                    key = event.device, event.instance_id
+                    head = VFIO_HEADER.parse(channel.source.read(event.payload_offset, VFIO_HEADER.size))
+                    held = event.payload_length - VFIO_HEADER.size
+                    if head["flags"] & CONFIG_STATE:
+                        configs[key] = max(0, held - 2 * VfioTag.sizeof())
+                    else:
+                        sizes.setdefault(key, []).append(held)
+        keys = [(device.idstr, device.instance_id) for device in self.survey.vfio]
+        return tuple(
+            Device(*key[:1], sum(sizes.get(key, [])), max(sizes.get(key, [1])), key[1], configs[key])
+            for key in keys
+            if key in configs
+        )
+
+    def _pages(self, found: _Found, order: dict[str, int]) -> Iterator[Pages]:
+        """Runs of pages in the order in which a source looks through its memory."""
+        keys = sorted(found, key=lambda key: (order.get(key[0], len(order)), key[1]))
+        start = 0
+        for position, key in enumerate(keys):
+            behind = keys[position + 1] if position + 1 < len(keys) else None
+            zero = found[key] is None
+            if behind == (key[0], key[1] + 1) and (found[behind] is None) == zero:
+                continue
+            first, count = keys[start][1], position + 1 - start
+            data = b"".join(bytes(content) for content in map(found.get, keys[start : position + 1]) if content)
+            yield Pages(key[0], first, count, Zero() if zero else Given(data, first))
+            start = position + 1

@@ -1,0 +1,1 @@
+"""Device state in packets and on main."""

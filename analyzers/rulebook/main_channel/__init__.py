@@ -1,0 +1,1 @@
+"""Commands and sections of the main channel."""

@@ -1,0 +1,1 @@
+"""RAM records of the main channel."""

@@ -1,0 +1,120 @@
+"""Page payloads of multifd packets: MFD217 to MFD223."""
+
+from __future__ import annotations
+
+from analyzers.findings import Severity
+from analyzers.rulebook.phrases import CHANNEL_ERROR
+from analyzers.rulebook.rule import Rule
+
+RULES = (
+    Rule(
+        code="MFD217",
+        row="P-17",
+        title="Without compression next_packet_size is normal_pages times the page size",
+        severity=Severity.WARNING,
+        why=(
+            "An uncompressed packet is followed by exactly that many bytes; receivers compute the length themselves "
+            "and ignore the field. Tools and proxies that trust the field will lose their place."
+        ),
+        destination="The field is ignored. Outcome: completes.",
+        reference=(
+            "multifd_nocomp_recv, migration/multifd-nocomp.c (nocomp_recv_pages in migration/multifd.c up to 8.2)"
+        ),
+        since="all releases with multifd (4.0 and later)",
+        example="channel 0: I S D S   with D.normal_pages = 1, D.next_packet_size = 8192",
+    ),
+    Rule(
+        code="MFD218",
+        row="P-18",
+        title="Without normal pages next_packet_size is 0",
+        severity=Severity.ERROR,
+        why=(
+            "No payload follows such a packet. Senders 5.0 to 8.1 leave the size of an earlier packet in packets "
+            "without any pages, which is legal and harmless, as those are not parsed. In packets with zero pages only,"
+            " compressed modes assert that it is 0."
+        ),
+        destination=(
+            "Compressed modes, packet with zero pages only: assertion. Outcome: crashes. Without compression or "
+            "without any pages: ignored. Outcome: completes."
+        ),
+        reference=(
+            "recv methods in migration/multifd-zlib.c, -zstd.c, -qpl.c, -uadk.c; sender corrected by 1618f55221 (8.2)"
+        ),
+        since="all releases with multifd (4.0 and later); the assertion since 9.0",
+        example="zlib: channel 0: I S D S   with D.normal_pages = 0, D.zero_pages = 1, D.next_packet_size = 100",
+    ),
+    Rule(
+        code="MFD219",
+        row="P-19",
+        title="zlib and zstd: next_packet_size is at most 1 MiB",
+        severity=Severity.ERROR,
+        why=(
+            "The receive buffer is 1 MiB and the field is read into it without a check. The excess is written behind "
+            "the buffer on the heap."
+        ),
+        destination=(
+            "Heap overflow with bytes from the stream, then usually a decompression error. Outcome: crashes, hangs or "
+            "fails."
+        ),
+        reference="multifd_zlib_recv, migration/multifd-zlib.c; multifd_zstd_recv, migration/multifd-zstd.c",
+        since="5.0 and later, still in the tree of February 2026",
+        example="zlib: channel 0: I S D S   with D.next_packet_size = 1048577",
+    ),
+    Rule(
+        code="MFD220",
+        row="P-20",
+        title="qpl and uadk: page lengths are at most the page size and add up to next_packet_size",
+        severity=Severity.ERROR,
+        why=(
+            "The payload starts with one 32-bit length for each normal page, the compressed pages follow. A length "
+            "equal to the page size marks a page sent as it is. The receiver asserts what it should check."
+        ),
+        destination="Assertion, the process aborts. Outcome: crashes.",
+        reference="multifd_qpl_recv, migration/multifd-qpl.c; multifd_uadk_recv, migration/multifd-uadk.c",
+        since="9.1 and later",
+        example="qpl: channel 0: I S D S   with a first page length of 4097",
+    ),
+    Rule(
+        code="MFD221",
+        row="P-21",
+        title="qatzip: next_packet_size is at most 1 MiB and the payload expands to all normal pages",
+        severity=Severity.ERROR,
+        why=(
+            "All pages of a packet form one self-contained compressed buffer. A larger size or another expanded length "
+            "means damage or another page size."
+        ),
+        destination=CHANNEL_ERROR,
+        reference="multifd_qatzip_recv, migration/multifd-qatzip.c",
+        since="9.2 and later",
+        example="qatzip: channel 0: I S D S   with D.next_packet_size = 1048577",
+    ),
+    Rule(
+        code="MFD222",
+        row="P-22",
+        title="zlib and zstd: each payload expands to exactly its normal pages, in the context of its channel",
+        severity=Severity.ERROR,
+        why=(
+            "Each channel has one compression stream for the whole migration, flushed at the end of every packet. "
+            "Payloads may refer back to earlier packets of the channel, so one lost, changed or reordered packet "
+            "spoils all later ones."
+        ),
+        destination=CHANNEL_ERROR,
+        reference="multifd_zlib_recv, migration/multifd-zlib.c; multifd_zstd_recv, migration/multifd-zstd.c",
+        since="5.0 and later",
+        example="zlib: channel 0: I S D D S   with the first D removed",
+    ),
+    Rule(
+        code="MFD223",
+        row="P-23",
+        title="A compressed payload has no bytes left over behind its last page",
+        severity=Severity.WARNING,
+        why=(
+            "The receiver stops expanding when it has all pages and drops the rest of the payload. Bytes left over "
+            "come from a foreign compressor or from damage, and hide data no destination will see."
+        ),
+        destination="The rest is dropped without a word. Outcome: completes.",
+        reference="multifd_zlib_recv, migration/multifd-zlib.c; multifd_zstd_recv, migration/multifd-zstd.c",
+        since="5.0 and later",
+        example="zlib: channel 0: I S D S   with 4 bytes appended to D's payload and counted in next_packet_size",
+    ),
+)

@@ -1,0 +1,1 @@
+"""SYNC packets against what releases them."""

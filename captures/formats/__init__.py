@@ -1,0 +1,1 @@
+"""Files to frames: pcap, pcapng, and the mapped-ram file."""

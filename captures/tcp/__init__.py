@@ -1,0 +1,1 @@
+"""TCP segments to the byte streams of connections."""

@@ -1,0 +1,152 @@
+"""What is kept of a capture's TCP segments while it is read once: columns, a few bytes for each data segment.
+
+Segments without data are dropped but for those that open, close or reset connections, and a thin sample of
+acknowledgements.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from captures.formats.mapped import MappedFile
+from captures.formats.records import FrameBatch
+from captures.frames.batch import SegmentColumns
+from captures.frames.columns import Collector, column_names, empty, take
+from captures.frames.links import ACK, FIN, RST, SYN
+from captures.identify import MAIN_MAGIC
+from captures.tls import CLIENT_HELLO, HANDSHAKE, TLS_MAJOR
+from multifd_codec.wire.handshake import MULTIFD_MAGIC
+
+I64 = NDArray[np.int64]
+U32 = NDArray[np.uint32]
+
+MARK_SIZE = 8
+MULTIFD_MARK = np.uint64(MULTIFD_MAGIC << 32)
+MAIN_MARK = np.uint64(int.from_bytes(MAIN_MAGIC, "big") << 32)
+MAGIC_MASK = np.uint64(0xFFFFFFFF << 32)
+TLS_MARK = np.uint64(HANDSHAKE << 56 | TLS_MAJOR << 48 | CLIENT_HELLO << 16)
+TLS_MASK = np.uint64(0xFFFF << 48 | 0xFF << 16)
+"""Version and length of the record may be any."""
+OPENING_OR_CLOSING = SYN | FIN | RST
+
+
+class DataColumns(NamedTuple):
+    """Segments with payload. ``sequence`` of its first byte; the rest as in Pieces and SegmentColumns."""
+
+    sequence: U32
+    length: U32
+    captured: U32
+    position: I64
+    back: U32
+    frame: U32
+
+
+class ControlColumns(NamedTuple):
+    """Segments that open, close, reset or acknowledge. ``end``: sequence number behind the payload."""
+
+    frame: U32
+    flags: NDArray[np.uint8]
+    sequence: U32
+    end: U32
+    acknowledgement: U32
+    fragment: NDArray[np.bool_]
+
+
+class Collected(NamedTuple):
+    """All data and all control segments of a capture, each sorted by flow, then by frame.
+
+    Those of flow ``f`` start at ``data_bounds[f]`` and ``control_bounds[f]``. ``marked``: flows with a segment that
+    starts like a channel.
+    """
+
+    data: DataColumns
+    data_bounds: I64
+    control: ControlColumns
+    control_bounds: I64
+    marked: NDArray[np.bool_]
+
+    def data_of(self, flow: int) -> DataColumns:
+        return take(self.data, slice(self.data_bounds[flow], self.data_bounds[flow + 1]))
+
+    def control_of(self, flow: int) -> ControlColumns:
+        return take(self.control, slice(self.control_bounds[flow], self.control_bounds[flow + 1]))
+
+
+class SegmentCollector:
+    """Takes the segments of a capture, batch by batch."""
+
+    def __init__(self, file: MappedFile) -> None:
+        self._file = file
+        narrow, wide = np.uint32, np.int64
+        self._data = Collector(
+            empty(DataColumns, **dict.fromkeys(column_names(DataColumns), narrow) | {"position": wide})
+        )
+        types = dict.fromkeys(column_names(ControlColumns), narrow) | {"flags": np.uint8, "fragment": np.bool_}
+        self._control = Collector(empty(ControlColumns, **types))
+        self._marked: set[int] = set()
+        self._newest = np.empty(0, np.int64)
+
+    def add(self, batch: FrameBatch, segments: SegmentColumns) -> None:
+        syn = (segments.flags & SYN) != 0
+        frame = (batch.first_frame + segments.row).astype(np.uint32)
+        # The SYN takes up a sequence number of its own.
+        sequence = segments.sequence + syn.astype(np.uint32)
+        rows = np.flatnonzero(segments.length > 0)
+        data = DataColumns(
+            sequence=sequence[rows],
+            length=segments.length[rows].astype(np.uint32),
+            captured=segments.captured[rows].astype(np.uint32),
+            position=segments.position[rows],
+            back=(segments.position[rows] - batch.record[segments.row[rows]]).astype(np.uint32),
+            frame=frame[rows],
+        )
+        self._data.add(segments.flow[rows], data)
+        self._mark(segments, rows)
+        self._add_control(segments, frame, sequence, syn)
+
+    def finish(self, flows: int) -> Collected:
+        """``flows``: how many there are. To be called once, at the end."""
+        data, data_bounds = self._data.grouped(flows)
+        control, control_bounds = self._control.grouped(flows)
+        marked = np.zeros(flows, np.bool_)
+        marked[list(self._marked)] = True
+        return Collected(data, data_bounds, control, control_bounds, marked)
+
+    def _mark(self, segments: SegmentColumns, rows: I64) -> None:
+        rows = rows[segments.captured[rows] >= MARK_SIZE]
+        heads = self._file.gather(segments.position[rows], ">u8").astype(np.uint64)
+        magic = heads & MAGIC_MASK
+        marked = (magic == MULTIFD_MARK) | (magic == MAIN_MARK) | (heads & TLS_MASK == TLS_MARK)
+        self._marked.update(segments.flow[rows[marked]].tolist())
+
+    def _add_control(self, segments: SegmentColumns, frame: U32, sequence: U32, syn: NDArray[np.bool_]) -> None:
+        """Keeps what opens or closes, the last acknowledgement of each flow in the batch, and all of them where a
+        connection opens: an earlier one between the same endpoints may have ended there."""
+        flow, flags = segments.flow, segments.flags
+        wanted = ((flags & OPENING_OR_CLOSING) != 0) | segments.fragment
+        acknowledging = (flags & ACK) != 0
+        rows = np.flatnonzero(acknowledging)
+        if len(rows):
+            highest = int(flow.max()) + 1
+            if highest > len(self._newest):
+                self._newest = np.full(2 * highest, -1)
+            np.maximum.at(self._newest, flow[rows], rows)
+            wanted[self._newest[flow[rows]]] = True
+            self._newest[flow[rows]] = -1
+        if syn.any():
+            opens = np.zeros(int(flow.max()) + 1, np.bool_)
+            opens[flow[syn]] = True
+            wanted |= acknowledging & opens[flow]
+        rows = np.flatnonzero(wanted)
+        whole = ControlColumns(
+            frame=frame,
+            flags=flags,
+            sequence=segments.sequence,
+            end=sequence + segments.length.astype(np.uint32),
+            acknowledgement=segments.acknowledgement,
+            fragment=segments.fragment,
+        )
+        self._control.add(flow[rows], take(whole, rows))

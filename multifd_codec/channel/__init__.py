@@ -1,0 +1,1 @@
+"""The multifd channel: bytes to events, and back."""

@@ -1,0 +1,1 @@
+"""Who speaks how: one row a release, and who sends which final SYNC."""

@@ -1,0 +1,1 @@
+"""A migration as records that can be edited and encoded again."""

@@ -1,0 +1,1 @@
+"""The main channel: bytes to events, and back."""

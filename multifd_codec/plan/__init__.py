@@ -1,0 +1,1 @@
+"""What a migration carries, and as whom to send it."""
