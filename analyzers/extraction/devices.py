@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from analyzers.receiver.script import Device
 from analyzers.survey.device_state import HEADER, read_buffer
 from multifd_codec.channel.events import DeviceStatePacket
 from multifd_codec.channel.framing import bytes_known
+from multifd_codec.device_key import DeviceKey
 from multifd_codec.main.events import (
     DeviceBody,
     MainItem,
@@ -61,7 +61,7 @@ def pieces(stretches: list[Stretch]) -> Iterator[Piece]:
 class Blob:
     """The state of one device as it travels in one way."""
 
-    device: Device
+    device: DeviceKey
     kind: str
     data: list[Stretch] = field(default_factory=list)
     config: list[Stretch] | None = None
@@ -85,10 +85,10 @@ class Devices:
     """Collects where the state of each device lies; no byte of it is read before it is written out."""
 
     def __init__(self) -> None:
-        self._buffers: dict[Device, _Buffers] = {}
-        self._main: dict[Device, Blob] = {}
-        self._sections: dict[Device, Blob] = {}
-        self._current: Device | None = None
+        self._buffers: dict[DeviceKey, _Buffers] = {}
+        self._main: dict[DeviceKey, Blob] = {}
+        self._sections: dict[DeviceKey, Blob] = {}
+        self._current: DeviceKey | None = None
 
     def packet(self, packet: DeviceStatePacket, source: ByteSource) -> str | None:
         """Queue the buffer of a device-state packet; what is wrong with it if that is not possible."""
@@ -109,9 +109,9 @@ class Devices:
         match item:
             case SectionStart() | SectionFull() | SectionPart() | SectionEnd():
                 known = item.device is not None and item.instance_id is not None
-                self._current = Device(item.device or "", item.instance_id or 0) if known else None
+                self._current = DeviceKey(item.device or "", item.instance_id or 0) if known else None
             case DeviceBody() if item.device is not None and item.instance_id is not None:
-                device = Device(item.device, item.instance_id)
+                device = DeviceKey(item.device, item.instance_id)
                 blob = self._sections.setdefault(device, Blob(device, "section"))
                 blob.data.append(Stretch(source, item.offset, item.length))
             case VfioRecord() if self._current is not None and item.payload_length:
@@ -132,7 +132,7 @@ class Devices:
         yield from self._sections.values()
 
 
-def _joined(device: Device, buffers: _Buffers) -> Blob:
+def _joined(device: DeviceKey, buffers: _Buffers) -> Blob:
     """Buffers in the order of idx. What stands behind the config is never loaded, and is left out."""
     blob = Blob(device, "device-state packets", buffers=len(buffers.placed))
     last = max((index for index, (config, _) in buffers.placed.items() if config), default=None)

@@ -10,9 +10,10 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
-from analyzers.receiver.script import Act, ChannelStep, Device, DeviceScript, MainAct, MainStep, Script
+from analyzers.receiver.script import Act, ChannelStep, DeviceScript, MainAct, MainStep, Script
 from multifd_codec.channel.events import DeviceStatePacket, RamPacket
-from multifd_codec.dialect.releases import Destination, Mode
+from multifd_codec.device_key import DeviceKey
+from multifd_codec.dialect.releases import DestinationHabits, Mode
 from multifd_codec.draft.channel_records import VFIO_HEADER
 from multifd_codec.draft.draft import Draft, Line
 from multifd_codec.draft.edits import EditKind
@@ -31,7 +32,7 @@ ACTING = frozenset({SectionStart, Flush, EndOfRam, Command, EndOfStream})
 class Receiver(NamedTuple):
     """The destination a script is for."""
 
-    destination: Destination
+    destination: DestinationHabits
     mode: Mode
 
 
@@ -49,7 +50,7 @@ def script_of(draft: Draft, receiver: Receiver, known: tuple[Draft, Script] | No
     if known is not None and known[0].main == draft.main:
         return replace(known[1], channels=tuple(channels), channel_ids=tuple(range(len(channels))))
     devices = tuple(
-        DeviceScript(Device(record.event.device, record.event.instance_id))
+        DeviceScript(DeviceKey(record.event.device, record.event.instance_id))
         for record in draft.main
         if isinstance(record.event, SectionStart) and record.event.idstr.endswith(VFIO_SUFFIX)
     )
@@ -62,7 +63,7 @@ def script_of(draft: Draft, receiver: Receiver, known: tuple[Draft, Script] | No
     )
 
 
-def _channel(line: Line, destination: Destination) -> list[ChannelStep]:
+def _channel(line: Line, destination: DestinationHabits) -> list[ChannelStep]:
     steps: list[ChannelStep] = []
     for position, record in enumerate(line):
         event = record.event
@@ -78,7 +79,7 @@ def _channel(line: Line, destination: Destination) -> list[ChannelStep]:
                 steps.append(_step(Act.SYNC, position))
         elif type(event) is DeviceStatePacket:
             _, index, flags = VFIO_HEADER.struct.unpack_from(record.payload)
-            device = Device(event.device, event.instance_id)
+            device = DeviceKey(event.device, event.instance_id)
             steps.append(
                 ChannelStep(
                     Act.STATE, position, position + 1, needs_setup=True, device=device, index=index,

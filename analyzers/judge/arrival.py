@@ -10,7 +10,7 @@ from analyzers.judge.handshake import FOREIGN, SHORT, Handshake, foreign_outcome
 from analyzers.receiver.script import Script
 from analyzers.receiver.solve import crashes_before_setup
 from captures.model import CapturedChannel
-from multifd_codec.dialect.releases import Destination, HandshakeError
+from multifd_codec.dialect.releases import DestinationHabits, HandshakeError
 
 REFUSED = frozenset({"C-02", "C-03", "C-04"})
 """Rows of connections that are refused whenever they arrive; of two with one id either may come first."""
@@ -41,7 +41,7 @@ NEVER_STARTS = Ending(frozenset({Outcome.HANGS}), "the migration never starts: n
 """A migration that needs channels and has none: they may not have been recorded, unless their number is given."""
 
 
-def ending(arrived: Arrived, handshake: Handshake, script: Script, destination: Destination) -> Ending | None:
+def ending(arrived: Arrived, handshake: Handshake, script: Script, destination: DestinationHabits) -> Ending | None:
     """How it ends before the load begins; None when that begins."""
     if arrived.mains > 1 and destination.second_main_asserts:
         return Ending(frozenset({Outcome.CRASHES}), "a second main channel trips an assertion")

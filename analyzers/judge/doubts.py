@@ -18,7 +18,7 @@ from analyzers.survey.checks import STREAMED
 from analyzers.survey.main import MainSurvey
 from analyzers.survey.memory import OFFSET_RANGE, OFFSET_RANGE_ZERO, UNKNOWN_BLOCK, UNKNOWN_BLOCK_ZERO
 from analyzers.survey.pages import EMPTY, Runs, merge, overlap
-from multifd_codec.dialect.releases import Destination
+from multifd_codec.dialect.releases import DestinationHabits
 from multifd_codec.source import StreamEnd
 
 SEVERAL = 2
@@ -72,7 +72,9 @@ def _behind_last(channels: Channels, main: MainSurvey) -> dict[str, int]:
     return found
 
 
-def foreign_pages(channels: Channels, main: MainSurvey | None, sender: Sender, destination: Destination) -> list[str]:
+def foreign_pages(
+    channels: Channels, main: MainSurvey | None, sender: Sender, destination: DestinationHabits
+) -> list[str]:
     """Pages that their sender does not put there: what they hold need not be what the source had."""
     if main is None or main.postcopy:
         return []

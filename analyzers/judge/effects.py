@@ -9,10 +9,10 @@ from analyzers.survey.channel import ChannelSurvey, Item
 from analyzers.survey.device_state import HUGE_INDEX, INVALID_INDEX
 from analyzers.survey.hits import Effect
 from analyzers.survey.main import MainSurvey
-from multifd_codec.dialect.releases import Destination
+from multifd_codec.dialect.releases import DestinationHabits
 from multifd_codec.wire.packet import PacketFlags
 
-EffectOf = Callable[[Destination], Effect]
+EffectOf = Callable[[DestinationHabits], Effect]
 
 CONFIG_LOAD_READY_SINCE = (10, 1)
 """Release that knows the VFIO tag DEV_CONFIG_LOAD_READY."""
@@ -31,7 +31,7 @@ METHODS: dict[str, tuple[int, int]] = {
 is one bit too wide, so that 5.0 to 9.0 see a qpl id, which is none of theirs."""
 
 
-def knows(destination: Destination, compression: int) -> bool:
+def knows(destination: DestinationHabits, compression: int) -> bool:
     """Whether a destination has this compression method (none: always)."""
     return all(destination.compression_mask & bit for ids, bit in METHODS.values() if ids & compression)
 
@@ -40,7 +40,7 @@ def _taken_for_plain(key: str) -> EffectOf:
     return lambda d: Effect.NONE if knows(d, METHODS[key][0]) else Effect.ERROR
 
 
-def _sizes(destination: Destination) -> Effect:
+def _sizes(destination: DestinationHabits) -> Effect:
     return Effect.ERROR if destination.payload_sizes_checked else Effect.CRASH
 
 
@@ -85,7 +85,7 @@ class Fault(NamedTuple):
 
 
 def faults(
-    survey: ChannelSurvey, main: MainSurvey | None, destination: Destination, compression: int
+    survey: ChannelSurvey, main: MainSurvey | None, destination: DestinationHabits, compression: int
 ) -> Iterator[Fault]:
     """Everything on a channel that ends a receive thread or the process, in no order."""
     for key, hits in survey.hits.items():
@@ -106,7 +106,9 @@ def faults(
             yield fault
 
 
-def device_fault(item: Item, main: MainSurvey | None, destination: Destination, compression: int = 0) -> Fault | None:
+def device_fault(
+    item: Item, main: MainSurvey | None, destination: DestinationHabits, compression: int = 0
+) -> Fault | None:
     """What ends the channel at a device-state packet, checked in a receiver's order; None when it is queued."""
     buffer = item.buffer
     assert buffer is not None
@@ -142,7 +144,7 @@ def device_fault(item: Item, main: MainSurvey | None, destination: Destination, 
     return None
 
 
-def _item_fault(item: Item, main: MainSurvey | None, destination: Destination, compression: int) -> Fault | None:
+def _item_fault(item: Item, main: MainSurvey | None, destination: DestinationHabits, compression: int) -> Fault | None:
     if item.buffer is not None:
         return device_fault(item, main, destination, compression)
     if item.found and not item.hole:

@@ -11,7 +11,7 @@ from analyzers.survey.channel import ChannelSurvey
 from analyzers.survey.main import MainSurvey, RecordKind
 from captures.model import CapturedChannel, ChannelKind
 from multifd_codec.channel import framing
-from multifd_codec.dialect.releases import Destination, HandshakeError
+from multifd_codec.dialect.releases import DestinationHabits, HandshakeError
 from multifd_codec.source import StreamEnd
 from multifd_codec.wire.handshake import MULTIFD_MAGIC, MULTIFD_VERSION
 
@@ -50,7 +50,7 @@ MAGIC_LENGTH = 4
 """Bytes by which a destination tells connections (migration_ioc_process_incoming, migration/migration.c)."""
 
 
-def foreign_outcomes(destination: Destination, *, has_main: bool) -> frozenset[Outcome]:
+def foreign_outcomes(destination: DestinationHabits, *, has_main: bool) -> frozenset[Outcome]:
     """How it ends when such a connection arrives before the set is full: it is taken for a channel, or for main."""
     fails = destination.handshake_error is HandshakeError.EXITS or not has_main
     return frozenset({Outcome.FAILS if fails else Outcome.HANGS})
@@ -59,7 +59,7 @@ def foreign_outcomes(destination: Destination, *, has_main: bool) -> frozenset[O
 SHORT = "a connection that is closed before a destination can tell what it is"
 
 
-def short_outcomes(channels: Sequence[CapturedChannel], destination: Destination) -> frozenset[Outcome]:
+def short_outcomes(channels: Sequence[CapturedChannel], destination: DestinationHabits) -> frozenset[Outcome]:
     """How it ends when such a connection arrives before the set is full: peeking at nothing fails, peeking for four
     bytes where there are one to three never ends (protocol reference, H5); before 8.0 it is a channel that ends."""
     peeks = destination.handshake_error is HandshakeError.EXITS
@@ -92,7 +92,7 @@ def ignored(channels: Sequence[CapturedChannel], expected: int | None) -> frozen
 def judge_handshake(
     connections: Sequence[Connection],
     main: MainSurvey | None,
-    destination: Destination,
+    destination: DestinationHabits,
     channels: int,
     *,
     uuid: bytes | None = None,
@@ -156,7 +156,7 @@ def _unused(connections: Sequence[Connection]) -> Iterator[SetProblem]:
                     )
 
 
-def _without_multifd(main: MainSurvey | None, destination: Destination) -> frozenset[Outcome]:
+def _without_multifd(main: MainSurvey | None, destination: DestinationHabits) -> frozenset[Outcome]:
     """A destination with multifd off: it takes the first connection for main, or refuses all but main."""
     if destination.second_main_asserts:
         return frozenset({Outcome.CRASHES})
@@ -166,7 +166,7 @@ def _without_multifd(main: MainSurvey | None, destination: Destination) -> froze
 
 
 def _bad_inits(
-    connections: Sequence[Connection], destination: Destination, channels: int, uuid: bytes | None
+    connections: Sequence[Connection], destination: DestinationHabits, channels: int, uuid: bytes | None
 ) -> Iterator[tuple[SetProblem, frozenset[Outcome]]]:
     exits = frozenset({Outcome.FAILS if destination.handshake_error is HandshakeError.EXITS else Outcome.HANGS})
     inits = [c.survey.init for c in connections if c.survey.init is not None]

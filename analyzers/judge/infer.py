@@ -97,11 +97,11 @@ class Sender(NamedTuple):
     last: Version
     evidence: tuple[str, ...]
 
-    def surely(self, test: Callable[[dialect.Sender], bool]) -> bool:
+    def surely(self, test: Callable[[dialect.SenderHabits], bool]) -> bool:
         """Whether a habit holds for every release in the bounds."""
         return all(test(RELEASES[version].sender) for version in RELEASES if self.first <= version <= self.last)
 
-    def maybe(self, test: Callable[[dialect.Sender], bool]) -> bool:
+    def maybe(self, test: Callable[[dialect.SenderHabits], bool]) -> bool:
         """Whether a habit holds for some release in the bounds."""
         return any(test(RELEASES[version].sender) for version in RELEASES if self.first <= version <= self.last)
 

@@ -20,7 +20,7 @@ from analyzers.survey.channel import ChannelSurvey
 from analyzers.survey.main import MainSurvey
 from analyzers.survey.pages import EMPTY, Runs, merge, missing, overlap, shared, without
 from multifd_codec.arrays import distinct
-from multifd_codec.dialect.releases import Destination, Mode
+from multifd_codec.dialect.releases import DestinationHabits, Mode
 
 MAX_COMPARED = 4096
 """Pages whose content is compared one by one before the answer is taken to be: it differs."""
@@ -165,7 +165,7 @@ def _differs(survey: ChannelSurvey, loaded: Loaded, start: int, end: int, segmen
 def judge_memory(
     channels: Channels,
     main: MainSurvey | None,
-    destination: Destination,
+    destination: DestinationHabits,
     sender: Sender,
     mode: Mode,
     *,
@@ -296,7 +296,7 @@ def _repeats(one: Place, other: Place) -> bool:
     return (one.fills and other.first) or (other.fills and one.first)
 
 
-def _stale_zero_pages(verdict: MemoryVerdict, channels: Channels, destination: Destination) -> None:
+def _stale_zero_pages(verdict: MemoryVerdict, channels: Channels, destination: DestinationHabits) -> None:
     """Pages sent as normal, later as zero, by a destination that then leaves the old content."""
     compression = {number for _, survey in channels for number in survey.compressions}
     if destination.zero_pages and not any(number & destination.normal_pages_unmarked for number in compression):

@@ -13,10 +13,10 @@ from analyzers.survey.main import MainSurvey
 from analyzers.survey.memory import block_name
 from analyzers.survey.pages import EMPTY, Runs, contains, merge
 from multifd_codec.channel.framing import bytes_known
-from multifd_codec.dialect.releases import Destination, Mode
+from multifd_codec.dialect.releases import DestinationHabits, Mode
 
 
-def misaligned_zero_pages(channels: Channels, destination: Destination) -> Iterator[str]:
+def misaligned_zero_pages(channels: Channels, destination: DestinationHabits) -> Iterator[str]:
     """Zero pages that lie over two pages: cleared only if the first of them was received before."""
     if not destination.zero_pages:
         return

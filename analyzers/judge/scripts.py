@@ -8,22 +8,14 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from analyzers.judge.effects import CONFIG_LOAD_READY_SINCE, Fault, faults
-from analyzers.receiver.script import (
-    MAIN_TERMINAL,
-    Act,
-    ChannelStep,
-    Device,
-    DeviceScript,
-    MainAct,
-    MainStep,
-    Script,
-)
+from analyzers.receiver.script import MAIN_TERMINAL, Act, ChannelStep, DeviceScript, MainAct, MainStep, Script
 from analyzers.survey.channel import ChannelSurvey, Item, ItemKind
 from analyzers.survey.device_state import Buffer
 from analyzers.survey.hits import Effect
 from analyzers.survey.main import MainSurvey, RecordKind
 from multifd_codec.channel.events import EndPosition
-from multifd_codec.dialect.releases import Destination, Mode, Version
+from multifd_codec.device_key import DeviceKey
+from multifd_codec.dialect.releases import DestinationHabits, Mode, Version
 from multifd_codec.layout import layout
 from multifd_codec.source import StreamEnd
 from multifd_codec.wire.packet import ram_packet
@@ -34,7 +26,7 @@ from multifd_codec.wire.vfio import VfioTagId
 class Judge(NamedTuple):
     """The destination a script is made for."""
 
-    destination: Destination
+    destination: DestinationHabits
     mode: Mode
     compression: int
     """Compression id it is configured with."""
@@ -146,7 +138,7 @@ def _end(survey: ChannelSurvey) -> ChannelStep:
     return ChannelStep(Act.ERROR, end.record, size, reason=f"the channel ends {end.position}")
 
 
-def main_steps(main: MainSurvey | None, judge: Judge, transferred: Collection[Device]) -> tuple[MainStep, ...]:
+def main_steps(main: MainSurvey | None, judge: Judge, transferred: Collection[DeviceKey]) -> tuple[MainStep, ...]:
     """Steps of the main channel. ``transferred``: devices whose state travels on channels."""
     if main is None:
         return (MainStep(MainAct.OPEN, 0, "the main channel is not in the recording"),)
@@ -191,7 +183,7 @@ def main_steps(main: MainSurvey | None, judge: Judge, transferred: Collection[De
     return tuple(steps[: last + 1])
 
 
-def _tag_failures(main: MainSurvey, judge: Judge, transferred: Collection[Device]) -> Iterator[MainStep]:
+def _tag_failures(main: MainSurvey, judge: Judge, transferred: Collection[DeviceKey]) -> Iterator[MainStep]:
     """VFIO tags on main that a destination does not accept (vfio_load_state, hw/vfio/migration.c)."""
     for device, seen in main.vfio.items():
         config = seen.first(VfioTagId.DEV_CONFIG_STATE)
@@ -216,7 +208,7 @@ def _main_end(main: MainSurvey) -> MainStep:
 
 
 def device_scripts(
-    channels: Sequence[ChannelSurvey], main: MainSurvey | None, destination: Destination, compression: int
+    channels: Sequence[ChannelSurvey], main: MainSurvey | None, destination: DestinationHabits, compression: int
 ) -> tuple[DeviceScript, ...]:
     """The devices whose loaders the destination waits for: none with compression, which rules out multifd transfer.
 
@@ -224,7 +216,7 @@ def device_scripts(
     """
     if not destination.device_state or compression:
         return ()
-    buffers: dict[Device, list[Buffer]] = defaultdict(list)
+    buffers: dict[DeviceKey, list[Buffer]] = defaultdict(list)
     for survey in channels:
         for item in survey.items:
             if item.buffer is not None and item.buffer.terminated:
@@ -246,7 +238,7 @@ def device_scripts(
     )
 
 
-def _device_script(device: Device, buffers: Sequence[Buffer], *, twice: bool) -> DeviceScript:
+def _device_script(device: DeviceKey, buffers: Sequence[Buffer], *, twice: bool) -> DeviceScript:
     """``twice``: main carries device data in its END section as well."""
     placed = [(buffer.index, buffer) for buffer in buffers if buffer.placed and buffer.index is not None]
     configs = [buffer for _, buffer in placed if buffer.config]

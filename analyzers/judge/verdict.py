@@ -15,9 +15,10 @@ from analyzers.judge.infer import Sender
 from analyzers.judge.memory import MemoryVerdict, judge_memory, mark_lost_data
 from analyzers.judge.misaligned import harmless
 from analyzers.judge.scripts import Judge, build
-from analyzers.receiver.script import MAIN_TERMINAL, Act, ChannelStep, Device, MainAct, MainStep, Script
+from analyzers.receiver.script import MAIN_TERMINAL, Act, ChannelStep, MainAct, MainStep, Script
 from analyzers.receiver.solve import lockstep, segments, solve
 from analyzers.survey.main import MainSurvey
+from multifd_codec.device_key import DeviceKey
 from multifd_codec.dialect.releases import Mode
 
 
@@ -123,7 +124,7 @@ class _Config(NamedTuple):
 
 def _configs(script: Script) -> list[list[_Config]]:
     """The configs of each device that has several: each moves the end of its state (protocol reference, V-10)."""
-    found: defaultdict[Device | None, list[_Config]] = defaultdict(list)
+    found: defaultdict[DeviceKey | None, list[_Config]] = defaultdict(list)
     for position, steps in enumerate(script.channels):
         for segment, number, step in segments(steps):
             if step.act is Act.STATE and step.config and step.index is not None:

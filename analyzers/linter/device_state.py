@@ -10,9 +10,9 @@ from analyzers.findings import Severity
 from analyzers.judge.effects import CONFIG_LOAD_READY_SINCE
 from analyzers.linter.context import Collector, Context
 from analyzers.linter.pairing import all_whole
-from analyzers.receiver.script import Device
 from analyzers.survey.device_state import HEADER, HUGE_INDEX, INVALID_INDEX, TAG, Buffer
 from analyzers.survey.main import MULTIFD_FULL, MainSurvey
+from multifd_codec.device_key import DeviceKey
 from multifd_codec.wire.packet import COMPRESSION_MASK, MULTIFD_PACKET_SIZE, PacketFlags
 from multifd_codec.wire.qemufile import CommandId
 from multifd_codec.wire.vfio import CONFIG_STATE, VfioTagId
@@ -118,7 +118,7 @@ Placed = tuple[int, Buffer]
 
 def check(context: Context, collect: Collector) -> None:
     """All device-state rules."""
-    by_device: defaultdict[Device, list[Placed]] = defaultdict(list)
+    by_device: defaultdict[DeviceKey, list[Placed]] = defaultdict(list)
     for number, survey in context.channels:
         for item in survey.items:
             if item.buffer is not None:
@@ -154,13 +154,13 @@ def _one(context: Context, collect: Collector, number: int, buffer: Buffer) -> N
             _at(collect, rule.row, (number, buffer), f"{name}: {message}", rule.field)
 
 
-def _takes_buffers(context: Context, device: Device) -> bool:
+def _takes_buffers(context: Context, device: DeviceKey) -> bool:
     """As far as the sections on main show."""
     main = context.main
     return main is None or main.eof is None or device in main.vfio
 
 
-def _known(context: Context, collect: Collector, device: Device, buffers: Sequence[Placed]) -> bool:
+def _known(context: Context, collect: Collector, device: DeviceKey, buffers: Sequence[Placed]) -> bool:
     """Whether the device takes buffers; V-04 if it does not."""
     if _takes_buffers(context, device):
         return True
@@ -171,7 +171,7 @@ def _known(context: Context, collect: Collector, device: Device, buffers: Sequen
     return False
 
 
-def _indices(collect: Collector, device: Device, buffers: Sequence[Placed], *, whole: bool) -> None:
+def _indices(collect: Collector, device: DeviceKey, buffers: Sequence[Placed], *, whole: bool) -> None:
     """V-08 to V-10. ``whole``: what is not there was not sent."""
     known = [(b.index, placed) for placed in buffers if (b := placed[1]).index is not None and b.index < HUGE_INDEX]
     seen: set[int] = set()
@@ -204,7 +204,7 @@ def _indices(collect: Collector, device: Device, buffers: Sequence[Placed], *, w
         _at(collect, "V-10", configs[0][1], message, "idx")
 
 
-def _surroundings(context: Context, collect: Collector, by_device: dict[Device, list[Placed]]) -> None:
+def _surroundings(context: Context, collect: Collector, by_device: dict[DeviceKey, list[Placed]]) -> None:
     first = next(iter(by_device.values()))[0]
     main = context.main
     if context.compression:
@@ -225,7 +225,7 @@ def _surroundings(context: Context, collect: Collector, by_device: dict[Device, 
 
 
 def _main_sections(
-    context: Context, collect: Collector, main: MainSurvey, by_device: dict[Device, list[Placed]]
+    context: Context, collect: Collector, main: MainSurvey, by_device: dict[DeviceKey, list[Placed]]
 ) -> None:
     for device, seen in main.vfio.items():
         if seen.ready is not None and context.release.version < CONFIG_LOAD_READY_SINCE:
@@ -247,7 +247,7 @@ def _main_sections(
         _order(context, collect, main.full_offset, by_device)
 
 
-def _order(context: Context, collect: Collector, full_offset: int, by_device: dict[Device, list[Placed]]) -> None:
+def _order(context: Context, collect: Collector, full_offset: int, by_device: dict[DeviceKey, list[Placed]]) -> None:
     """V-15, by the frames of a capture."""
     limit = context.frame("main", full_offset)
     if limit is None:

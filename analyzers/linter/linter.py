@@ -28,7 +28,7 @@ from analyzers.linter import device_state, packets, sync
 from analyzers.linter.context import Collector, Context
 from analyzers.linter.summary import channel_summary, device_summaries, facts_for_people, main_summary
 from analyzers.receiver.explain import Carrier, explain, witness
-from analyzers.receiver.script import Device, MainAct, Script
+from analyzers.receiver.script import MainAct, Script
 from analyzers.receiver.solve import lockstep
 from analyzers.survey.channel import ChannelSurvey, survey_channel
 from analyzers.survey.main import MainSurvey, RecordKind
@@ -38,6 +38,7 @@ from captures.model import CapturedChannel, ChannelKind, Migration, ProgressCall
 from multifd_codec.arrays import distinct
 from multifd_codec.channel import framing
 from multifd_codec.channel.events import ChannelInit
+from multifd_codec.device_key import DeviceKey
 from multifd_codec.dialect import releases as dialect
 from multifd_codec.dialect.releases import Mode
 from multifd_codec.errors import ChannelName
@@ -313,7 +314,7 @@ class _Linter:
 COMPRESSION_IDS = frozenset({0, *(1 << bit for bit in range(32) if COMPRESSION_MASK >> bit & 1)})
 
 
-def _carried(surveys: Sequence[ChannelSurvey]) -> dict[tuple[Device, int], Carrier]:
+def _carried(surveys: Sequence[ChannelSurvey]) -> dict[tuple[DeviceKey, int], Carrier]:
     """Every device-state buffer on the wire."""
     return {
         (item.buffer.device, item.buffer.index): Carrier(position, item.offset, item.buffer.config)

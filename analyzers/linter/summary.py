@@ -9,12 +9,12 @@ from uuid import UUID
 from analyzers.findings import ChannelSummary, DeviceSummary, MainSummary
 from analyzers.linter.context import Context
 from analyzers.linter.pairing import paired_records
-from analyzers.receiver.script import Device
 from analyzers.receiver.solve import buffers_complete
 from analyzers.survey.channel import ChannelSurvey
 from analyzers.survey.device_state import Buffer
 from analyzers.survey.main import MainSurvey
 from captures.model import Migration
+from multifd_codec.device_key import DeviceKey
 from multifd_codec.dialect.releases import RELEASES
 from multifd_codec.wire.packet import PacketFlags
 
@@ -43,7 +43,7 @@ def channel_summary(number: int, survey: ChannelSurvey, label: str) -> ChannelSu
 
 def device_summaries(surveys: Sequence[ChannelSurvey]) -> tuple[DeviceSummary, ...]:
     """Device state by device, over all channels."""
-    buffers: defaultdict[Device, list[Buffer]] = defaultdict(list)
+    buffers: defaultdict[DeviceKey, list[Buffer]] = defaultdict(list)
     for survey in surveys:
         for item in survey.items:
             if item.buffer is not None:

@@ -8,8 +8,9 @@ from typing import NamedTuple
 from analyzers.findings import Outcome
 from analyzers.receiver import machine
 from analyzers.receiver.refusals import refusals
-from analyzers.receiver.script import Act, ChannelStep, Device, MainAct, MainStep, Script
+from analyzers.receiver.script import Act, ChannelStep, MainAct, MainStep, Script
 from analyzers.receiver.solve import crashes_before_setup, lockstep, segments
+from multifd_codec.device_key import DeviceKey
 
 Frame = Callable[[int | None, int], str]
 """(position of a channel, None for main; offset) to ``offset 4096 (frame 17)``."""
@@ -23,7 +24,7 @@ class Carrier(NamedTuple):
     config: bool
 
 
-Carried = Mapping[tuple[Device, int], Carrier]
+Carried = Mapping[tuple[DeviceKey, int], Carrier]
 """Every device-state buffer on the wire, reached or not, by device and index."""
 
 MONITOR = ", the monitor is dead"
@@ -171,7 +172,7 @@ def _behind(script: Script, position: int, reached: int) -> Iterator[ChannelStep
 def _sum(steps: Sequence[ChannelStep]) -> str:
     """``4 device-state packets of 0000:00:05.0/vfio (66.8 kB), 2 RAM packets, 1 SYNC``."""
     parts = []
-    devices: dict[Device, list[ChannelStep]] = {}
+    devices: dict[DeviceKey, list[ChannelStep]] = {}
     for step in steps:
         if step.act is Act.STATE and step.device is not None:
             devices.setdefault(step.device, []).append(step)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 
-from analyzers.receiver.script import Act, Device, MainAct, Script
+from analyzers.receiver.script import Act, MainAct, Script
 from analyzers.receiver.solve import segments
+from multifd_codec.device_key import DeviceKey
 
 Where = Callable[[int, int], str]
 """(position of a channel, offset) to ``offset 4096 (frame 17) of channel 0``."""
@@ -14,7 +15,7 @@ Where = Callable[[int, int], str]
 
 def refusals(script: Script, where: Where) -> Iterator[str]:
     """Device state that comes too early or twice, config data no loader takes, a second main channel."""
-    places: defaultdict[tuple[Device, int], list[str]] = defaultdict(list)
+    places: defaultdict[tuple[DeviceKey, int], list[str]] = defaultdict(list)
     for position, steps in enumerate(script.channels):
         for segment, _, step in segments(steps):
             if step.act is not Act.STATE or step.device is None or step.index is None:

@@ -10,12 +10,7 @@ import enum
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-
-class Device(NamedTuple):
-    """A device as device-state packets name it."""
-
-    idstr: str
-    instance_id: int
+from multifd_codec.device_key import DeviceKey
 
 
 class Act(enum.StrEnum):
@@ -57,7 +52,7 @@ class ChannelStep:
     """DATA: guest memory ends up wrong if this is loaded."""
     needs_setup: bool = False
     """DATA: the process crashes if main has not set up RAM yet. STATE: the packet is refused then."""
-    device: Device | None = None
+    device: DeviceKey | None = None
     index: int | None = None
     """STATE: index of the buffer; None when the packet queues nothing."""
     config: bool = False
@@ -98,7 +93,7 @@ class MainStep(NamedTuple):
 class DeviceScript(NamedTuple):
     """What the destination expects of one device with multifd transfer."""
 
-    device: Device
+    device: DeviceKey
     load_fails: bool = False
     """All buffers arrive, but loading the config fails."""
     loads_wrong: bool = False

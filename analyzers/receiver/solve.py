@@ -16,7 +16,8 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from analyzers.findings import Outcome
-from analyzers.receiver.script import Act, ChannelStep, Device, MainAct, Script
+from analyzers.receiver.script import Act, ChannelStep, MainAct, Script
+from multifd_codec.device_key import DeviceKey
 
 MAX_ALTERNATIVES = 64
 """Orders of arrival tried for device-state buffers that stand on two channels."""
@@ -140,7 +141,7 @@ class _Solver:
 
     def _loaders_done(self, channels: Sequence[int] | range) -> bool:
         """Whether every loader can finish with what certainly arrives and what races on ``channels``."""
-        arrived: dict[Device, list[tuple[int, bool]]] = defaultdict(list)
+        arrived: dict[DeviceKey, list[tuple[int, bool]]] = defaultdict(list)
         for position, steps in enumerate(self.script.channels):
             for segment, _, step in segments(steps):
                 reachable = segment < self.reached or (segment == self.reached and position in channels)
@@ -191,7 +192,7 @@ class _Solver:
 def _arrival_orders(script: Script) -> Iterator[Script]:
     """Scripts without repeated buffers, one for each buffer that can be the first of its like to arrive: the others are
     errors. Buffers in front of RAM setup may be refused or not."""
-    where: dict[tuple[Device, int], list[tuple[int, int, int]]] = defaultdict(list)
+    where: dict[tuple[DeviceKey, int], list[tuple[int, int, int]]] = defaultdict(list)
     early: dict[int, int] = {}
     reached = lockstep(script).reached
     for position, steps in enumerate(script.channels):

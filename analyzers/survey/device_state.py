@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from analyzers.receiver.script import Device
 from multifd_codec.channel.events import DeviceStatePacket
 from multifd_codec.channel.framing import bytes_known
+from multifd_codec.device_key import DeviceKey
 from multifd_codec.layout import compile_struct, layout
 from multifd_codec.source import ByteSource
 from multifd_codec.wire.vfio import CONFIG_STATE, VFIODeviceStatePacket, VfioTag
@@ -23,7 +23,7 @@ class Buffer:
     """A device-state packet, with what its VFIO payload header says (None where that is too short or not there)."""
 
     packet: DeviceStatePacket
-    device: Device
+    device: DeviceKey
     terminated: bool
     """The device's name ends in a NUL within its 256 bytes."""
     version: int | None
@@ -48,7 +48,7 @@ class Buffer:
 def read_buffer(source: ByteSource, packet: DeviceStatePacket) -> Buffer:
     """Read the payload header (12 bytes) and, of a config, the tags at both ends."""
     start, length = packet.payload_offset, packet.payload_length
-    device = Device(packet.device, packet.instance_id)
+    device = DeviceKey(packet.device, packet.instance_id)
     terminated = packet.idstr[-1] == 0
     if length < HEADER.size:
         return Buffer(packet, device, terminated, None, None, None)

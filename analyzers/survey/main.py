@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
-from analyzers.receiver.script import Device
 from analyzers.survey.hits import Hit, Hits
 from analyzers.survey.pages import PageSet
+from multifd_codec.device_key import DeviceKey
 from multifd_codec.source import ByteSource, StreamEnd
 from multifd_codec.wire.vfio import VfioTagId
 
@@ -57,7 +57,7 @@ MULTIFD_FULL = frozenset({VfioTagId.END_OF_STATE, VfioTagId.DEV_CONFIG_LOAD_READ
 class VfioDevice:
     """What the main channel says about one VFIO device."""
 
-    device: Device
+    device: DeviceKey
     offset: int
     end_tags: dict[int, int] = field(default_factory=dict)
     """Tags of its END section, with the offset of the first of each."""
@@ -111,8 +111,8 @@ class MainSurvey:
     records: list[Record] = field(default_factory=list)
     commands: list[CommandSeen] = field(default_factory=list)
     pages: MainPages = field(default_factory=lambda: defaultdict(PageSet))
-    vfio: dict[Device, VfioDevice] = field(default_factory=dict)
-    sections: set[Device] = field(default_factory=set)
+    vfio: dict[DeviceKey, VfioDevice] = field(default_factory=dict)
+    sections: set[DeviceKey] = field(default_factory=set)
     """(idstr, instance) of every START and FULL section."""
     full_offset: int | None = None
     """First FULL section behind the last END section."""

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from analyzers.receiver.script import Device
 from analyzers.survey.globalstate import GLOBAL_STATE, unknown_run_state
 from analyzers.survey.main import CommandSeen, MainSurvey, Record, RecordKind, SectionKind, VfioDevice
 from analyzers.survey.pages import runs_of
 from multifd_codec.arrays import distinct
 from multifd_codec.channel.framing import bytes_known
+from multifd_codec.device_key import DeviceKey
 from multifd_codec.layout import layout
 from multifd_codec.main import events as ev
 from multifd_codec.main.decoder import MainDecoder
@@ -86,7 +86,7 @@ class _Reader:
         self.survey = survey
         self.decoder = decoder
         self.kind = SectionKind.OTHER
-        self.device: Device | None = None
+        self.device: DeviceKey | None = None
         self.is_full = False
         self.incomplete = False
         """Records were lost in a hole: what follows may only seem to break rules."""
@@ -94,7 +94,7 @@ class _Reader:
         self.first_start: int | None = None
         self.flushes = 0
         self.ends = 0
-        self.versions: dict[Device, tuple[int, int]] = {}
+        self.versions: dict[DeviceKey, tuple[int, int]] = {}
         """FULL sections: offset, version_id."""
 
     def take(self, item: ev.MainItem) -> None:
@@ -250,7 +250,7 @@ class _Reader:
             self.first_start = item.offset
         self.device = None
         if item.device is not None and item.instance_id is not None:
-            self.device = Device(item.device, item.instance_id)
+            self.device = DeviceKey(item.device, item.instance_id)
             survey.sections.add(self.device)
             if item.device in SINGLE and item.instance_id != 0:
                 message = f"instance {item.instance_id} of {item.device!r}, which no destination has"
@@ -268,7 +268,7 @@ class _Reader:
         """A destination like the source has the version that is described: it refuses later ones, and older ones have
         other fields."""
         for described in devices:
-            offset, version = self.versions.get(Device(described.idstr, described.instance_id), (0, 0))
+            offset, version = self.versions.get(DeviceKey(described.idstr, described.instance_id), (0, 0))
             if offset and described.version_id is not None and version != described.version_id:
                 message = f"version {version} of {described.idstr!r}, described is {described.version_id}"
                 self.survey.doubts.append((offset, message))

@@ -35,7 +35,7 @@ class HandshakeError(StrEnum):
     """It prints the error and stays, monitor alive, in no migration state (observed with 7.2.22)."""
 
 
-class Sender(NamedTuple):
+class SenderHabits(NamedTuple):
     """Habits of a source, as far as they show on the wire."""
 
     sync_carries_pages: bool = True
@@ -71,7 +71,7 @@ class Sender(NamedTuple):
     """globalstate says whether the guest was suspended (9.0 and later)."""
 
 
-class Destination(NamedTuple):
+class DestinationHabits(NamedTuple):
     """What a destination checks and how it ends."""
 
     compression_mask: int = 0
@@ -116,8 +116,8 @@ class Release(NamedTuple):
     """One QEMU release."""
 
     version: Version
-    sender: Sender
-    destination: Destination
+    sender: SenderHabits
+    destination: DestinationHabits
 
     @property
     def name(self) -> str:
@@ -192,7 +192,7 @@ device state, whose source defers the last SYNC behind all device state."""
 
 def _releases() -> dict[Version, Release]:
     table: dict[Version, Release] = {}
-    sender, destination = Sender(), Destination()
+    sender, destination = SenderHabits(), DestinationHabits()
     for version, (sends, does) in _CHANGES.items():
         sender = sender._replace(**sends)
         destination = destination._replace(**does)

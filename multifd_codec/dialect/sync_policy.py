@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 from typing import NamedTuple
 
-from multifd_codec.dialect.releases import Mode, Sender
+from multifd_codec.dialect.releases import Mode, SenderHabits
 from multifd_codec.errors import InputError
 
 
@@ -65,7 +65,7 @@ def policy(name: str) -> SyncPolicy:
     return rows[name]
 
 
-def policy_of(sender: Sender) -> SyncPolicy:
+def policy_of(sender: SenderHabits) -> SyncPolicy:
     """What a release does (1d457daf86, 637280aeb2)."""
     if sender.flush_at_complete:
         return FLUSHED

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from multifd_codec.channel.framing import PAGE_SIZES
+from multifd_codec.device_key import DeviceKey
 from multifd_codec.errors import FormatError, HoleError, InputError
 from multifd_codec.layout import layout
 from multifd_codec.main.commands import leave_package
@@ -43,7 +44,7 @@ from multifd_codec.main.state import (
     Reader,
     problem,
 )
-from multifd_codec.main.vmdescription import Description, Key, find_description, read_description
+from multifd_codec.main.vmdescription import Description, find_description, read_description
 from multifd_codec.source import ByteSource
 from multifd_codec.wire import qemufile as wire
 from multifd_codec.wire.qemufile import QEMU_VM_FILE_MAGIC, QEMU_VM_FILE_VERSION, SectionType
@@ -156,7 +157,7 @@ class MainDecoder:
         device = None
         description = self._describe()
         if description is not None and body.idstr is not None and body.instance_id is not None:
-            key = Key(text(body.idstr), body.instance_id)
+            key = DeviceKey(text(body.idstr), body.instance_id)
             device = description.device(key, self._repeated.get(body.offset, 0))
         if device is None:
             message = f"{body.device} is not described"
@@ -189,7 +190,7 @@ class MainDecoder:
         assert state.current is not None
         for event in device_body(state, self._describe):
             if isinstance(event, DeviceBody) and event.idstr is not None and event.instance_id is not None:
-                number = state.full_counts.get(Key(text(event.idstr), event.instance_id), 1) - 1
+                number = state.full_counts.get(DeviceKey(text(event.idstr), event.instance_id), 1) - 1
                 if number > 0:
                     self._repeated[event.offset] = number
             yield event
@@ -272,7 +273,7 @@ class MainDecoder:
         return MainEnd(min(state.position, size), rest, position, missing, self.source.end, found)
 
 
-def _difference(described: list[Key], sent: list[Key]) -> str:
+def _difference(described: list[DeviceKey], sent: list[DeviceKey]) -> str:
     for number, (device, found) in enumerate(zip(described, sent, strict=False)):
         if device != found:
             names = f"{device.idstr} {device.instance_id}, sent was {found.idstr} {found.instance_id}"

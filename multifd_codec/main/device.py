@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from multifd_codec.channel.framing import Fit
+from multifd_codec.device_key import DeviceKey
 from multifd_codec.layout import compile_struct
 from multifd_codec.main.events import BodyLength, DeviceBody, MainEvent, VfioRecord, end_of, text
 from multifd_codec.main.problems import ProblemKind, Problems
 from multifd_codec.main.search import PART, find_footer, find_match, find_section, footer_fit, section_fit
 from multifd_codec.main.state import Current, Damage, InHoleError, MainState, NeedBytesError, Phase, problem
-from multifd_codec.main.vmdescription import Description, Key, body_size
+from multifd_codec.main.vmdescription import Description, body_size
 from multifd_codec.source import StreamEnd
 from multifd_codec.wire import vfio as wire
 from multifd_codec.wire.qemufile import SectionType
@@ -148,10 +149,10 @@ def _ends_in_eof(state: MainState, offset: int) -> bool:
     return bytes(at) == _EOF and section_fit(state, offset, strong=True) is Fit.YES
 
 
-def section_key(current: Current) -> Key:
+def section_key(current: Current) -> DeviceKey:
     """The name of the section as the vmdescription has it."""
     assert current.section is not None
-    return Key(text(current.section.idstr), current.section.instance_id)
+    return DeviceKey(text(current.section.idstr), current.section.instance_id)
 
 
 def _body(state: MainState, current: Current, size: int, how: BodyLength, problems: Problems) -> DeviceBody:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from multifd_codec.channel.framing import bytes_known
+from multifd_codec.device_key import DeviceKey
 from multifd_codec.main.events import RamBlock
 from multifd_codec.main.problems import Problem, ProblemKind, Problems
-from multifd_codec.main.vmdescription import Key
 from multifd_codec.source import Buffer, ByteSource, Hole, StreamEnd
 from multifd_codec.wire.qemufile import SectionType
 
@@ -196,9 +196,9 @@ class MainState:
     switchovers: int = 0
     ended: bool = False
     """An END section was read."""
-    fulls: list[Key] = field(default_factory=list)
+    fulls: list[DeviceKey] = field(default_factory=list)
     """Every FULL section so far, in order."""
-    full_counts: dict[Key, int] = field(default_factory=dict)
+    full_counts: dict[DeviceKey, int] = field(default_factory=dict)
     described: bool = False
     """A vmdescription was read behind EOF."""
     damage: Damage | None = None

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeGuard
 
 from multifd_codec.channel.framing import bytes_known
+from multifd_codec.device_key import DeviceKey
 from multifd_codec.errors import FormatError, HoleError
 from multifd_codec.layout import compile_struct
 from multifd_codec.main.events import DescribedDevice
@@ -34,23 +35,16 @@ _PAGE_SIZES = frozenset(1 << bits for bits in range(10, 17))
 """Target page sizes there are."""
 
 
-class Key(NamedTuple):
-    """A device, as sections and the description name it."""
-
-    idstr: str
-    instance_id: int
-
-
 @dataclass(slots=True)
 class Description:
     """A parsed vmdescription: ``devices`` in its order, ``keys`` their names."""
 
     page_size: int | None
     devices: list[dict[str, Any]] = field(default_factory=list)
-    keys: list[Key] = field(default_factory=list)
-    _of: dict[Key, list[dict[str, Any]]] = field(default_factory=dict)
+    keys: list[DeviceKey] = field(default_factory=list)
+    _of: dict[DeviceKey, list[dict[str, Any]]] = field(default_factory=dict)
 
-    def add(self, key: Key, device: dict[str, Any]) -> None:
+    def add(self, key: DeviceKey, device: dict[str, Any]) -> None:
         self.devices.append(device)
         self.keys.append(key)
         self._of.setdefault(key, []).append(device)
@@ -60,7 +54,7 @@ class Description:
         devices = zip(self.keys, self.devices, strict=True)
         return tuple(DescribedDevice(*key, body_size(device), _version(device)) for key, device in devices)
 
-    def device(self, key: Key, number: int) -> dict[str, Any] | None:
+    def device(self, key: DeviceKey, number: int) -> dict[str, Any] | None:
         """What describes the FULL section of ``key`` in front of which there were ``number`` others of that name."""
         found = self._of.get(key, ())
         return found[min(number, len(found) - 1)] if found else None
@@ -142,7 +136,7 @@ def parse_description(text: Buffer, offset: int = 0) -> Description:
         instance = device.get("instance_id") if isinstance(device, dict) else None
         if not isinstance(name, str) or not _is_count(instance):
             raise FormatError("a device without name or instance_id", channel="main", offset=offset, field="devices")
-        result.add(Key(name.encode("utf-8", "backslashreplace").decode("utf-8"), int(instance)), device)
+        result.add(DeviceKey(name.encode("utf-8", "backslashreplace").decode("utf-8"), int(instance)), device)
     return result
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from multifd_codec.channel.events import RamPacket
 from multifd_codec.compression import PageCompressor, compressor
-from multifd_codec.dialect.releases import Sender
+from multifd_codec.dialect.releases import SenderHabits
 from multifd_codec.draft.channel_records import channel_init, ram_record
 from multifd_codec.draft.draft import Record, Sent
 from multifd_codec.plan.page_content import PageArray
@@ -42,7 +42,7 @@ class Channels:
     """All multifd channels of one source. Each method yields what goes out, in a legal order."""
 
     def __init__(self, plan: MigrationPlan, habits: Habits) -> None:
-        self.sender: Sender = habits.release.sender
+        self.sender: SenderHabits = habits.release.sender
         self.page_size = plan.page_size
         self.capacity = pages_per_packet(plan.page_size)
         self.compression = habits.compression

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from construct import Int64ub
 
-from multifd_codec.dialect.releases import Sender
+from multifd_codec.dialect.releases import SenderHabits
 from multifd_codec.draft.channel_records import vfio_buffer, vfio_config
 from multifd_codec.draft.draft import Record
 from multifd_codec.layout import build_declared
@@ -30,12 +30,12 @@ CPU_TICKS_OFFSET, CPU_CLOCK_OFFSET = 0x1_4000_0000, 0x7C00_0000
 """Some values; real ones are what the source's clocks were when it stopped."""
 
 
-def ram_section_id(sender: Sender) -> int:
+def ram_section_id(sender: SenderHabits) -> int:
     """RAM's section id with the devices of ``-machine none``."""
     return TIMER_ID + (2 if sender.block_section else 1)
 
 
-def vfio_section_ids(plan: MigrationPlan, sender: Sender) -> dict[Device, int]:
+def vfio_section_ids(plan: MigrationPlan, sender: SenderHabits) -> dict[Device, int]:
     """The section ids of VFIO devices: those that the plan's own sections name, else the next ones behind
     dirty-bitmap, which never has a section."""
     listed = {(section.idstr, section.instance_id): section.section_id for section in plan.sections or ()}
@@ -44,7 +44,7 @@ def vfio_section_ids(plan: MigrationPlan, sender: Sender) -> dict[Device, int]:
     return {device: listed.get((device.idstr, device.instance_id)) or next(free) for device in plan.devices}
 
 
-def full_sections(plan: MigrationPlan, sender: Sender, vfio: dict[Device, int]) -> list[Section]:
+def full_sections(plan: MigrationPlan, sender: SenderHabits, vfio: dict[Device, int]) -> list[Section]:
     """All FULL sections in order; those of VFIO devices say END_OF_STATE only."""
     ids = {(device.idstr, device.instance_id): number for device, number in vfio.items()}
     own = {key: Section(number, key[0], end_of_state(), instance_id=key[1]) for key, number in ids.items()}
@@ -56,7 +56,7 @@ def full_sections(plan: MigrationPlan, sender: Sender, vfio: dict[Device, int]) 
     return [*result, *own.values()]
 
 
-def stock_sections(sender: Sender, behind: int) -> tuple[Section, Section]:
+def stock_sections(sender: SenderHabits, behind: int) -> tuple[Section, Section]:
     """timer and globalstate of a running ``-machine none``; ``behind`` is the last section id in use."""
     timer = {"cpu_ticks_offset": CPU_TICKS_OFFSET, "unused": 0, "cpu_clock_offset": CPU_CLOCK_OFFSET}
     suspended = int(sender.was_suspended)
@@ -82,7 +82,7 @@ _GLOBALSTATE = _fields(
 )
 
 
-def description(plan: MigrationPlan, sender: Sender, full: list[Section]) -> dict[str, Any]:
+def description(plan: MigrationPlan, sender: SenderHabits, full: list[Section]) -> dict[str, Any]:
     """The vmdescription of the FULL sections."""
     if plan.description is not None:
         return plan.description

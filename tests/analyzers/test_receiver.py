@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from analyzers.receiver import machine
 from analyzers.receiver.diagram import render
 from analyzers.receiver.explore import TooLargeError, explore
-from analyzers.receiver.script import Act, ChannelStep, Device, DeviceScript, MainAct, MainStep, Script
+from analyzers.receiver.script import Act, ChannelStep, DeviceScript, MainAct, MainStep, Script
 from analyzers.receiver.solve import solve
+from multifd_codec.device_key import DeviceKey
 
-DEVICES = (Device("0000:00:05.0/vfio", 0), Device("0000:00:06.0/vfio", 0))
+DEVICES = (DeviceKey("0000:00:05.0/vfio", 0), DeviceKey("0000:00:06.0/vfio", 0))
 CONFIG_INDEX = 2
 
 
