@@ -185,9 +185,9 @@ def as_announced(done: Mutated, output: Path) -> bool:
 
 def show_list(code: str | None) -> None:
     """The table of mutations, of one rule or of all."""
-    from analyzers.mutation.catalogue import MUTATIONS, WITHOUT  # noqa: PLC0415
     from analyzers.produce.mutate import mutations_of  # noqa: PLC0415
     from analyzers.report.content import Table, line  # noqa: PLC0415
+    from analyzers.rulebook.mutation_registry import MUTATIONS, WITHOUT  # noqa: PLC0415
 
     chosen = mutations_of(code) if code is not None else tuple(m for ways in MUTATIONS.values() for m in ways)
     rows = tuple(

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from analyzers.mutation.catalogue import MUTATIONS
 from analyzers.mutation.mutation import LacksError
 from analyzers.produce.mutate import mutate
+from analyzers.rulebook.mutation_registry import MUTATIONS
 from multifd_codec.dialect.releases import RELEASES, Mode, Version
 from multifd_codec.draft.draft import Draft
 from multifd_codec.draft.edits import Edit, apply, apply_all, describe, random_edit

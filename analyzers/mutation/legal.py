@@ -6,7 +6,7 @@ import struct
 from collections.abc import Set
 from random import Random
 
-from analyzers.mutation.main_edits import eos, flush, last_iteration, part_section
+from analyzers.mutation.main_edits import configuration, eos, flush, last_iteration, part_section
 from analyzers.mutation.mutation import LacksError
 from analyzers.mutation.shape import (
     Segmented,
@@ -21,6 +21,7 @@ from analyzers.mutation.shape import (
 )
 from multifd_codec.draft.channel_records import ram_record
 from multifd_codec.draft.draft import Draft, Record
+from multifd_codec.main import events as ev
 from multifd_codec.wire.packet import RAMBLOCK_NAME_SIZE, PacketFlags
 
 STORED = 0xFFFF
@@ -302,3 +303,24 @@ def split_zeros(draft: Draft, random: Random) -> Record:
     draft.behind(record, rest)
     draft.renumber()
     return record
+
+
+def another_part(draft: Draft, random: Random) -> None:
+    """A PART section with nothing but EOS."""
+    shape = Shape(draft)
+    if draft.channels and not shape.per_round:
+        another_round(draft, random)
+        return
+    draft.behind(last_iteration(shape).last, *part_section(shape, eos()))
+
+
+def with_subsections(draft: Draft, random: Random) -> None:
+    """The configuration says more: page size and UUID."""
+    record = configuration(draft)
+    shape = Shape(draft)
+    have = {type(part) for part in record.event.subsections}
+    uuid = next((line[0].event.uuid for line in draft.channels if hasattr(line[0].event, "uuid")), bytes(16))
+    bits = shape.page_size.bit_length() - 1
+    more = [ev.TargetPageBits(0, 0, 1, bits), ev.ConfigurationUuid(0, 0, 1, uuid)]
+    parts = record.event.subsections + tuple(part for part in more if type(part) not in have)
+    record.set(subsections=parts)

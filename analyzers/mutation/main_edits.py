@@ -114,3 +114,31 @@ def _name_again(draft: Draft, behind: Record, block: bytes | None) -> None:
             draft.drop(place)
     elif event.idstr is None:
         place.set(idstr=block, flags=event.flags & ~RamFlags.CONTINUE)
+
+
+def add_flush(draft: Draft, shape: Shape) -> Record:
+    """A FLUSH in front of an EOS of the last section of RAM before the switchover."""
+    ends = [r for r in last_iteration(shape).records if isinstance(r.event, ev.EndOfRam)]
+    need(ends, "an EOS in its RAM sections")
+    return draft.before(ends[-1], flush())
+
+
+def first(draft: Draft, kind: type, what: str) -> Record:
+    found = [record for record in draft.main if isinstance(record.event, kind)]
+    need(found, f"{what} on main")
+    return found[0]
+
+
+def configuration(draft: Draft) -> Record:
+    return first(draft, ev.Configuration, "a configuration")
+
+
+def eof(draft: Draft) -> Record:
+    return first(draft, ev.EndOfStream, "an EOF byte")
+
+
+def fulls(draft: Draft) -> list[Section]:
+    """FULL sections in front of the EOF byte."""
+    found = [s for s in Shape(draft).sections if isinstance(s.header.event, ev.SectionFull)]
+    need(found, "FULL sections on main")
+    return found

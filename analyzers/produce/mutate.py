@@ -5,8 +5,8 @@ from __future__ import annotations
 from random import Random
 from typing import NamedTuple
 
-from analyzers.mutation.catalogue import MUTATIONS, WITHOUT
 from analyzers.mutation.mutation import LacksError, Mutation, Options
+from analyzers.rulebook.mutation_registry import MUTATIONS, WITHOUT
 from captures.write.tap import Tap
 from multifd_codec.draft.draft import Draft, Record
 from multifd_codec.errors import ChannelName, InputError

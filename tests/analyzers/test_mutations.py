@@ -15,11 +15,11 @@ import pytest
 
 from analyzers.findings import Finding, Outcome, Severity
 from analyzers.linter.linter import LintOptions, lint_recording
-from analyzers.mutation.catalogue import MUTATIONS, WITHOUT
 from analyzers.mutation.mutation import LacksError, Mutation
 from analyzers.produce.draft_of_recording import draft_of_migration
 from analyzers.produce.mutate import Mutated, apply, mutate, mutations_of
 from analyzers.produce.outline import Outline, outlined, with_options
+from analyzers.rulebook.mutation_registry import MUTATIONS, WITHOUT
 from analyzers.rulebook.registry import RULES
 from captures.memory import recording_of
 from captures.model import Recording

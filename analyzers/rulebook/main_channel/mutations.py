@@ -1,15 +1,24 @@
-"""Sections, commands and the vmdescription of the main channel: MFD501 to 507, 515 to 520, 523, 524."""
+"""Sections and commands of the main channel; the edits of the vmdescription are in description_edits.py."""
 
 from __future__ import annotations
 
 import struct
 from random import Random
 
-from analyzers.mutation.catalogue.sync import another_part
-from analyzers.mutation.legal import more_syncs
-from analyzers.mutation.main_edits import command, eos, last_iteration, part_section
+from analyzers.mutation.legal import another_part, more_syncs, with_subsections
+from analyzers.mutation.main_edits import command, configuration, eof, eos, fulls, last_iteration, part_section
 from analyzers.mutation.mutation import Mutation, Place, same, untouched
 from analyzers.mutation.shape import Section, Shape, avoid, is_command, need, pick
+from analyzers.rulebook.main_channel.description_edits import (
+    another_key,
+    another_order,
+    both_orders,
+    cut_description,
+    no_description,
+    no_json,
+    not_sent,
+    trailing,
+)
 from multifd_codec.draft.draft import Draft, Record, raw
 from multifd_codec.main import events as ev
 from multifd_codec.wire.qemufile import CommandId
@@ -19,45 +28,12 @@ PING = b"\0\0\0\5"
 UNKNOWN_SECTION, UNKNOWN_COMMAND = 0x09, 0x20
 
 
-def first(draft: Draft, kind: type, what: str) -> Record:
-    found = [record for record in draft.main if isinstance(record.event, kind)]
-    need(found, f"{what} on main")
-    return found[0]
-
-
-def configuration(draft: Draft) -> Record:
-    return first(draft, ev.Configuration, "a configuration")
-
-
-def eof(draft: Draft) -> Record:
-    return first(draft, ev.EndOfStream, "an EOF byte")
-
-
-def fulls(draft: Draft) -> list[Section]:
-    """FULL sections in front of the EOF byte."""
-    found = [s for s in Shape(draft).sections if isinstance(s.header.event, ev.SectionFull)]
-    need(found, "FULL sections on main")
-    return found
-
-
 def no_configuration(draft: Draft, random: Random) -> Place:
     sections = Shape(draft).sections
     need(sections, "sections on main")
     draft.drop(configuration(draft))
     # Whatever command stands in front of it, the first section is where it is missed.
     return sections[0].header
-
-
-def with_subsections(draft: Draft, random: Random) -> None:
-    """The configuration says more: page size and UUID."""
-    record = configuration(draft)
-    shape = Shape(draft)
-    have = {type(part) for part in record.event.subsections}
-    uuid = next((line[0].event.uuid for line in draft.channels if hasattr(line[0].event, "uuid")), bytes(16))
-    bits = shape.page_size.bit_length() - 1
-    more = [ev.TargetPageBits(0, 0, 1, bits), ev.ConfigurationUuid(0, 0, 1, uuid)]
-    parts = record.event.subsections + tuple(part for part in more if type(part) not in have)
-    record.set(subsections=parts)
 
 
 def unknown_section(draft: Draft, random: Random) -> Place:
@@ -325,4 +301,10 @@ MUTATIONS = (
     Mutation("MFD523", "PING without return path", unopened, same(never_opened), "command"),
     Mutation("MFD524", "a package without RUN", no_run, same(repacked), "command"),
     Mutation("MFD524", "a package that is cut", cut_package, same(repacked), "length"),
+    Mutation("MFD518", "no vmdescription", no_description, same(another_key)),
+    Mutation("MFD518", "a vmdescription that is no JSON", no_json, same(another_key), "json"),
+    Mutation("MFD518", "a vmdescription that is cut", cut_description, same(another_key), "length"),
+    Mutation("MFD519", "a device that was not sent", not_sent, same(both_orders), "devices"),
+    Mutation("MFD519", "another order", another_order, same(both_orders), "devices"),
+    Mutation("MFD520", "bytes behind the vmdescription", trailing, untouched),
 )

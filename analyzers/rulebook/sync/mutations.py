@@ -1,13 +1,34 @@
-"""Synchronisation: MFD301 to 310, 314, 315."""
+"""Synchronisation; the edits outside of precopy with multifd are in postcopy_edits.py."""
 
 from __future__ import annotations
 
 from random import Random
 
-from analyzers.mutation.legal import another_round, last_paired_sync, more_syncs, never_normal, resend, sync_record
-from analyzers.mutation.main_edits import add_before, add_behind, eos, flush, last_iteration, part_section, zero_page
+from analyzers.mutation.legal import (
+    another_part,
+    another_round,
+    last_paired_sync,
+    more_syncs,
+    never_normal,
+    resend,
+    sync_record,
+)
+from analyzers.mutation.main_edits import (
+    add_before,
+    add_behind,
+    add_flush,
+    last_iteration,
+    zero_page,
+)
 from analyzers.mutation.mutation import Edit, Mutation, Place, same, untouched
 from analyzers.mutation.shape import Section, Shape, avoid, block_of, need, pick
+from analyzers.rulebook.sync.postcopy_edits import (
+    data_in_postcopy,
+    flush_in_postcopy,
+    flush_without_multifd,
+    sync_in_postcopy,
+    without_channels,
+)
 from multifd_codec.draft.draft import Draft, Record
 from multifd_codec.main import events as ev
 
@@ -37,13 +58,6 @@ def extra_flush(draft: Draft, random: Random) -> Place:
     add_flush(draft, shape)
     channel = random.randrange(len(draft.channels))
     return shape.syncs[channel][-1]
-
-
-def add_flush(draft: Draft, shape: Shape) -> Record:
-    """A FLUSH in front of an EOS of the last section of RAM before the switchover."""
-    ends = [r for r in last_iteration(shape).records if isinstance(r.event, ev.EndOfRam)]
-    need(ends, "an EOS in its RAM sections")
-    return draft.before(ends[-1], flush())
 
 
 def early_sync(draft: Draft, random: Random) -> Place:
@@ -263,15 +277,6 @@ def flush_in_mapped_ram(draft: Draft, random: Random) -> Place:
     return add_flush(draft, shape)
 
 
-def another_part(draft: Draft, random: Random) -> None:
-    """A PART section with nothing but EOS."""
-    shape = Shape(draft)
-    if draft.channels and not shape.per_round:
-        another_round(draft, random)
-        return
-    draft.behind(last_iteration(shape).last, *part_section(shape, eos()))
-
-
 def zero_on_main(draft: Draft, random: Random) -> Place:
     """A page that a channel carries with content is a ZERO record on main in the same round."""
     shape = Shape(draft)
@@ -363,4 +368,9 @@ MUTATIONS = (
     Mutation("MFD310", "the tail of rfc-v3", tail, untouched, "flags", {"profile": "rfc-v3"}, {}),
     Mutation("MFD314", "FLUSH in a mapped-ram file", flush_in_mapped_ram, same(another_part), "flags"),
     Mutation("MFD315", "a page on main and on a channel", zero_on_main, same(zero_in_setup), "offset"),
+    Mutation("MFD311", "FLUSH in a migration without multifd", flush_without_multifd, untouched, "flags"),
+    Mutation("MFD311", "a migration without its channels", without_channels, untouched, "flags"),
+    Mutation("MFD312", "FLUSH while pages are postcopied", flush_in_postcopy, untouched, "flags"),
+    Mutation("MFD313", "a RAM packet in postcopy", data_in_postcopy, untouched),
+    Mutation("MFD313", "a SYNC in postcopy", sync_in_postcopy, untouched, also=frozenset({"MFD302"})),
 )

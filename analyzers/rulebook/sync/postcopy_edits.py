@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from random import Random
 
-from analyzers.mutation.catalogue.sync import add_flush
 from analyzers.mutation.legal import more_syncs, resend, sync_record
-from analyzers.mutation.main_edits import flush
-from analyzers.mutation.mutation import Mutation, Place, untouched
+from analyzers.mutation.main_edits import add_flush, flush
+from analyzers.mutation.mutation import Place
 from analyzers.mutation.shape import Shape, avoid, is_command, need
 from multifd_codec.draft.draft import Draft, Record
 from multifd_codec.main import events as ev
@@ -66,12 +65,3 @@ def sync_in_postcopy(draft: Draft, random: Random) -> Place:
     in_postcopy(shape)
     shape.multifd(2)
     return more_syncs(draft, 1, random.randrange(len(draft.channels)))
-
-
-MUTATIONS = (
-    Mutation("MFD311", "FLUSH in a migration without multifd", flush_without_multifd, untouched, "flags"),
-    Mutation("MFD311", "a migration without its channels", without_channels, untouched, "flags"),
-    Mutation("MFD312", "FLUSH while pages are postcopied", flush_in_postcopy, untouched, "flags"),
-    Mutation("MFD313", "a RAM packet in postcopy", data_in_postcopy, untouched),
-    Mutation("MFD313", "a SYNC in postcopy", sync_in_postcopy, untouched, also=frozenset({"MFD302"})),
-)

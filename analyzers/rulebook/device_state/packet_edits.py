@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from random import Random
 
-from analyzers.mutation.legal import another_round
-from analyzers.mutation.mutation import Edit, Mutation, Place, same
+from analyzers.mutation.mutation import Edit, Place
 from analyzers.mutation.shape import Shape, is_config, need, pick, vfio_header
 from multifd_codec.draft.channel_records import VFIO_HEADER, device_state_packet, vfio_buffer
 from multifd_codec.draft.draft import Draft, Record
 from multifd_codec.main import events as ev
-from multifd_codec.wire.packet import MULTIFD_PACKET_SIZE, PacketFlags
+from multifd_codec.wire.packet import MULTIFD_PACKET_SIZE
 from multifd_codec.wire.vfio import CONFIG_STATE
 
 LARGEST = 2 * MULTIFD_PACKET_SIZE + VFIO_HEADER.size
@@ -148,20 +147,3 @@ def append(draft: Draft, random: Random, *records: Record) -> None:
         draft.before(shape.syncs[channel][-1], *records)
     else:
         draft.channels[channel].extend(records)
-
-
-AS_LONG_AS_MAY_BE = long_payload(LARGEST)
-ROUND, SHUFFLED, BARE = same(another_round), same(shuffled), same(header_only)
-
-MUTATIONS = (
-    Mutation("MFD401", "SYNC on a packet", flags(PacketFlags.SYNC), ROUND, "flags"),
-    Mutation("MFD402", "no payload", payload_of(b""), BARE, "next_packet_size"),
-    Mutation("MFD403", "a name that is not terminated", unterminated, same(stale_name), "idstr"),
-    Mutation("MFD404", "a device without section", nobody, SHUFFLED, "idstr"),
-    Mutation("MFD404", "a device that takes no buffers", takes_none, SHUFFLED, "idstr"),
-    Mutation("MFD405", "zlib on a device-state packet", flags(PacketFlags.ZLIB), SHUFFLED, "flags"),
-    Mutation("MFD406", "one byte more than 1 MiB", long_payload(LARGEST + 1), AS_LONG_AS_MAY_BE, "next_packet_size"),
-    Mutation("MFD407", "11 bytes", payload_of(b"x" * (VFIO_HEADER.size - 1)), BARE, "payload"),
-    Mutation("MFD407", "version 1", version_1, BARE, "version"),
-    Mutation("MFD416", "an unknown VFIO flag", unknown_flag, SHUFFLED, "flags"),
-)

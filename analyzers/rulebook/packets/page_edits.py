@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from random import Random
 
-from analyzers.mutation.legal import change_pages, fresh_page, named, resend, resend_zero, swap_offsets
-from analyzers.mutation.mutation import Edit, Mutation, Place, same
+from analyzers.mutation.legal import change_pages, fresh_page, named, resend, resend_zero
+from analyzers.mutation.mutation import Edit, Place
 from analyzers.mutation.shape import Segmented, Shape, block_of, need, pick, used_pages
 from multifd_codec.draft.draft import Draft, Record
 
@@ -97,18 +97,3 @@ def on_two_channels(*, same_content: bool) -> Edit:
         return resend(draft, random, channel=first, page=page, content=other)
 
     return edit
-
-
-ONCE_MORE = same(resend)
-
-MUTATIONS = (
-    Mutation("MFD212", "a block that is not listed", unlisted_block, same(byte_behind_the_name), "ramblock"),
-    Mutation("MFD213", "a page behind the last", behind_the_last, ONCE_MORE, "offset"),
-    Mutation("MFD214", "a normal page not aligned", misaligned_normal, same(swap_offsets), "offset"),
-    Mutation("MFD214", "a zero page not aligned", misaligned_zero, same(swap_offsets), "offset"),
-    Mutation("MFD214", "a page sent again not aligned", misaligned_again, ONCE_MORE, "offset"),
-    Mutation("MFD215", "a page twice in one packet", page_twice, ONCE_MORE, "offset"),
-    Mutation("MFD215", "a zero page twice in one packet", zero_page_twice, ONCE_MORE, "offset"),
-    Mutation("MFD216", "a page on two channels in one round", on_two_channels(same_content=False), ONCE_MORE, "offset"),
-    Mutation("MFD216", "the same content on two channels", on_two_channels(same_content=True), ONCE_MORE, "offset"),
-)

@@ -6,8 +6,7 @@ import zlib
 from random import Random
 from typing import Any
 
-from analyzers.mutation.catalogue.sync import another_part
-from analyzers.mutation.legal import more_syncs, never_normal
+from analyzers.mutation.legal import another_part, more_syncs, never_normal
 from analyzers.mutation.main_edits import add_behind, eos, in_ram_section, zero_page
 from analyzers.mutation.mutation import Edit, Mutation, Place, same, untouched
 from analyzers.mutation.shape import Shape, avoid, need, pick

@@ -1,4 +1,4 @@
-"""The vmdescription behind the main channel's EOF byte: MFD518 to 520."""
+"""The vmdescription behind the main channel's EOF byte: edits for MFD518 to 520."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import json
 from random import Random
 from typing import Any
 
-from analyzers.mutation.catalogue.main_channel import eof, first, fulls
-from analyzers.mutation.mutation import Mutation, Place, same, untouched
+from analyzers.mutation.main_edits import eof, first, fulls
+from analyzers.mutation.mutation import Place
 from analyzers.mutation.shape import need
 from multifd_codec.draft.draft import Draft, Record, raw
 from multifd_codec.main import events as ev
@@ -98,13 +98,3 @@ def both_orders(draft: Draft, random: Random) -> None:
 def trailing(draft: Draft, random: Random) -> Place:
     need(draft.main and isinstance(draft.main[-1].event, ev.VmDescription), "a vmdescription at the end of main")
     return draft.behind(draft.main[-1], raw(bytes(4)))
-
-
-MUTATIONS = (
-    Mutation("MFD518", "no vmdescription", no_description, same(another_key)),
-    Mutation("MFD518", "a vmdescription that is no JSON", no_json, same(another_key), "json"),
-    Mutation("MFD518", "a vmdescription that is cut", cut_description, same(another_key), "length"),
-    Mutation("MFD519", "a device that was not sent", not_sent, same(both_orders), "devices"),
-    Mutation("MFD519", "another order", another_order, same(both_orders), "devices"),
-    Mutation("MFD520", "bytes behind the vmdescription", trailing, untouched),
-)

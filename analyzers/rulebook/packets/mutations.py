@@ -1,4 +1,4 @@
-"""Header fields of packets: flags, counts, numbers: MFD203 to 211 and 224 to 228."""
+"""Packets: their header fields, and the pages that they name (the edits of these in page_edits.py)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,21 @@ from analyzers.mutation.legal import (
     resend,
     resend_zero,
     split_zeros,
+    swap_offsets,
 )
 from analyzers.mutation.mutation import Edit, Mutation, Place, same
 from analyzers.mutation.shape import Shape, avoid, block_of, need, packets_where, pick, sent_in_round
+from analyzers.rulebook.packets.page_edits import (
+    behind_the_last,
+    byte_behind_the_name,
+    misaligned_again,
+    misaligned_normal,
+    misaligned_zero,
+    on_two_channels,
+    page_twice,
+    unlisted_block,
+    zero_page_twice,
+)
 from multifd_codec.channel.events import RamPacket
 from multifd_codec.draft.channel_records import ram_record
 from multifd_codec.draft.draft import Draft, Record
@@ -282,7 +294,7 @@ def renumbered(draft: Draft, random: Random) -> None:
     draft.renumber()
 
 
-FULL = same(another_round)
+FULL, ONCE_MORE = same(another_round), same(resend)
 OLD = {"profile": "qemu-8.2"}
 UADK, QPL = containers(PacketFlags.UADK), containers(PacketFlags.QPL)
 
@@ -376,4 +388,13 @@ MUTATIONS = (
     Mutation("MFD228", "numbers going back", going_back, same(renumbered), "packet_num"),
     Mutation("MFD228", "a gap", a_gap, same(renumbered), "packet_num"),
     Mutation("MFD228", "a number twice", number_twice, same(renumbered), "packet_num"),
+    Mutation("MFD212", "a block that is not listed", unlisted_block, same(byte_behind_the_name), "ramblock"),
+    Mutation("MFD213", "a page behind the last", behind_the_last, ONCE_MORE, "offset"),
+    Mutation("MFD214", "a normal page not aligned", misaligned_normal, same(swap_offsets), "offset"),
+    Mutation("MFD214", "a zero page not aligned", misaligned_zero, same(swap_offsets), "offset"),
+    Mutation("MFD214", "a page sent again not aligned", misaligned_again, ONCE_MORE, "offset"),
+    Mutation("MFD215", "a page twice in one packet", page_twice, ONCE_MORE, "offset"),
+    Mutation("MFD215", "a zero page twice in one packet", zero_page_twice, ONCE_MORE, "offset"),
+    Mutation("MFD216", "a page on two channels in one round", on_two_channels(same_content=False), ONCE_MORE, "offset"),
+    Mutation("MFD216", "the same content on two channels", on_two_channels(same_content=True), ONCE_MORE, "offset"),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from analyzers.mutation.catalogue.main_channel import with_subsections
+from analyzers.mutation.legal import with_subsections
 from analyzers.mutation.mutation import Edit, Mutation, Place, same, untouched
 from analyzers.mutation.shape import Shape, avoid, need
 from multifd_codec.channel.events import ChannelInit

@@ -1,27 +1,40 @@
-"""The device state of a whole device, and what main says of it: MFD408 to 415 and 417."""
+"""Device state: of a whole device, and what main says of it; the edits of single packets are in packet_edits.py."""
 
 from __future__ import annotations
 
 import struct
 from random import Random
 
-from analyzers.mutation.catalogue.device_packets import (
-    append,
-    data_buffers,
-    further,
-    header,
-    name_of,
-    resized,
-    shuffled,
-    states,
-    zlib_beside,
-)
+from analyzers.mutation.legal import another_round
 from analyzers.mutation.mutation import Edit, Mutation, Place, same
 from analyzers.mutation.shape import Shape, is_config, need, pick, vfio_header
+from analyzers.rulebook.device_state.packet_edits import (
+    LARGEST,
+    append,
+    data_buffers,
+    flags,
+    further,
+    header,
+    header_only,
+    long_payload,
+    name_of,
+    nobody,
+    payload_of,
+    resized,
+    shuffled,
+    stale_name,
+    states,
+    takes_none,
+    unknown_flag,
+    unterminated,
+    version_1,
+    zlib_beside,
+)
 from captures.write.tap import Tap
 from multifd_codec.draft.channel_records import VFIO_HEADER, vfio_buffer
 from multifd_codec.draft.draft import Draft, Record
 from multifd_codec.main import events as ev
+from multifd_codec.wire.packet import PacketFlags
 from multifd_codec.wire.qemufile import CommandId
 from multifd_codec.wire.vfio import CONFIG_STATE, INVALID_IDX, VfioTag, VfioTagId
 
@@ -254,9 +267,21 @@ def older_machine(draft: Draft, random: Random) -> Place:
 
 
 IN_FRONT = same(in_front_of_full)
+AS_LONG_AS_MAY_BE = long_payload(LARGEST)
+ROUND, BARE = same(another_round), same(header_only)
 SHUFFLED, MANY, ON_MAIN = same(shuffled), same(many_buffers), same(only_on_main)
 
 MUTATIONS = (
+    Mutation("MFD401", "SYNC on a packet", flags(PacketFlags.SYNC), ROUND, "flags"),
+    Mutation("MFD402", "no payload", payload_of(b""), BARE, "next_packet_size"),
+    Mutation("MFD403", "a name that is not terminated", unterminated, same(stale_name), "idstr"),
+    Mutation("MFD404", "a device without section", nobody, SHUFFLED, "idstr"),
+    Mutation("MFD404", "a device that takes no buffers", takes_none, SHUFFLED, "idstr"),
+    Mutation("MFD405", "zlib on a device-state packet", flags(PacketFlags.ZLIB), SHUFFLED, "flags"),
+    Mutation("MFD406", "one byte more than 1 MiB", long_payload(LARGEST + 1), AS_LONG_AS_MAY_BE, "next_packet_size"),
+    Mutation("MFD407", "11 bytes", payload_of(b"x" * (VFIO_HEADER.size - 1)), BARE, "payload"),
+    Mutation("MFD407", "version 1", version_1, BARE, "version"),
+    Mutation("MFD416", "an unknown VFIO flag", unknown_flag, SHUFFLED, "flags"),
     Mutation("MFD405", "device state beside zlib", zlib_beside, same(all_on_main), "flags"),
     Mutation("MFD408", "a gap", gap, SHUFFLED, "idx"),
     Mutation("MFD408", "the invalid index", another(INVALID_IDX), MANY, "idx"),
