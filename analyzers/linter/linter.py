@@ -26,7 +26,7 @@ from analyzers.judge.verdict import Verdict, judge
 from analyzers.linter import channel_set as set_rules
 from analyzers.linter import device_state, packets, sync
 from analyzers.linter.context import Collector, Context
-from analyzers.linter.summary import channel_summary, device_summaries, facts_for_people, main_summary
+from analyzers.linter.summary import channel_summary, device_summaries, main_summary, stream_facts
 from analyzers.receiver.explain import Carrier, explain, witness
 from analyzers.receiver.script import MainAct, Script
 from analyzers.receiver.solve import lockstep
@@ -280,7 +280,7 @@ class _Linter:
             explanation=tuple(lines),
             witness=tuple(witness(verdict.script, worst, where)) if self.options.witness else (),
             monitor_alive=(end is not None and end.monitor_alive) if worst is Outcome.HANGS else None,
-            facts=facts_for_people(main, surveys, context, self.migration),
+            facts=stream_facts(main, surveys, context, self.migration),
         )
 
     def _rules(

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from uuid import UUID
 
-from analyzers.findings import ChannelSummary, DeviceSummary, MainSummary
+from analyzers.findings import ChannelSummary, DeviceSummary, MainSummary, StreamFacts
 from analyzers.linter.context import Context
 from analyzers.linter.pairing import paired_records
 from analyzers.receiver.solve import buffers_complete
@@ -60,23 +60,12 @@ def device_summaries(surveys: Sequence[ChannelSurvey]) -> tuple[DeviceSummary, .
     )
 
 
-def facts_for_people(
+def stream_facts(
     main: MainSurvey | None, surveys: Sequence[ChannelSurvey], context: Context, migration: Migration
-) -> dict[str, str]:
-    """What the text report shows on top."""
-    facts: dict[str, str] = {}
-    if main is not None and main.machine is not None:
-        facts["machine"] = main.machine
-    if main is not None and main.blocks is not None:
-        blocks = f"{len(main.blocks)} block{'' if len(main.blocks) == 1 else 's'}"
-        facts["RAM"] = f"{sum(main.blocks.values()):,} bytes in {blocks}"
+) -> StreamFacts:
+    """What the recording says of the migration as a whole."""
     names = [flag.name.lower() for flag in PacketFlags if flag & context.compression and flag.name]
-    facts["compression"] = ", ".join(names) or "none"
     uuid = next((survey.init.uuid for survey in surveys if survey.init is not None), None)
-    if uuid is not None:
-        facts["uuid"] = str(UUID(bytes=uuid))
-    first, last = RELEASES[context.sender.first].name, RELEASES[context.sender.last].name
-    facts["sender"] = first if first == last else f"{first} to {last}"
     times = [
         t
         for c in migration.channels
@@ -84,6 +73,18 @@ def facts_for_people(
         for t in (c.source.time_at(0), c.source.time_at(c.source.size - 1))
         if t
     ]
-    if times:
-        facts["duration"] = f"{max(times) - min(times):.3f} s"
-    return facts
+    facts = StreamFacts(
+        compression=", ".join(names) or "none",
+        uuid=None if uuid is None else UUID(bytes=uuid),
+        releases=(RELEASES[context.sender.first].name, RELEASES[context.sender.last].name),
+        begin=min(times, default=None),
+        end=max(times, default=None),
+    )
+    if main is None:
+        return facts
+    return facts._replace(
+        machine=main.machine,
+        page_size=main.page_size if main.page_size_stated else None,
+        capabilities=main.capabilities,
+        blocks=main.blocks,
+    )

@@ -6,13 +6,10 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from analyzers.linter.linter import LintOptions, lint_recording
-from analyzers.survey.main_pass import survey_main
-from captures.model import ChannelKind, Migration, Recording
+from captures.model import Migration, Recording
 from captures.qemu import DestinationOptions, Qemu
 from multifd_codec.dialect.releases import RELEASES, Mode
 from multifd_codec.errors import InputError
-
-NO_UUID = "00000000-0000-0000-0000-000000000000"
 
 
 class Wishes(NamedTuple):
@@ -37,20 +34,20 @@ def destination_for(recording: Recording, migration: Migration, qemu: Qemu, wish
         raise InputError("the channels cannot be read")
     if not report.profile.channels:
         raise InputError("the stream has no multifd channels; give --channels")
-    main = next((channel for channel in migration.channels if channel.kind is ChannelKind.MAIN), None)
-    blocks = (survey_main(main.source).blocks if main is not None else None) or {}
+    facts = report.facts
+    blocks = facts.blocks or {}
     default = DestinationOptions()
     # Among several, machine types call the one that -m means NAME.ram; it is also the largest.
     name = max(blocks, key=lambda block: (block.endswith(".ram"), blocks[block]), default=default.ram_block)
     name = wishes.ram_block or name
-    uuid = wishes.uuid or report.facts.get("uuid")
+    uuid = str(facts.uuid) if facts.uuid is not None and facts.uuid.int else None
     return DestinationOptions(
         ram_size=(blocks.get(name) or default.ram_size) if wishes.ram_size is None else wishes.ram_size,
         ram_block=name,
-        machine=wishes.machine or report.facts.get("machine") or default.machine,
-        uuid=None if uuid == NO_UUID else uuid,
+        machine=wishes.machine or facts.machine or default.machine,
+        uuid=wishes.uuid or uuid,
         per_section=report.profile.mode == Mode.PER_SECTION,
         arguments=wishes.arguments,
         channels=report.profile.channels,
-        compression=wishes.compression or report.facts.get("compression") or default.compression,
+        compression=wishes.compression or facts.compression or default.compression,
     )

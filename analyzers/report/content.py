@@ -112,7 +112,9 @@ def _input(report: Report) -> tuple[Line, ...]:
         size += f", {counted(info.frames, 'frame')}"
     size += f", {counted(info.gaps, 'gap')}" if info.gaps else ", no gaps"
     lines = [Line((Span(printable(info.path), Style.HEADING), Span(size)))]
-    lines += [line(f"  {printable(name)}: {printable(value)}", Style.QUIET) for name, value in report.facts.items()]
+    lines += [
+        line(f"  {printable(name)}: {printable(value)}", Style.QUIET) for name, value in report.facts.shown().items()
+    ]
     return tuple(lines)
 
 

@@ -44,7 +44,7 @@ def report_document(report: Report) -> dict[str, Any]:
         "findings": [_finding(finding) for finding in report.findings],
         "explanation": list(report.explanation),
         "witness": list(report.witness),
-        "facts": dict(report.facts),
+        "facts": report.facts.shown(),
     }
 
 

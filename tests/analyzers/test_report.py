@@ -24,6 +24,7 @@ from analyzers.findings import (
     ProfileChoice,
     Report,
     Severity,
+    StreamFacts,
 )
 from analyzers.report import FORMATS, render
 from analyzers.report.exit_codes import ExitCode, exit_code, gravest
@@ -49,7 +50,7 @@ REPORT = Report(
     explanation=("main waits for token 2 of 3 at its third FLUSH",),
     witness=("channel 0: SYNC", "main: FLUSH"),
     monitor_alive=False,
-    facts={"machine": "none"},
+    facts=StreamFacts(machine="none"),
 )
 
 TEXT = """\
@@ -202,7 +203,7 @@ REPORTS = st.builds(
     explanation=st.lists(WORDS, max_size=2).map(tuple),
     witness=st.lists(WORDS, max_size=2).map(tuple),
     monitor_alive=st.sampled_from([None, False, True]),
-    facts=st.dictionaries(WORDS, WORDS, max_size=2),
+    facts=st.builds(StreamFacts, machine=WORDS, compression=WORDS),
 )
 
 

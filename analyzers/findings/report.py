@@ -1,63 +1,13 @@
-"""What a person or a CI gets: findings, outcomes, the report of one migration.
-
-The JSON contract (``multifd-report/1``) is produced from these values by ``analyzers.report``.
-"""
+"""The verdict on one migration."""
 
 from __future__ import annotations
 
-import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from multifd_codec.errors import ChannelName
-
-
-class Severity(enum.StrEnum):
-    """How bad a finding is. Only errors make exit code 1."""
-
-    ERROR = "error"
-    WARNING = "warning"
-    INFO = "info"
-
-
-class Outcome(enum.StrEnum):
-    """How a destination can end, from harmless to worst."""
-
-    COMPLETES = "completes"
-    UNDECIDED = "undecided"
-    """The recording lacks bytes the answer depends on."""
-    FAILS = "fails"
-    """An error is reported: the process exits or the status becomes failed."""
-    LOSES_DATA = "loses-data"
-    """Completed is reported, but guest memory or device state is wrong."""
-    HANGS = "hangs"
-    CRASHES = "crashes"
-
-    @property
-    def rank(self) -> int:
-        """0 for the most harmless; the worst outcome of a set has the highest rank."""
-        return list(Outcome).index(self)
-
-
-class Finding(NamedTuple):
-    """One violation or remark, located on the wire."""
-
-    rule: str
-    """Rule code, ``MFD301``."""
-    severity: Severity
-    message: str
-    """One line, concrete: values seen, values expected."""
-    channel: ChannelName | None = None
-    offset: int | None = None
-    """Bytes from the start of that channel's stream to the record the finding is about."""
-    length: int | None = None
-    """Length in bytes of that record."""
-    frame: int | None = None
-    """Capture frame number, from 1; None without a capture."""
-    field: str | None = None
-    """Wire field, as the declarations in ``multifd_codec.wire`` name it."""
-    repeats: int = 0
-    """How many further findings of this rule on this channel were folded into this one."""
+from analyzers.findings.facts import NOTHING_KNOWN, StreamFacts
+from analyzers.findings.finding import Finding
+from analyzers.findings.outcome import Outcome
 
 
 class InputInfo(NamedTuple):
@@ -145,8 +95,8 @@ class Report:
     """A schedule that ends in ``outcome``, step by step."""
     monitor_alive: bool | None = None
     """For a hang: whether the destination's monitor still answers."""
-    facts: dict[str, str] = field(default_factory=dict)
-    """What ``info`` shows beside the counts: machine, compression, UUID, duration."""
+    facts: StreamFacts = NOTHING_KNOWN
+    """What the recording says of the migration as a whole: machine type, RAM blocks, compression, uuid, times."""
 
     @property
     def outcome(self) -> Outcome:
