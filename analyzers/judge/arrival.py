@@ -9,11 +9,12 @@ from analyzers.findings import Outcome
 from analyzers.judge.handshake import FOREIGN, SHORT, Handshake, foreign_outcomes, short_outcomes
 from analyzers.receiver.script import Script
 from analyzers.receiver.solve import crashes_before_setup
+from analyzers.rulebook.codes import MFD602, MFD603, MFD604, MFD605
 from captures.model import CapturedChannel
 from multifd_codec.dialect.releases import DestinationHabits, HandshakeError
 
-REFUSED = frozenset({"C-02", "C-03", "C-04"})
-"""Rows of connections that are refused whenever they arrive; of two with one id either may come first."""
+REFUSED = frozenset({MFD602, MFD603, MFD604})
+"""Rules of connections that are refused whenever they arrive; of two with one id either may come first."""
 
 
 class Arrived(NamedTuple):
@@ -56,14 +57,14 @@ def ending(arrived: Arrived, handshake: Handshake, script: Script, destination: 
         return Ending(outcomes, f"{arrived.foreign[0].label}: {FOREIGN}")
     if not arrived.mains and not peeks and arrived.surplus:
         reason = "the first connection is taken for main, and does not start as one"
-        refused = {problem.position for problem in handshake.problems if problem.row in {*REFUSED, "C-05"}}
+        refused = {problem.position for problem in handshake.problems if problem.rule in REFUSED | {MFD605}}
         waits = arrived.short or len(refused) > 1  # one of them is taken for main
         return Ending(frozenset({Outcome.HANGS if waits else Outcome.FAILS}), reason)
     if arrived.short:
         polls = peeks and any(channel.source.size for channel in arrived.short)
         reason = f"{arrived.short[0].label}: {SHORT}"
         outcomes = short_outcomes(arrived.short, destination)
-        if any(problem.row in {*REFUSED, "C-05"} for problem in handshake.problems):
+        if any(problem.rule in REFUSED | {MFD605} for problem in handshake.problems):
             outcomes |= handshake.outcomes or frozenset()  # whichever arrives first
         return Ending(outcomes, reason, monitor_alive=not polls)
     if handshake.outcomes is not None:
@@ -74,7 +75,7 @@ def ending(arrived: Arrived, handshake: Handshake, script: Script, destination: 
 def _beside_early_pages(handshake: Handshake, script: Script) -> frozenset[Outcome]:
     """Channels are read as soon as they are connected: pages in front of the first SYNC crash a process that waits for
     the others, or race with the error that ends it."""
-    broken = {problem.position for problem in handshake.problems if problem.row in REFUSED}
+    broken = {problem.position for problem in handshake.problems if problem.rule in REFUSED}
     early = (crashes_before_setup(steps) for position, steps in enumerate(script.channels) if position not in broken)
     outcomes = handshake.outcomes or frozenset()
     if not any(early):

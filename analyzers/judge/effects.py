@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from analyzers.rulebook.codes import MFD401, MFD402, MFD403, MFD404, MFD405, MFD407, MFD408, MFD417
+from analyzers.rulebook.rule import Rule
 from analyzers.survey.channel import ChannelSurvey, Item
 from analyzers.survey.device_state import HUGE_INDEX, INVALID_INDEX
 from analyzers.survey.hits import Effect
@@ -76,8 +78,8 @@ class Fault(NamedTuple):
     offset: int
     effect: Effect
     reason: str
-    key: str
-    """Key of the condition, or the row of the protocol reference (``V-07``)."""
+    key: str | Rule
+    """Key of the condition, or the rule."""
     queued: bool = False
     """The device-state buffer at this place is queued before the error."""
     chance: bool = False
@@ -114,33 +116,33 @@ def device_fault(
     assert buffer is not None
     packet = buffer.packet
 
-    def fault(row: str, reason: str, effect: Effect = Effect.ERROR, *, queued: bool = False) -> Fault:
+    def fault(row: Rule, reason: str, effect: Effect = Effect.ERROR, *, queued: bool = False) -> Fault:
         return Fault(packet.offset, effect, reason, row, queued=queued)
 
     if not destination.device_state:
-        return fault("V-17", "a device-state packet, which releases before 10.0 read as a RAM packet")
+        return fault(MFD417, "a device-state packet, which releases before 10.0 read as a RAM packet")
     if packet.next_packet_size == 0:
-        return fault("V-02", "an empty device-state packet")
+        return fault(MFD402, "an empty device-state packet")
     if not buffer.terminated:
-        return fault("V-03", "the device's name is not terminated")
+        return fault(MFD403, "the device's name is not terminated")
     if main is not None and main.eof is not None and buffer.device not in main.vfio:
         known = buffer.device in main.sections
         what = "has no operation to load buffers" if known else "is not on the destination"
-        return fault("V-04", f"device {buffer.device.idstr!r} instance {buffer.device.instance_id} {what}")
+        return fault(MFD404, f"device {buffer.device.idstr!r} instance {buffer.device.instance_id} {what}")
     if compression:
-        return fault("V-05", "device state, which a destination configured with compression refuses")
+        return fault(MFD405, "device state, which a destination configured with compression refuses")
     if not buffer.recorded:
         return None
     if buffer.index is None:
-        return fault("V-07", f"a payload of {packet.next_packet_size} bytes, the VFIO header alone has 12")
+        return fault(MFD407, f"a payload of {packet.next_packet_size} bytes, the VFIO header alone has 12")
     if buffer.version != 0:
-        return fault("V-07", f"VFIO header version {buffer.version}")
+        return fault(MFD407, f"VFIO header version {buffer.version}")
     if buffer.index == INVALID_INDEX:
-        return fault("V-08", f"index {buffer.index:#x}")
+        return fault(MFD408, f"index {buffer.index:#x}")
     if buffer.index >= HUGE_INDEX:
-        return fault("V-08", f"index {buffer.index}: memory for all smaller ones is allocated", Effect.CRASH)
+        return fault(MFD408, f"index {buffer.index}: memory for all smaller ones is allocated", Effect.CRASH)
     if packet.flags & PacketFlags.SYNC:
-        return fault("V-01", "SYNC on a device-state packet", queued=True)
+        return fault(MFD401, "SYNC on a device-state packet", queued=True)
     return None
 
 

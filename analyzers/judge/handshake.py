@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from analyzers.findings import Outcome
+from analyzers.rulebook.codes import MFD602, MFD603, MFD604, MFD605, MFD606, MFD607, MFD609, MFD610
+from analyzers.rulebook.rule import Rule
 from analyzers.survey.channel import ChannelSurvey
 from analyzers.survey.main import MainSurvey, RecordKind
 from captures.model import CapturedChannel, ChannelKind
@@ -28,9 +30,9 @@ class Connection(NamedTuple):
 
 
 class SetProblem(NamedTuple):
-    """A violation of the channel set: rule row, position of the channel (None: the whole), field, message."""
+    """A violation of the channel set: rule, position of the channel (None: the whole), field, message."""
 
-    row: str
+    rule: Rule
     position: int | None
     field: str
     message: str
@@ -106,7 +108,7 @@ def judge_handshake(
     """
     if main is not None and "mapped-ram" in main.capabilities:
         message = f"{len(connections)} multifd connections beside a mapped-ram main channel: nothing reads them"
-        return Handshake((SetProblem("C-10", None, "", message),) if connections else (), None)
+        return Handshake((SetProblem(MFD610, None, "", message),) if connections else (), None)
     bad = list(_bad_inits(connections, destination, channels, uuid))
     problems = [problem for problem, _ in bad]
     problems += _unused(connections)
@@ -117,11 +119,11 @@ def judge_handshake(
     if refused:
         return Handshake(tuple(problems), refused, problems[0].message)
     if channels == 0 and connections:
-        problems.append(SetProblem("C-09", None, "", f"{len(connections)} multifd connections, multifd is off"))
+        problems.append(SetProblem(MFD609, None, "", f"{len(connections)} multifd connections, multifd is off"))
         return Handshake(tuple(problems), _without_multifd(main, destination), problems[-1].message)
     if len(connections) > channels:
         message = f"{len(connections)} multifd channels, the destination takes {channels}: the rest is refused"
-        problems.append(SetProblem("C-06", None, "id", message))
+        problems.append(SetProblem(MFD606, None, "id", message))
         outcomes = {Outcome.FAILS, Outcome.LOSES_DATA}  # a source fails, a recording that is replayed does not
         if any(c.number == channels for c in connections) and not destination.channel_id_checked:
             outcomes.add(Outcome.CRASHES)  # when that one is connected before another
@@ -134,7 +136,7 @@ def judge_handshake(
         )
         if partial:
             return Handshake(tuple(problems), frozenset({Outcome.UNDECIDED}), f"{message}, perhaps not recorded")
-        problems.append(SetProblem("C-06", None, "id", message))
+        problems.append(SetProblem(MFD606, None, "id", message))
         return Handshake(tuple(problems), frozenset({Outcome.HANGS}), f"the migration never starts: {message}")
     return Handshake(tuple(problems), None)
 
@@ -152,7 +154,7 @@ def _unused(connections: Sequence[Connection]) -> Iterator[SetProblem]:
             for name in ("unused1", "unused2"):
                 if any(getattr(init, name)):
                     yield SetProblem(
-                        "C-07", connection.position, name, "reserved bytes of the ChannelInit are not zero"
+                        MFD607, connection.position, name, "reserved bytes of the ChannelInit are not zero"
                     )
 
 
@@ -180,25 +182,28 @@ def _bad_inits(
                 message = f"the channel ends after {end.offset} of 64 bytes of its ChannelInit"
                 # From 1 to 3 bytes are peeked at for ever (protocol reference, H5); without any the peek fails.
                 waits = 0 < end.offset < MAGIC_LENGTH and destination.handshake_error is HandshakeError.EXITS
-                yield SetProblem("C-02", position, "magic", message), frozenset({Outcome.HANGS}) if waits else exits
+                yield SetProblem(MFD602, position, "magic", message), frozenset({Outcome.HANGS}) if waits else exits
             continue
         if _starts_with_packet(connection.survey):
-            yield SetProblem("C-02", position, "magic", "a packet where the ChannelInit must be"), exits
+            yield SetProblem(MFD602, position, "magic", "a packet where the ChannelInit must be"), exits
             continue
         if init.magic != MULTIFD_MAGIC:
-            yield SetProblem("C-02", position, "magic", f"magic {init.magic:#010x}, expected {MULTIFD_MAGIC:#x}"), exits
+            yield (
+                SetProblem(MFD602, position, "magic", f"magic {init.magic:#010x}, expected {MULTIFD_MAGIC:#x}"),
+                exits,
+            )
         elif init.version != MULTIFD_VERSION:
             message = f"version {init.version}, expected {MULTIFD_VERSION}"
-            yield SetProblem("C-02", position, "version", message), exits
+            yield SetProblem(MFD602, position, "version", message), exits
         elif init.uuid != uuid:
             message = f"uuid {init.uuid.hex()}, the others carry {uuid.hex() if uuid else 'none'}"
-            yield SetProblem("C-03", position, "uuid", message), exits
+            yield SetProblem(MFD603, position, "uuid", message), exits
         elif channels and init.id >= max(channels, len(connections)):
             unchecked = init.id == channels and not destination.channel_id_checked
             # Out of bounds: whatever lies there decides.
             outcomes = exits | {Outcome.CRASHES, Outcome.HANGS} if unchecked else exits
             message = f"id {init.id}, the destination has {channels} channels (0 to {channels - 1})"
-            yield SetProblem("C-04", position, "id", message), outcomes
+            yield SetProblem(MFD604, position, "id", message), outcomes
         elif init.id in taken:
-            yield SetProblem("C-05", position, "id", f"id {init.id} is used twice"), exits
+            yield SetProblem(MFD605, position, "id", f"id {init.id} is used twice"), exits
         taken.add(init.id)

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from analyzers.judge.effects import CONFIG_LOAD_READY_SINCE, Fault, faults
 from analyzers.receiver.script import MAIN_TERMINAL, Act, ChannelStep, DeviceScript, MainAct, MainStep, Script
+from analyzers.rulebook.codes import MFD225, MFD405
+from analyzers.rulebook.rule import Rule
 from analyzers.survey.channel import ChannelSurvey, Item, ItemKind
 from analyzers.survey.device_state import Buffer
 from analyzers.survey.hits import Effect
@@ -34,7 +36,7 @@ class Judge(NamedTuple):
 
 
 def channel_steps(
-    survey: ChannelSurvey, main: MainSurvey | None, judge: Judge, ignoring: frozenset[str] = frozenset()
+    survey: ChannelSurvey, main: MainSurvey | None, judge: Judge, ignoring: frozenset[str | Rule] = frozenset()
 ) -> tuple[tuple[ChannelStep, ...], Fault | None]:
     """Steps of one channel, and the fault that ends it if one does. ``ignoring``: faults with these keys."""
     if survey.starts_late:
@@ -114,7 +116,7 @@ def _up_to_fault(item: Item, fault: Fault, judge: Judge, spoiled: set[int]) -> l
     if fault.queued and item.buffer is not None:
         steps.append(_state(item, item.buffer, act, fault.reason))
     else:  # device state that is refused for want of a loader is lost when main completes all the same
-        steps.append(ChannelStep(act, fault.offset, item.end, matters=fault.key == "V-05", reason=fault.reason))
+        steps.append(ChannelStep(act, fault.offset, item.end, matters=fault.key == MFD405, reason=fault.reason))
     return steps
 
 
@@ -125,7 +127,7 @@ def _desync(item: Item, survey: ChannelSurvey, judge: Judge) -> Fault | None:
     behind = item.offset + layout(ram_packet(survey.page_size)).size
     if item.end <= behind:
         return None
-    return Fault(behind, Effect.ERROR, "the pages of a SYNC packet are read as a header", "P-25")
+    return Fault(behind, Effect.ERROR, "the pages of a SYNC packet are read as a header", MFD225)
 
 
 def _end(survey: ChannelSurvey) -> ChannelStep:
@@ -256,7 +258,7 @@ def build(
     channels: Sequence[tuple[int, ChannelSurvey]],
     main: MainSurvey | None,
     judge: Judge,
-    ignoring: frozenset[str] = frozenset(),
+    ignoring: frozenset[str | Rule] = frozenset(),
 ) -> tuple[Script, dict[int, Fault]]:
     """The script of a whole migration, and each channel position's fault. ``ignoring``: faults with these keys."""
     found: dict[int, Fault] = {}

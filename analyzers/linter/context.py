@@ -12,14 +12,13 @@ from analyzers.judge.infer import Facts, Sender
 from analyzers.judge.memory import MemoryVerdict
 from analyzers.receiver.script import Script
 from analyzers.receiver.solve import Lockstep
-from analyzers.rulebook.registry import RULES
+from analyzers.rulebook.rule import Rule
 from analyzers.survey.channel import ChannelSurvey
 from analyzers.survey.main import MainSurvey
 from captures.model import StreamSource
 from multifd_codec.dialect.releases import Mode, Release
 from multifd_codec.errors import ChannelName
 
-CODE_OF_ROW = {rule.row: rule.code for rule in RULES.values() if rule.row}
 MAX_A_RULE = 3
 """Findings of one rule on one channel that are listed (remarks: one); the rest is folded into the last of them."""
 
@@ -79,16 +78,12 @@ class Collector:
         self._sources = sources
         self._kept: defaultdict[tuple[str, ChannelName | None, Severity], list[Finding]] = defaultdict(list)
 
-    def row(self, row: str, message: str, **place: Unpack[Place]) -> None:
-        """Add a finding for a row of the protocol reference (``S-01``)."""
-        self.code(CODE_OF_ROW[row], message, **place)
-
-    def code(self, code: str, message: str, **place: Unpack[Place]) -> None:
-        """Add a finding for a rule code."""
+    def add(self, rule: Rule, message: str, **place: Unpack[Place]) -> None:
+        """Add a finding of a rule."""
         channel, offset = place.get("channel"), place.get("offset")
         repeats = place.get("repeats", 0)
-        severity = place.get("severity") or RULES[code].severity
-        kept = self._kept[code, channel, severity]
+        severity = place.get("severity") or rule.severity
+        kept = self._kept[rule.code, channel, severity]
         if len(kept) >= (1 if kept and kept[0].severity is Severity.INFO else MAX_A_RULE):
             kept[-1] = kept[-1]._replace(repeats=kept[-1].repeats + 1 + repeats)
             return
@@ -98,7 +93,7 @@ class Collector:
             frame = source.frame_at(min(offset, max(0, source.size - 1)))
         kept.append(
             Finding(
-                rule=code,
+                rule=rule.code,
                 severity=severity,
                 message=message,
                 channel=channel,

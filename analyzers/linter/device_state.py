@@ -1,4 +1,4 @@
-"""Rules on device state (V-01 to V-17)."""
+"""Rules on device state (MFD401 to MFD417)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,26 @@ from analyzers.findings import Severity
 from analyzers.judge.effects import CONFIG_LOAD_READY_SINCE
 from analyzers.linter.context import Collector, Context
 from analyzers.linter.pairing import all_whole
+from analyzers.rulebook.codes import (
+    MFD401,
+    MFD402,
+    MFD403,
+    MFD404,
+    MFD405,
+    MFD406,
+    MFD407,
+    MFD408,
+    MFD409,
+    MFD410,
+    MFD411,
+    MFD412,
+    MFD413,
+    MFD414,
+    MFD415,
+    MFD416,
+    MFD417,
+)
+from analyzers.rulebook.rule import Rule
 from analyzers.survey.device_state import HEADER, HUGE_INDEX, INVALID_INDEX, TAG, Buffer
 from analyzers.survey.main import MULTIFD_FULL, MainSurvey
 from multifd_codec.device_key import DeviceKey
@@ -26,7 +46,7 @@ MAX_PAYLOAD = 2 * MULTIFD_PACKET_SIZE + HEADER.size
 class BufferRule(NamedTuple):
     """A rule on one device-state packet: the message if it is broken, else an empty string."""
 
-    row: str
+    rule: Rule
     field: str
     check: Callable[[Buffer], str]
     header: bool = True
@@ -35,22 +55,22 @@ class BufferRule(NamedTuple):
 
 BUFFER_RULES: tuple[BufferRule, ...] = (
     BufferRule(
-        "V-01", "flags", lambda b: "SYNC flag is set" if b.packet.flags & PacketFlags.SYNC else "", header=False
+        MFD401, "flags", lambda b: "SYNC flag is set" if b.packet.flags & PacketFlags.SYNC else "", header=False
     ),
     BufferRule(
-        "V-02",
+        MFD402,
         "next_packet_size",
         lambda b: "next_packet_size is 0" if not b.packet.next_packet_size else "",
         header=False,
     ),
     BufferRule(
-        "V-03",
+        MFD403,
         "idstr",
         lambda b: "" if b.terminated else "the device's name has no NUL in its 256 bytes",
         header=False,
     ),
     BufferRule(
-        "V-05",
+        MFD405,
         "flags",
         lambda b: (
             f"compression bits {b.packet.flags & COMPRESSION_MASK:#x}" if b.packet.flags & COMPRESSION_MASK else ""
@@ -58,7 +78,7 @@ BUFFER_RULES: tuple[BufferRule, ...] = (
         header=False,
     ),
     BufferRule(
-        "V-06",
+        MFD406,
         "next_packet_size",
         lambda b: (
             f"next_packet_size {b.packet.next_packet_size}, upstream sends at most {MAX_PAYLOAD}"
@@ -68,7 +88,7 @@ BUFFER_RULES: tuple[BufferRule, ...] = (
         header=False,
     ),
     BufferRule(
-        "V-07",
+        MFD407,
         "payload",
         lambda b: (
             f"payload of {b.packet.next_packet_size} bytes, the VFIO header alone has {HEADER.size}"
@@ -76,10 +96,10 @@ BUFFER_RULES: tuple[BufferRule, ...] = (
             else ""
         ),
     ),
-    BufferRule("V-07", "version", lambda b: f"VFIO header version {b.version}, expected 0" if b.version else ""),
-    BufferRule("V-08", "idx", lambda b: "idx 0xffffffff is invalid" if b.index == INVALID_INDEX else ""),
+    BufferRule(MFD407, "version", lambda b: f"VFIO header version {b.version}, expected 0" if b.version else ""),
+    BufferRule(MFD408, "idx", lambda b: "idx 0xffffffff is invalid" if b.index == INVALID_INDEX else ""),
     BufferRule(
-        "V-08",
+        MFD408,
         "idx",
         lambda b: (
             f"idx {b.index} makes the destination allocate memory for all smaller ones"
@@ -88,12 +108,12 @@ BUFFER_RULES: tuple[BufferRule, ...] = (
         ),
     ),
     BufferRule(
-        "V-16",
+        MFD416,
         "flags",
         lambda b: f"unknown VFIO flags {b.flags & ~CONFIG_STATE:#x}" if b.flags and b.flags & ~CONFIG_STATE else "",
     ),
     BufferRule(
-        "V-11",
+        MFD411,
         "payload",
         lambda b: (
             f"config data starts with {b.first_tag:#x}, not DEV_CONFIG_STATE"
@@ -102,7 +122,7 @@ BUFFER_RULES: tuple[BufferRule, ...] = (
         ),
     ),
     BufferRule(
-        "V-11",
+        MFD411,
         "payload",
         lambda b: (
             f"config data ends with {b.last_tag:#x}, not END_OF_STATE"
@@ -137,11 +157,11 @@ def check(context: Context, collect: Collector) -> None:
 
 
 def _at(
-    collect: Collector, row: str, placed: Placed, message: str, name: str = "", severity: Severity | None = None
+    collect: Collector, rule: Rule, placed: Placed, message: str, name: str = "", severity: Severity | None = None
 ) -> None:
     number, buffer = placed
     packet = buffer.packet
-    collect.row(row, message, channel=number, offset=packet.offset, length=packet.length, name=name, severity=severity)
+    collect.add(rule, message, channel=number, offset=packet.offset, length=packet.length, name=name, severity=severity)
 
 
 def _one(context: Context, collect: Collector, number: int, buffer: Buffer) -> None:
@@ -151,7 +171,7 @@ def _one(context: Context, collect: Collector, number: int, buffer: Buffer) -> N
     for rule in BUFFER_RULES:
         message = rule.check(buffer) if looked_at or not rule.header else ""
         if message:
-            _at(collect, rule.row, (number, buffer), f"{name}: {message}", rule.field)
+            _at(collect, rule.rule, (number, buffer), f"{name}: {message}", rule.field)
 
 
 def _takes_buffers(context: Context, device: DeviceKey) -> bool:
@@ -161,24 +181,24 @@ def _takes_buffers(context: Context, device: DeviceKey) -> bool:
 
 
 def _known(context: Context, collect: Collector, device: DeviceKey, buffers: Sequence[Placed]) -> bool:
-    """Whether the device takes buffers; V-04 if it does not."""
+    """Whether the device takes buffers; MFD404 if it does not."""
     if _takes_buffers(context, device):
         return True
     assert context.main is not None
     what = "takes no state buffers" if device in context.main.sections else "has no section on main"
     for placed in buffers:
-        _at(collect, "V-04", placed, f"device {device.idstr!r} instance {device.instance_id} {what}", "idstr")
+        _at(collect, MFD404, placed, f"device {device.idstr!r} instance {device.instance_id} {what}", "idstr")
     return False
 
 
 def _indices(collect: Collector, device: DeviceKey, buffers: Sequence[Placed], *, whole: bool) -> None:
-    """V-08 to V-10. ``whole``: what is not there was not sent."""
+    """MFD408 to MFD410. ``whole``: what is not there was not sent."""
     known = [(b.index, placed) for placed in buffers if (b := placed[1]).index is not None and b.index < HUGE_INDEX]
     seen: set[int] = set()
     for index, placed in known:
         assert index is not None
         if index in seen:
-            _at(collect, "V-09", placed, f"{device.idstr}: idx {index} is there already", "idx")
+            _at(collect, MFD409, placed, f"{device.idstr}: idx {index} is there already", "idx")
         seen.add(index)
     accepted = [(index, placed) for index, placed in known if placed[1].placed]
     configs = [(index, placed) for index, placed in accepted if placed[1].config]
@@ -190,18 +210,18 @@ def _indices(collect: Collector, device: DeviceKey, buffers: Sequence[Placed], *
     if absent and whole:
         more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
         message = f"{device.idstr}: idx {', '.join(map(str, absent[:5]))}{more} missing, the highest is {last}"
-        _at(collect, "V-08", last_placed[1], message, "idx")
+        _at(collect, MFD408, last_placed[1], message, "idx")
     if not configs and not whole:
         return
     if not configs:
-        _at(collect, "V-10", last_placed[1], f"{device.idstr}: no packet carries the config (CONFIG_STATE)", "flags")
+        _at(collect, MFD410, last_placed[1], f"{device.idstr}: no packet carries the config (CONFIG_STATE)", "flags")
     elif len({index for index, _ in configs}) > 1:
         ends = ", ".join(str(index) for index, _ in configs[:5])
         for _, placed in configs:
-            _at(collect, "V-10", placed, f"{device.idstr}: {len(configs)} packets carry CONFIG_STATE: {ends}", "flags")
+            _at(collect, MFD410, placed, f"{device.idstr}: {len(configs)} packets carry CONFIG_STATE: {ends}", "flags")
     elif configs[0][0] != max(index or 0 for index, _ in accepted):
         message = f"{device.idstr}: the config has idx {configs[0][0]}, buffers go on to {last}"
-        _at(collect, "V-10", configs[0][1], message, "idx")
+        _at(collect, MFD410, configs[0][1], message, "idx")
 
 
 def _surroundings(context: Context, collect: Collector, by_device: dict[DeviceKey, list[Placed]]) -> None:
@@ -209,19 +229,19 @@ def _surroundings(context: Context, collect: Collector, by_device: dict[DeviceKe
     main = context.main
     if context.compression:
         message = f"device state on a migration with compression id {context.compression:#x}: it is refused"
-        _at(collect, "V-05", first, message, "flags", severity=Severity.ERROR)
+        _at(collect, MFD405, first, message, "flags", severity=Severity.ERROR)
     if not context.release.destination.device_state:
         message = f"{context.release.name} reads device-state packets as RAM packets"
-        _at(collect, "V-17", first, message, "flags", severity=Severity.ERROR)
+        _at(collect, MFD417, first, message, "flags", severity=Severity.ERROR)
     machine = context.facts.machine()
     if machine is not None and machine < (10, 0):
         assert main is not None
-        _at(collect, "V-17", first, f"device state with machine type {main.machine}", "flags")
+        _at(collect, MFD417, first, f"device state with machine type {main.machine}", "flags")
     if main is None:
         return
     if main.eof is not None and not any(c.number == CommandId.SWITCHOVER_START for c in main.commands):
         message = "no SWITCHOVER_START on main: the device state is never loaded"
-        collect.row("V-12", message, channel="main", offset=main.eof)
+        collect.add(MFD412, message, channel="main", offset=main.eof)
 
 
 def _main_sections(
@@ -230,25 +250,25 @@ def _main_sections(
     for device, seen in main.vfio.items():
         if seen.ready is not None and context.release.version < CONFIG_LOAD_READY_SINCE:
             message = f"{device.idstr}: DEV_CONFIG_LOAD_READY, which {context.release.name} does not know"
-            collect.row("V-14", message, channel="main", offset=seen.ready, length=TAG.size, name="tag")
+            collect.add(MFD414, message, channel="main", offset=seen.ready, length=TAG.size, name="tag")
         elif seen.ready_again is not None:
             message = f"{device.idstr}: DEV_CONFIG_LOAD_READY twice"
-            collect.row("V-14", message, channel="main", offset=seen.ready_again, length=TAG.size, name="tag")
+            collect.add(MFD414, message, channel="main", offset=seen.ready_again, length=TAG.size, name="tag")
         if device in by_device:
             wrong = {tag: offset for tag, offset in seen.end_tags.items() if tag != VfioTagId.END_OF_STATE}
             wrong |= {tag: offset for tag, offset in seen.full_tags.items() if tag not in MULTIFD_FULL}
             for tag, offset in wrong.items():
                 message = f"{device.idstr}: {VfioTagId(tag).name} on main beside device state on channels"
-                collect.row("V-13", message, channel="main", offset=offset, length=TAG.size, name="tag")
+                collect.add(MFD413, message, channel="main", offset=offset, length=TAG.size, name="tag")
         elif seen.multifd_transfer and main.eof is not None and context.channels and all_whole(context):
             message = f"{device.idstr}: its config is not on main, and no channel carries device state of it"
-            collect.row("V-10", message, channel="main", offset=seen.offset)
+            collect.add(MFD410, message, channel="main", offset=seen.offset)
     if main.full_offset is not None:
         _order(context, collect, main.full_offset, by_device)
 
 
 def _order(context: Context, collect: Collector, full_offset: int, by_device: dict[DeviceKey, list[Placed]]) -> None:
-    """V-15, by the frames of a capture."""
+    """MFD415, by the frames of a capture."""
     limit = context.frame("main", full_offset)
     if limit is None:
         return
@@ -257,4 +277,4 @@ def _order(context: Context, collect: Collector, full_offset: int, by_device: di
             frame = context.frame(placed[0], placed[1].packet.offset)
             if frame is not None and frame > limit:
                 message = f"recorded in frame {frame}, the first FULL section in frame {limit}"
-                _at(collect, "V-15", placed, message)
+                _at(collect, MFD415, placed, message)

@@ -30,6 +30,7 @@ from analyzers.linter.summary import channel_summary, device_summaries, main_sum
 from analyzers.receiver.explain import Carrier, explain, witness
 from analyzers.receiver.script import MainAct, Script
 from analyzers.receiver.solve import lockstep
+from analyzers.rulebook.codes import MFD602, MFD606, MFD608
 from analyzers.survey.channel import ChannelSurvey, survey_channel
 from analyzers.survey.main import MainSurvey, RecordKind
 from analyzers.survey.main_pass import survey_main
@@ -291,15 +292,15 @@ class _Linter:
         captured: list[tuple[int, CapturedChannel]],
     ) -> None:
         for channel in self.short:
-            collect.row("C-02", f"{channel.label}: {SHORT}")
+            collect.add(MFD602, f"{channel.label}: {SHORT}")
         for channel in self.foreign:
-            collect.row("C-02", f"{channel.label}: {FOREIGN}")
+            collect.add(MFD602, f"{channel.label}: {FOREIGN}")
         for extra in self.ignored:
             message = f"a connection behind the full set of channels, which is ignored ({extra.label})"
-            row = "C-08" if extra.kind is ChannelKind.MAIN else "C-06"
-            collect.row(row, message, severity=Severity.WARNING)
+            rule = MFD608 if extra.kind is ChannelKind.MAIN else MFD606
+            collect.add(rule, message, severity=Severity.WARNING)
         for extra in self.mains[1:]:
-            collect.row("C-08", f"a second main channel ({extra.label})", channel="main", offset=0)
+            collect.add(MFD608, f"a second main channel ({extra.label})", channel="main", offset=0)
         set_rules.channel_set(collect, problems, [number for number, _ in captured])
         packets.check(context, collect)
         sync.check(context, collect)

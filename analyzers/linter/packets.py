@@ -1,4 +1,4 @@
-"""Rules on packet headers and payloads (P-01 to P-30), from what the surveys found."""
+"""Rules on packet headers and payloads (MFD101 to MFD130), from what the surveys found."""
 
 from __future__ import annotations
 
@@ -12,6 +12,41 @@ from analyzers.judge.effects import METHODS, knows
 from analyzers.judge.memory import Overlap
 from analyzers.linter.context import Collector, Context, Place
 from analyzers.linter.pairing import all_whole, header_length, is_whole, paired_records
+from analyzers.rulebook.codes import (
+    MFD101,
+    MFD102,
+    MFD129,
+    MFD130,
+    MFD203,
+    MFD204,
+    MFD205,
+    MFD206,
+    MFD207,
+    MFD208,
+    MFD209,
+    MFD210,
+    MFD211,
+    MFD212,
+    MFD213,
+    MFD214,
+    MFD215,
+    MFD216,
+    MFD217,
+    MFD218,
+    MFD219,
+    MFD220,
+    MFD221,
+    MFD222,
+    MFD223,
+    MFD224,
+    MFD225,
+    MFD226,
+    MFD227,
+    MFD228,
+    MFD315,
+    MFD910,
+)
+from analyzers.rulebook.rule import Rule
 from analyzers.survey.channel import ChannelSurvey, ItemKind
 from analyzers.survey.hits import Hits
 from multifd_codec.arrays import distinct
@@ -77,38 +112,38 @@ def _stale_bytes(context: Context) -> Severity | None:
     return None if context.sender.maybe(lambda s: s.header_stale) else Severity.INFO
 
 
-ROW_OF_KEY: dict[str, tuple[str, SeverityOf]] = {
-    "magic": ("P-01", _default),
-    "version": ("P-02", _default),
-    "undefined flags": ("P-03", _warning),
-    "two compressions": ("P-04", _default),
-    "pages_alloc": ("P-07", _default),
-    "pages_alloc of data": ("P-08", _warning),
-    "normal_pages": ("P-09", _default),
-    "zero_pages": ("P-10", _if_read),
-    "zero pages in packets": ("P-11", _zero_pages),
-    "unknown block": ("P-12", _default),
-    "unknown block of zero pages": ("P-12", _if_read),
-    "offset range": ("P-13", _default),
-    "offset range of zero pages": ("P-13", _if_read),
-    "misaligned normal": ("P-14", _default),
-    "misaligned zero": ("P-14", _default),
-    "repeated offset": ("P-15", _in_place_of_another),
-    "plain size": ("P-17", _warning),
-    "plain zero pages with size": ("P-18", _warning),
-    "compressed zero pages with size": ("P-18", _compressed_zero_pages),
-    "empty with size": ("P-18", _stale_size),
-    "payload beyond buffer": ("P-19", _default),
-    "container": ("P-20", _default),
-    "qatzip beyond buffer": ("P-21", _default),
-    "payload": ("P-22", _default),
-    "payload left over": ("P-23", _warning),
-    "empty without SYNC": ("P-24", _merged_sync),
-    "SYNC with pages": ("P-25", _pages_of_sync),
-    "SYNC with other flags": ("P-26", _sync_flags),
-    "stale bytes": ("P-27", _info),
-    "stale offsets": ("P-27", _stale_bytes),
-    "stale name": ("P-27", _stale_bytes),
+ROW_OF_KEY: dict[str, tuple[Rule | None, SeverityOf]] = {
+    "magic": (MFD101, _default),
+    "version": (MFD102, _default),
+    "undefined flags": (MFD203, _warning),
+    "two compressions": (MFD204, _default),
+    "pages_alloc": (MFD207, _default),
+    "pages_alloc of data": (MFD208, _warning),
+    "normal_pages": (MFD209, _default),
+    "zero_pages": (MFD210, _if_read),
+    "zero pages in packets": (MFD211, _zero_pages),
+    "unknown block": (MFD212, _default),
+    "unknown block of zero pages": (MFD212, _if_read),
+    "offset range": (MFD213, _default),
+    "offset range of zero pages": (MFD213, _if_read),
+    "misaligned normal": (MFD214, _default),
+    "misaligned zero": (MFD214, _default),
+    "repeated offset": (MFD215, _in_place_of_another),
+    "plain size": (MFD217, _warning),
+    "plain zero pages with size": (MFD218, _warning),
+    "compressed zero pages with size": (MFD218, _compressed_zero_pages),
+    "empty with size": (MFD218, _stale_size),
+    "payload beyond buffer": (MFD219, _default),
+    "container": (MFD220, _default),
+    "qatzip beyond buffer": (MFD221, _default),
+    "payload": (MFD222, _default),
+    "payload left over": (MFD223, _warning),
+    "empty without SYNC": (MFD224, _merged_sync),
+    "SYNC with pages": (MFD225, _pages_of_sync),
+    "SYNC with other flags": (MFD226, _sync_flags),
+    "stale bytes": (MFD227, _info),
+    "stale offsets": (MFD227, _stale_bytes),
+    "stale name": (MFD227, _stale_bytes),
 }
 """Key of a condition to its row, and how severe it is for this sender and destination (None: not at all)."""
 
@@ -117,16 +152,16 @@ def check(context: Context, collect: Collector) -> None:
     """All rules on single packets, then those on packet numbers, compression ids, pages, and the ends of streams."""
     for number, survey in context.channels:
         for key, hits in survey.hits.items():
-            row, severity_of = ROW_OF_KEY.get(key, ("", _default))
-            severity = severity_of(context) if row else None
-            if severity is not None:
+            row, severity_of = ROW_OF_KEY.get(key, (None, _default))
+            severity = severity_of(context)
+            if row is not None and severity is not None:
                 _hits(collect, row, number, survey, key, hits, severity)
         if "payload not checked" in survey.hits:
-            collect.code("MFD910", survey.hits["payload not checked"].first.message, channel=number)
+            collect.add(MFD910, survey.hits["payload not checked"].first.message, channel=number)
         for item in survey.items:
             if item.kind is ItemKind.UNREADABLE and item.found and not item.hole:
                 message = f"{item.found[:8].hex(' ')} where a packet must start"
-                collect.row("P-01", message, channel=number, offset=item.offset, length=len(item.found), name="magic")
+                collect.add(MFD101, message, channel=number, offset=item.offset, length=len(item.found), name="magic")
         _compression(context, collect, number, survey)
         _end(context, collect, number, survey)
     _kept_zero_pages(context, collect)
@@ -135,11 +170,11 @@ def check(context: Context, collect: Collector) -> None:
 
 
 def _hits(
-    collect: Collector, row: str, number: int, survey: ChannelSurvey, key: str, hits: Hits, severity: Severity
+    collect: Collector, row: Rule, number: int, survey: ChannelSurvey, key: str, hits: Hits, severity: Severity
 ) -> None:
     rest = hits.count - len(hits.kept)
     for position, hit in enumerate(hits.kept):
-        collect.row(
+        collect.add(
             row,
             hit.message,
             channel=number,
@@ -163,7 +198,7 @@ def _compression(context: Context, collect: Collector, number: int, survey: Chan
         }
         if found != context.compression:
             message = f"compression id {found:#x}, elsewhere {context.compression:#x}"
-            collect.row("P-05", message, **place)
+            collect.add(MFD205, message, **place)
         if not knows(destination, found):
             payload = next(
                 (survey.hits[k] for k, (ids, _) in METHODS.items() if ids & found and k in survey.hits), None
@@ -173,7 +208,7 @@ def _compression(context: Context, collect: Collector, number: int, survey: Chan
                 place["offset"] = payload.first.offset
             message = f"compression id {found:#x} does not exist in {context.release.name}"
             place["severity"] = Severity.ERROR if harms else None
-            collect.row("P-06", message, **place)
+            collect.add(MFD206, message, **place)
 
 
 def _end(context: Context, collect: Collector, number: int, survey: ChannelSurvey) -> None:
@@ -183,14 +218,14 @@ def _end(context: Context, collect: Collector, number: int, survey: ChannelSurve
     if end.position is not EndPosition.BOUNDARY:
         if end.position is not EndPosition.INIT:
             message = f"the channel ends {end.position}, {end.missing} bytes are missing"
-            collect.row("P-29", message, channel=number, offset=end.record, length=end.offset - end.record)
+            collect.add(MFD129, message, channel=number, offset=end.record, length=end.offset - end.record)
     elif is_whole(survey) and survey.sync < records and context.main is not None and not context.main.source.holes():
         message = f"the channel ends after {survey.sync} SYNCs, main carries {records} rendezvous records"
-        collect.row("P-30", message, channel=number, offset=end.offset, length=0)
+        collect.add(MFD130, message, channel=number, offset=end.offset, length=0)
 
 
 def _overlaps(context: Context, collect: Collector) -> None:
-    """P-16 and S-15. Where a SYNC may not have been recorded, what is one round cannot be told."""
+    """MFD216 and MFD315. Where a SYNC may not have been recorded, what is one round cannot be told."""
     if context.reduced:
         return
     for overlap in context.memory.overlaps:
@@ -202,7 +237,7 @@ def _overlaps(context: Context, collect: Collector) -> None:
         if first == "main":
             message = f"{page} is a ZERO record on main and a normal page here in the same round"
             severity = _in_place_of_another(context)
-            collect.row("S-15", message, channel=on, offset=offset, length=length, name="offset", severity=severity)
+            collect.add(MFD315, message, channel=on, offset=offset, length=length, name="offset", severity=severity)
             continue
         at_boundary = overlap.behind_page - overlap.first_page == 1 and context.sender.maybe(lambda s: s.repeats_page)
         why = "; up to 7.2 a page may stand in two packets in a row" if at_boundary else ""
@@ -210,7 +245,7 @@ def _overlaps(context: Context, collect: Collector) -> None:
         message = f"{page} is also on channel {second} in round {overlap.round}{harm}{why}"
         harmless = at_boundary and not overlap.differs and not _pages_lost(context)
         severity = Severity.INFO if harmless else None
-        collect.row("P-16", message, channel=on, offset=offset, length=length, name="offset", severity=severity)
+        collect.add(MFD216, message, channel=on, offset=offset, length=length, name="offset", severity=severity)
 
 
 def _packet_with(context: Context, number: int, overlap: Overlap) -> tuple[int | None, int | None]:
@@ -222,14 +257,14 @@ def _packet_with(context: Context, number: int, overlap: Overlap) -> tuple[int |
 
 
 def _kept_zero_pages(context: Context, collect: Collector) -> None:
-    """P-11 where it spoils memory: the destination keeps what such a page held before."""
+    """MFD211 where it spoils memory: the destination keeps what such a page held before."""
     for kept in context.memory.kept_zero_pages:
         number, survey = context.channels[kept.position]
         message = (
             f"page {kept.page:#x} of {kept.block!r} was sent with content before; {context.release.name} keeps that"
         )
-        collect.row(
-            "P-11",
+        collect.add(
+            MFD211,
             message,
             channel=number,
             offset=kept.offset,
@@ -240,7 +275,7 @@ def _kept_zero_pages(context: Context, collect: Collector) -> None:
 
 
 def _numbers(context: Context, collect: Collector) -> None:
-    """P-28. Dense numbers only from 9.0 on, non-decreasing ones before; nothing when packets were not recorded."""
+    """MFD228. Dense numbers only from 9.0 on, non-decreasing ones before; nothing when packets were not recorded."""
     if context.reduced or not context.channels:
         return
     dense = context.sender.surely(lambda s: s.packet_num_dense)
@@ -271,14 +306,14 @@ def _numbers(context: Context, collect: Collector) -> None:
         why = ": 9.0 to 9.2 do not send compressed packets of zero pages only" if dropped else ""
         message = f"{gaps} packet numbers are missing, among them {first}{why}"
         severity = Severity.ERROR if _pages_lost(context) else None
-        collect.row("P-28", message, name="packet_num", severity=Severity.INFO if dropped else severity)
+        collect.add(MFD228, message, name="packet_num", severity=Severity.INFO if dropped else severity)
 
 
 def _number(collect: Collector, channel: tuple[int, ChannelSurvey], index: int, message: str, repeats: int) -> None:
     number, survey = channel
     offset = packet_offset(survey, index)
-    collect.row(
-        "P-28",
+    collect.add(
+        MFD228,
         message,
         channel=number,
         offset=offset,

@@ -1,6 +1,6 @@
-"""Rules on synchronisation (S-01 to S-14): SYNCs on channels against rendezvous records on main.
+"""Rules on synchronisation (MFD301 to MFD314): SYNCs on channels against rendezvous records on main.
 
-All but S-06 look at the stream alone, in its own mode: what a destination of the other mode makes of it is S-06.
+All but MFD306 look at the stream alone, in its own mode: what a destination of the other mode makes of it is MFD306.
 """
 
 from __future__ import annotations
@@ -9,6 +9,23 @@ from analyzers.findings import Severity
 from analyzers.judge.content import batches
 from analyzers.linter.context import Collector, Context
 from analyzers.linter.pairing import all_records_known, header_length, is_whole, paired_records, unpaired_tail
+from analyzers.rulebook.codes import (
+    MFD301,
+    MFD302,
+    MFD303,
+    MFD304,
+    MFD305,
+    MFD306,
+    MFD307,
+    MFD308,
+    MFD309,
+    MFD310,
+    MFD311,
+    MFD312,
+    MFD313,
+    MFD314,
+)
+from analyzers.rulebook.rule import Rule
 from analyzers.survey.channel import ChannelSurvey, Item, ItemKind
 from analyzers.survey.main import MainSurvey, Record, RecordKind, SectionKind
 from multifd_codec.dialect.releases import RFC_V3, Mode
@@ -30,38 +47,38 @@ def _records(context: Context, collect: Collector, main: MainSurvey) -> None:
     flushes = [record for record in main.records if record.kind is RecordKind.FLUSH]
     destination = context.release.destination
 
-    def at(row: str, record: Record, message: str, severity: Severity | None = None) -> None:
-        collect.row(row, message, channel="main", offset=record.offset, length=8, name="flags", severity=severity)
+    def at(rule: Rule, record: Record, message: str, severity: Severity | None = None) -> None:
+        collect.add(rule, message, channel="main", offset=record.offset, length=8, name="flags", severity=severity)
 
     if "mapped-ram" in main.capabilities:
         for record in flushes:
-            at("S-14", record, "FLUSH in a mapped-ram stream")
+            at(MFD314, record, "FLUSH in a mapped-ram stream")
         return
     for record in flushes:
         if record.postcopy:
             refused = destination.flush_in_postcopy_fails or not destination.flush_known
-            at("S-12", record, "FLUSH behind POSTCOPY_LISTEN", None if refused else Severity.WARNING)
+            at(MFD312, record, "FLUSH behind POSTCOPY_LISTEN", None if refused else Severity.WARNING)
     if not context.channels:
         for record in flushes:
-            at("S-11", record, "FLUSH without multifd channels", None if destination.flush_known else Severity.ERROR)
+            at(MFD311, record, "FLUSH without multifd channels", None if destination.flush_known else Severity.ERROR)
         return
     if context.mode is not context.stream_mode:
         message = f"the destination works {context.mode}, the stream was sent {context.stream_mode}"
-        collect.row("S-06", message, channel="main")
+        collect.add(MFD306, message, channel="main")
     if main.source.holes():
         return  # records may be missing
     setup = [r for r in paired_records(context) if r.section is SectionKind.START]
     if context.stream_mode is Mode.PER_SECTION:
         for record in flushes:
-            at("S-05", record, "FLUSH in a stream whose rendezvous records are the ends of RAM sections")
+            at(MFD305, record, "FLUSH in a stream whose rendezvous records are the ends of RAM sections")
         setup = [record for record in setup if record.kind is RecordKind.EOS]
     if main.blocks is not None and any(r.section is SectionKind.START for r in main.records) and len(setup) != 1:
         message = f"{len(setup)} rendezvous records in the RAM setup section"
-        collect.row("S-04", message, channel="main", offset=main.setup)
+        collect.add(MFD304, message, channel="main", offset=main.setup)
     if context.stream_mode is Mode.PER_ROUND and main.eof is not None and not main.postcopy:
         ends = [r for r in main.records if r.section is SectionKind.END]
         if ends and not any(r.kind is RecordKind.FLUSH for r in ends):
-            collect.row("S-07", "no FLUSH in the END section of ram", channel="main", offset=ends[-1].offset, length=8)
+            collect.add(MFD307, "no FLUSH in the END section of ram", channel="main", offset=ends[-1].offset, length=8)
 
 
 def _first_packet(context: Context, collect: Collector) -> None:
@@ -70,32 +87,32 @@ def _first_packet(context: Context, collect: Collector) -> None:
         if first is not None and first.kind in (ItemKind.DATA, ItemKind.DEVICE_STATE):
             message = f"the first packet is {first.kind}, not SYNC"
             length = min(first.end - first.offset, header_length(survey))
-            collect.row("S-03", message, channel=number, offset=first.offset, length=length, name="flags")
+            collect.add(MFD303, message, channel=number, offset=first.offset, length=length, name="flags")
 
 
 def _counts(context: Context, collect: Collector) -> None:
-    """S-01, S-02, S-10. A channel that was not recorded to its end may have more SYNCs than were seen."""
+    """MFD301, MFD302, MFD310. A channel that was not recorded to its end may have more SYNCs than were seen."""
     whole = [survey.sync for _, survey in context.channels if is_whole(survey)]
     usual = max(set(whole), key=whole.count, default=0)
     for number, survey in context.channels if whole and not context.reduced else ():
         if survey.sync != usual and (survey.sync > usual or is_whole(survey)):
-            _at_last_sync(collect, "S-02", number, survey, f"{survey.sync} SYNCs, other channels have {usual}")
+            _at_last_sync(collect, MFD302, number, survey, f"{survey.sync} SYNCs, other channels have {usual}")
     if context.main is None or context.main.source.holes():
         return
     records = len(paired_records(context))
-    surplus_counts = all_records_known(context) and not context.reduced and not context.main.postcopy  # that is S-13
+    surplus_counts = all_records_known(context) and not context.reduced and not context.main.postcopy  # that is MFD313
     if surplus_counts and unpaired_tail(context):
         _say_tail(context, collect)
         return
     for number, survey in context.channels:
         if (survey.sync < records and is_whole(survey)) or (surplus_counts and survey.sync > records):
             message = f"{survey.sync} SYNCs, main carries {records} rendezvous records"
-            _at_last_sync(collect, "S-01", number, survey, message)
+            _at_last_sync(collect, MFD301, number, survey, message)
 
 
-def _at_last_sync(collect: Collector, row: str, number: int, survey: ChannelSurvey, message: str) -> None:
+def _at_last_sync(collect: Collector, rule: Rule, number: int, survey: ChannelSurvey, message: str) -> None:
     last = next((item.offset for item in reversed(survey.items) if item.kind is ItemKind.SYNC), 0)
-    collect.row(row, message, channel=number, offset=last, length=header_length(survey), name="flags")
+    collect.add(rule, message, channel=number, offset=last, length=header_length(survey), name="flags")
 
 
 def _say_tail(context: Context, collect: Collector) -> None:
@@ -104,7 +121,7 @@ def _say_tail(context: Context, collect: Collector) -> None:
     else:
         message = "the last SYNC has no rendezvous record, as 9.1 and 9.2 send it"
     for number, survey in context.channels:
-        _at_last_sync(collect, "S-10", number, survey, message)
+        _at_last_sync(collect, MFD310, number, survey, message)
 
 
 def _behind_last_sync(
@@ -113,23 +130,23 @@ def _behind_last_sync(
     """Pages and device state that no rendezvous covers."""
     records = len(paired_records(context))
 
-    def at(row: str, item: Item, message: str) -> None:
-        collect.row(row, message, channel=number, offset=item.offset, length=item.end - item.offset)
+    def at(rule: Rule, item: Item, message: str) -> None:
+        collect.add(rule, message, channel=number, offset=item.offset, length=item.end - item.offset)
 
     for item in survey.items:
         if item.segment < records:
             continue
         if item.kind is ItemKind.DATA and records and _has_pages(survey, item):
-            row = "S-13" if main.postcopy else "S-08"
+            rule = MFD313 if main.postcopy else MFD308
             what = "behind the last SYNC that main releases" if item.segment == records else "behind an unreleased SYNC"
-            at(row, item, f"{item.packets} RAM packets with pages {what}")
+            at(rule, item, f"{item.packets} RAM packets with pages {what}")
         elif item.kind is ItemKind.DEVICE_STATE and item.segment > records:
             device = item.buffer.device.idstr if item.buffer is not None else ""
-            at("S-09", item, f"device state of {device!r} behind a SYNC that no rendezvous record releases")
+            at(MFD309, item, f"device state of {device!r} behind a SYNC that no rendezvous record releases")
         elif item.kind is ItemKind.DEVICE_STATE and context.profile.name == RFC_V3 and item.segment == survey.sync:
-            at("S-09", item, f"device state behind the last SYNC of the channel, {RFC_V3} sends that SYNC last")
+            at(MFD309, item, f"device state behind the last SYNC of the channel, {RFC_V3} sends that SYNC last")
         elif item.kind is ItemKind.SYNC and main.postcopy:
-            at("S-13", item, "SYNC that belongs to no rendezvous in precopy")
+            at(MFD313, item, "SYNC that belongs to no rendezvous in precopy")
 
 
 def _has_pages(survey: ChannelSurvey, item: Item) -> bool:

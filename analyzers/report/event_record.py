@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 from multifd_codec.channel.events import ChannelEnd, ChannelInit, DeviceStatePacket, RamPacket, Unreadable
 from multifd_codec.main.events import MainEnd, MainEvent
+from multifd_codec.main.problems import Problem
 from multifd_codec.wire.packet import PacketFlags
 from multifd_codec.wire.ram import RamFlags
 
@@ -132,6 +133,8 @@ def json_value(value: Any) -> Any:
             return bytes(value).hex()
         case dict():
             return {str(key): json_value(item) for key, item in value.items()}
+        case Problem():
+            return {name: json_value(item) for name, item in _fields(value).items()} | {"row": _row(value)}
         case _ if _is_event(value):
             return {name: json_value(item) for name, item in _fields(value).items()}
         case _ if hasattr(value, "tolist"):
@@ -140,6 +143,14 @@ def json_value(value: Any) -> Any:
             return [item if type(item) in PLAIN else json_value(item) for item in value]
         case _:
             return str(value)
+
+
+def _row(problem: Problem) -> str | None:
+    """Row of the protocol reference that a problem breaks; None for one that limits the reader."""
+    from analyzers.rulebook.registry import PROBLEMS  # noqa: PLC0415 -- few streams have problems
+
+    rule, condition = PROBLEMS[problem.kind]
+    return None if condition.silent else rule.row
 
 
 def detail_text(record: dict[str, Any]) -> str:

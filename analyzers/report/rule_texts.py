@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
 
 from analyzers.report.content import SEVERITY_STYLE, Block, Line, Span, Style, Table, line
 from analyzers.rulebook.registry import FAMILIES, RULES
@@ -13,6 +12,7 @@ from multifd_codec.errors import InputError
 
 RULES_SCHEMA = "multifd-rules/1"
 WIDTH = 78
+TEXTS = ("code", "row", "title", "severity", "why", "destination", "reference", "since", "example")
 
 
 def find_rules(codes: Iterable[str]) -> list[Rule]:
@@ -27,8 +27,8 @@ def find_rules(codes: Iterable[str]) -> list[Rule]:
 
 
 def render_rules_json(rules: Iterable[Rule]) -> str:
-    """``{"schema": "multifd-rules/1", "rules": [...]}``, the fields of Rule and ``family``."""
-    documents = [asdict(rule) | {"family": FAMILIES[rule.code[:4]]} for rule in rules]
+    """``{"schema": "multifd-rules/1", "rules": [...]}``, TEXTS of each rule and ``family``."""
+    documents = [{name: getattr(rule, name) for name in TEXTS} | {"family": FAMILIES[rule.code[:4]]} for rule in rules]
     return json.dumps({"schema": RULES_SCHEMA, "rules": documents}, indent=1) + "\n"
 
 

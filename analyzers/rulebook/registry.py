@@ -1,35 +1,58 @@
-"""All rules with their texts, one module a family. The texts stand alone: ``multifd explain`` prints nothing else."""
+"""All rules: every folder beside this module is a family, and the rows in its ``rules.py`` are found here.
+
+The texts of a rule stand alone: ``multifd explain`` prints nothing else.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import TypeVar
 
-from analyzers.rulebook.capture import rules as capture
-from analyzers.rulebook.channel_set import rules as channel_set
-from analyzers.rulebook.device_state import rules as device_state
-from analyzers.rulebook.framing import rules as framing
-from analyzers.rulebook.main_channel import rules as main_channel
-from analyzers.rulebook.main_ram import rules as main_ram
-from analyzers.rulebook.packets import rules as packets
-from analyzers.rulebook.payloads import rules as payloads
+import analyzers.rulebook
+from analyzers.rulebook.conditions import MainProblem, RecordingNote
 from analyzers.rulebook.rule import Rule
-from analyzers.rulebook.sync import rules as sync
+from captures.model import NoteKind
+from multifd_codec.main.problems import ProblemKind
 
-_MODULES = (framing, packets, payloads, sync, device_state, main_channel, main_ram, channel_set, capture)
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
-RULES: Mapping[str, Rule] = {
-    rule.code: rule
-    for rule in sorted((rule for module in _MODULES for rule in module.RULES), key=lambda rule: rule.code)
-}
+_FAMILIES = [
+    import_module(f"{analyzers.rulebook.__name__}.{folder.name}.rules")
+    for folder in iter_modules(analyzers.rulebook.__path__)
+    if folder.ispkg
+]
+_ROWS: list[tuple[Rule, str]] = sorted(
+    ((rule, module.FAMILY) for module in _FAMILIES for rule in module.RULES), key=lambda row: row[0].code
+)
+
+
+def _unique(pairs: Iterable[tuple[Key, Value]]) -> Mapping[Key, Value]:
+    """A mapping of pairs whose keys are all different. Raises ValueError."""
+    found: dict[Key, Value] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"{key} stands in two rows of the rulebook")
+        found[key] = value
+    return found
+
+
+RULES: Mapping[str, Rule] = _unique((rule.code, rule) for rule, _ in _ROWS)
 """Code to rule, in code order."""
 
-FAMILIES: Mapping[str, str] = {
-    "MFD1": "framing",
-    "MFD2": "packet fields",
-    "MFD3": "synchronisation",
-    "MFD4": "device state",
-    "MFD5": "main channel",
-    "MFD6": "channel set",
-    "MFD9": "capture quality",
-}
+FAMILIES: Mapping[str, str] = _unique(dict.fromkeys((rule.code[:4], family) for rule, family in _ROWS))
 """Code prefix to family name."""
+
+_CONDITIONS = [(rule, condition) for rule, _ in _ROWS for condition in rule.conditions]
+
+PROBLEMS: Mapping[ProblemKind, tuple[Rule, MainProblem]] = _unique(
+    (condition.kind, (rule, condition)) for rule, condition in _CONDITIONS if isinstance(condition, MainProblem)
+)
+"""What the decoder of the main channel finds, and the rule it breaks."""
+
+NOTES: Mapping[NoteKind, tuple[Rule, RecordingNote]] = _unique(
+    (condition.kind, (rule, condition)) for rule, condition in _CONDITIONS if isinstance(condition, RecordingNote)
+)
+"""What a reader notices about a recording, and the rule it belongs to."""

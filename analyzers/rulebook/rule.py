@@ -6,20 +6,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from analyzers.findings import Severity
+from analyzers.rulebook.conditions import Condition
 
 if TYPE_CHECKING:
     from analyzers.mutation.mutation import Mutation
 
+LETTERS = {"MFD3": "S", "MFD4": "V", "MFD5": "M", "MFD6": "C"}
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Rule:
-    """One thing a stream may do wrong, with a stable code."""
+    """One thing a stream may do wrong. Its code is its only name."""
 
     code: str
     """``MFD`` and three digits: 1xx framing, 2xx packet fields, 3xx synchronisation, 4xx device state, 5xx main
     channel, 6xx channel set, 9xx capture quality. The last two digits are the row number in the protocol reference."""
-    row: str
-    """Row of the protocol reference, ``S-01``; empty for capture quality."""
     title: str
     """What a legal stream does, in one line."""
     severity: Severity
@@ -34,6 +35,16 @@ class Rule:
     """Releases it holds for."""
     example: str
     """A minimal violating stream in the notation of the protocol reference (I, S, D, V, F, E)."""
+    conditions: tuple[Condition, ...] = ()
+    """What breaks it, where one packet, problem or note tells; else a check of ``analyzers.linter`` does."""
+
+    @property
+    def row(self) -> str:
+        """Row of the protocol reference, ``S-01``; empty for capture quality."""
+        family = self.code[:4]
+        if family in ("MFD1", "MFD2"):
+            return f"P-{self.code[4:]}"
+        return f"{LETTERS[family]}-{self.code[4:]}" if family in LETTERS else ""
 
     @property
     def mutations(self) -> tuple[Mutation, ...]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
+from analyzers.rulebook.codes import MFD501
+from analyzers.rulebook.rule import Rule
 from analyzers.survey.hits import Hit, Hits
 from analyzers.survey.pages import PageSet
 from multifd_codec.device_key import DeviceKey
@@ -141,8 +143,10 @@ class MainSurvey:
     vmdescription: bool = False
     page_records: int = 0
     postcopy: bool = False
-    hits: defaultdict[str, Hits] = field(default_factory=lambda: defaultdict(Hits))
-    fields: dict[str, str] = field(default_factory=dict)
+    hits: defaultdict[Rule, Hits] = field(default_factory=lambda: defaultdict(Hits))
+    """Places by the rule they break."""
+    fields: dict[Rule, str] = field(default_factory=dict)
+    """Wire field of each rule in ``hits``."""
 
     @property
     def end(self) -> StreamEnd:
@@ -154,14 +158,14 @@ class MainSurvey:
         if self.machine is None or local.startswith(self.machine) or not self.configured_at:
             return
         message = f"machine type {self.machine!r}, the destination's is {local!r}"
-        self.hit("M-01", "name", self.configured_at, 1, message)
+        self.hit(MFD501, "name", self.configured_at, 1, message)
         if self.failure is None or self.configured_at < self.failure[0]:
             self.failure = self.configured_at, message
 
-    def hit(self, key: str, name: str, offset: int, length: int, message: str) -> None:
-        """Note a violation: ``key`` is the rule's row (``M-04``), ``name`` the wire field."""
-        self.fields.setdefault(key, name)
-        self.hits[key].add(Hit(offset, length, 0, message))
+    def hit(self, rule: Rule, name: str, offset: int, length: int, message: str) -> None:
+        """Note a violation; ``name`` is the wire field."""
+        self.fields.setdefault(rule, name)
+        self.hits[rule].add(Hit(offset, length, 0, message))
 
     def count(self, kind: RecordKind) -> int:
         """Records of one kind outside of postcopy."""

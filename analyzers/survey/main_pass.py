@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
+from analyzers.rulebook.codes import MFD501, MFD502, MFD517, MFD518, MFD519, MFD520, MFD521
+from analyzers.rulebook.conditions import Load, MainProblem
+from analyzers.rulebook.registry import PROBLEMS
 from analyzers.survey.globalstate import GLOBAL_STATE, unknown_run_state
 from analyzers.survey.main import CommandSeen, MainSurvey, Record, RecordKind, SectionKind, VfioDevice
 from analyzers.survey.pages import runs_of
@@ -21,34 +24,6 @@ from multifd_codec.main.vmdescription import find_description
 from multifd_codec.source import ByteSource, StreamEnd
 from multifd_codec.wire.qemufile import CommandId, SectionFooter, SectionType
 from multifd_codec.wire.ram import MappedRamHeader
-
-HARMLESS = frozenset(
-    {
-        ProblemKind.SECTION_ID_REUSED,
-        ProblemKind.PART_AFTER_END,
-        ProblemKind.END_MISSING,
-        ProblemKind.PAGE_BEFORE_BLOCK_LIST,
-        ProblemKind.SWITCHOVER_START_REPEATED,
-        ProblemKind.SWITCHOVER_START_ORDER,
-        ProblemKind.DESCRIPTION_MISSING,
-        ProblemKind.DESCRIPTION_FORM,
-        ProblemKind.DEVICE_NOT_SENT,
-        ProblemKind.LIMIT,
-    }
-)
-"""Problems a destination does not notice or only warns of."""
-
-DOUBTFUL = frozenset({ProblemKind.DEVICE_SIZE, ProblemKind.DEVICE_NOT_DESCRIBED})
-"""Body and vmdescription contradict each other: the load fails if the body is wrong, not if the description is. At
-every problem that is neither here nor in ``HARMLESS`` the load fails."""
-
-HARMLESS_COMMANDS = {
-    (CommandId.POSTCOPY_RESUME, ProblemKind.RETURN_PATH_CLOSED),
-    (CommandId.POSTCOPY_RESUME, ProblemKind.COMMAND_ORDER),
-    (CommandId.RECV_BITMAP, ProblemKind.RETURN_PATH_CLOSED),
-}
-"""Commands that are answered with a message only (loadvm_postcopy_handle_resume, loadvm_handle_recv_bitmap,
-migration/savevm.c; measured with 7.2 and 10.0)."""
 
 KINDS = {
     ev.SectionStart: SectionKind.START,
@@ -130,7 +105,7 @@ class _Reader:
                 elif not survey.postcopy:
                     kind = "PAGE" if isinstance(item, ev.Page) else "XBZRLE"
                     message = f"{kind} record in precopy, where pages with content travel on channels"
-                    survey.hit("M-21", "flags", item.offset, item.length, message)
+                    survey.hit(MFD521, "flags", item.offset, item.length, message)
             case ev.Hook():
                 if survey.hook is None:
                     survey.hook = item.offset
@@ -157,7 +132,7 @@ class _Reader:
             case ev.Trailing():
                 if survey.eof is not None:
                     message = f"{item.length} bytes behind the end of the stream"
-                    survey.hit("M-20", "", item.offset, item.length, message)
+                    survey.hit(MFD520, "", item.offset, item.length, message)
             case ev.Skipped():
                 failed = survey.failure is not None and survey.failure[0] <= item.offset
                 if survey.eof is None and survey.stopped is None and survey.skipped is None and not failed:
@@ -171,27 +146,27 @@ class _Reader:
         survey = self.survey
         known = survey.skipped is None or (survey.setup is not None and survey.skipped > survey.setup)
         if survey.setup is not None and not self.configured and known:
-            survey.hit("M-01", "", survey.setup, 1, "no configuration section in front of the first section")
+            survey.hit(MFD501, "", survey.setup, 1, "no configuration section in front of the first section")
             self._fail(survey.setup, "the configuration section is missing")
         if survey.setup is None and survey.eof is not None and not self.configured and known:
-            survey.hit("M-01", "", survey.eof, 1, "EOF where the configuration section must be")
+            survey.hit(MFD501, "", survey.eof, 1, "EOF where the configuration section must be")
             survey.failure = survey.eof, "the configuration section is missing"
         ram = any(device.idstr == RAM for device in survey.sections)
         if self.first_start is not None and survey.eof is not None and not ram and not self.incomplete:
             message = "no section is that of 'ram': this one has a name no destination knows"
-            survey.hit("M-02", "idstr", self.first_start, 1, message)
+            survey.hit(MFD502, "idstr", self.first_start, 1, message)
             self._fail(self.first_start, message)
         closed = survey.end is StreamEnd.CLOSED
         if survey.eof is None and survey.stopped is None and survey.source.holes():
             survey.stopped = "bytes are missing in the recording"
         certain = survey.stopped is None and survey.skipped is None and survey.failure is None
         if survey.eof is None and closed and certain:
-            survey.hit("M-17", "", survey.source.size, 0, "the main channel ends in front of its EOF byte")
+            survey.hit(MFD517, "", survey.source.size, 0, "the main channel ends in front of its EOF byte")
         if survey.advised is not None and not survey.postcopy and (closed or survey.eof is not None):
             survey.doubts.append((survey.advised, "POSTCOPY_ADVISE with page sizes, which needs postcopy-ram"))
-        described = survey.vmdescription or survey.postcopy or "M-18" in survey.hits
+        described = survey.vmdescription or survey.postcopy or MFD518 in survey.hits
         if survey.eof is not None and closed and not described:
-            survey.hit("M-18", "", survey.eof, 1, "no vmdescription behind the EOF byte")
+            survey.hit(MFD518, "", survey.eof, 1, "no vmdescription behind the EOF byte")
         if survey.eof is not None and not survey.vmdescription and closed:
             elsewhere = find_description(survey.source)  # what was sent is described wherever it stands
             self._versions(elsewhere.description.described() if elsewhere is not None else ())
@@ -199,19 +174,19 @@ class _Reader:
             survey.page_size = self.decoder.page_size
 
     def _problem(self, item: ev.MainItem, problem: Problem) -> None:
-        row = problem.row
         if self.incomplete or (isinstance(item, ev.MainEnd) and self.survey.end is not StreamEnd.CLOSED):
             return
-        if row is not None and not isinstance(item, ev.Flush):  # FLUSH in a mapped-ram file is S-14
+        rule, condition = PROBLEMS[problem.kind]
+        if not condition.silent and not isinstance(item, ev.Flush):  # FLUSH in a mapped-ram file is MFD314
             length = max(1, item.offset + item.length - problem.offset)
-            self.survey.hit(row, problem.field, item.offset, max(item.length, length), problem.message)
+            self.survey.hit(rule, problem.field, item.offset, max(item.length, length), problem.message)
         if problem.kind is ProblemKind.ZERO_FILL:
             self.survey.zero_fill = self.survey.zero_fill or item.offset
         elif isinstance(item, ev.BlockList) and self._overlaps(item, problem):
             self.survey.overlapping = problem.message
-        elif problem.kind in DOUBTFUL:
+        elif condition.load is Load.MAY_FAIL:
             self.survey.doubts.append((item.offset, problem.message))
-        elif problem.kind not in HARMLESS and not self._ignored(item, problem):
+        elif condition.load is Load.FAILS and not self._ignored(item, problem, condition):
             self._fail(item.offset, problem.message)
 
     def _overlaps(self, item: ev.BlockList, problem: Problem) -> bool:
@@ -227,9 +202,9 @@ class _Reader:
             if (header := block.mapped_ram) is not None
         )
 
-    def _ignored(self, item: ev.MainItem, problem: Problem) -> bool:
+    def _ignored(self, item: ev.MainItem, problem: Problem, condition: MainProblem) -> bool:
         if isinstance(item, ev.Command):
-            return (item.command, problem.kind) in HARMLESS_COMMANDS
+            return item.command in condition.answered
         if problem.kind is ProblemKind.BLOCK_UNKNOWN and self.survey.blocks is None:
             return True  # the destination has blocks, whatever the list says
         ended = self.survey.eof is not None and self.survey.eof + 1 == item.offset
@@ -254,7 +229,7 @@ class _Reader:
             survey.sections.add(self.device)
             if item.device in SINGLE and item.instance_id != 0:
                 message = f"instance {item.instance_id} of {item.device!r}, which no destination has"
-                survey.hit("M-02", "instance_id", item.offset, item.length, message)
+                survey.hit(MFD502, "instance_id", item.offset, item.length, message)
                 self._fail(item.offset, message)
         if self.kind is SectionKind.END:
             survey.full_offset = None
@@ -317,7 +292,7 @@ class _Reader:
         name = unknown_run_state(bytes(source.read(item.offset, min(item.length, LONGEST_GLOBAL_STATE))))
         if name is not None:
             message = f"run state {name!r}, which there is none of"
-            self.survey.hit("M-19", "runstate", item.offset, item.length, message)
+            self.survey.hit(MFD519, "runstate", item.offset, item.length, message)
             self._fail(item.offset, message)
 
     def _package(self, item: ev.Command, length: int) -> None:

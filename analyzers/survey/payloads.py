@@ -15,7 +15,7 @@ from multifd_codec.wire.packet import PacketFlags
 
 CONTAINERS = int(PacketFlags.QPL | PacketFlags.UADK)
 CONTEXTS = int(PacketFlags.ZLIB | PacketFlags.ZSTD)
-"""Methods whose payloads are expanded: a receiver's error there is P-22."""
+"""Methods whose payloads are expanded: a receiver's error there is MFD222."""
 
 
 class PayloadChecker:

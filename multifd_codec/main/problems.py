@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 
 class ProblemKind(enum.StrEnum):
-    """One condition each. ``ROWS`` says to which row of the protocol reference (H.4, H.5) it belongs."""
+    """One condition each."""
 
     FILE_MAGIC = "not a migration stream"
     FILE_VERSION = "unsupported stream version"
@@ -56,52 +56,6 @@ class ProblemKind(enum.StrEnum):
     LIMIT = "more of it than the decoder keeps track of"
 
 
-ROWS: dict[ProblemKind, str] = {
-    ProblemKind.FILE_MAGIC: "C-01",
-    ProblemKind.FILE_VERSION: "C-01",
-    ProblemKind.CONFIGURATION_FORM: "M-01",
-    ProblemKind.SECTION_TYPE: "M-02",
-    ProblemKind.SECTION_IDSTR: "M-02",
-    ProblemKind.SECTION_UNKNOWN: "M-03",
-    ProblemKind.FOOTER_MISSING: "M-04",
-    ProblemKind.FOOTER_ID: "M-04",
-    ProblemKind.SECTION_ID_REUSED: "M-05",
-    ProblemKind.PART_AFTER_END: "M-06",
-    ProblemKind.END_MISSING: "M-06",
-    ProblemKind.RAM_VERSION: "M-07",
-    ProblemKind.RAM_FLAGS: "M-08",
-    ProblemKind.XBZRLE_FORM: "M-08",
-    ProblemKind.CONTINUE_WITHOUT_BLOCK: "M-09",
-    ProblemKind.BLOCK_UNKNOWN: "M-10",
-    ProblemKind.PAGE_OUTSIDE_BLOCK: "M-10",
-    ProblemKind.ZERO_FILL: "M-11",
-    ProblemKind.BLOCK_LIST_SUM: "M-12",
-    ProblemKind.PAGE_BEFORE_BLOCK_LIST: "M-12",
-    ProblemKind.BLOCK_LIST_FIELDS: "M-13",
-    ProblemKind.EOS_MISSING: "M-14",
-    ProblemKind.RECORD_AFTER_EOS: "M-14",
-    ProblemKind.COMMAND_UNKNOWN: "M-15",
-    ProblemKind.COMMAND_LENGTH: "M-15",
-    ProblemKind.COMMAND_PAYLOAD: "M-15",
-    ProblemKind.COMMAND_ORDER: "M-15",
-    ProblemKind.SWITCHOVER_START_REPEATED: "M-16",
-    ProblemKind.SWITCHOVER_START_ORDER: "M-16",
-    ProblemKind.DESCRIPTION_MISSING: "M-18",
-    ProblemKind.DESCRIPTION_FORM: "M-18",
-    ProblemKind.DEVICE_SIZE: "M-19",
-    ProblemKind.DEVICE_NOT_DESCRIBED: "M-19",
-    ProblemKind.DEVICE_NOT_SENT: "M-19",
-    ProblemKind.COMPRESSED_LENGTH: "M-22",
-    ProblemKind.RETURN_PATH_CLOSED: "M-23",
-    ProblemKind.PACKAGE_INCOMPLETE: "M-24",
-    ProblemKind.PACKAGE_WITHOUT_RUN: "M-24",
-    ProblemKind.MAPPED_RAM_HEADER: "M-25",
-    ProblemKind.VFIO_TAG: "V-13",
-}
-"""Rows that need no problem here: M-01 (is there a Configuration, does it fit), M-17 (MainEnd), M-20 (Trailing), M-21
-(Page, ZeroPage), M-22 (CompressedPage). LIMIT belongs to no row."""
-
-
 class Problem(NamedTuple):
     """One thing wrong with an event; on a run of records it is wrong with every record of the run."""
 
@@ -111,11 +65,6 @@ class Problem(NamedTuple):
     field: str
     message: str
     """One line: what is there and what should be."""
-
-    @property
-    def row(self) -> str | None:
-        """Row of the protocol reference, or None."""
-        return ROWS.get(self.kind)
 
 
 Problems = tuple[Problem, ...]

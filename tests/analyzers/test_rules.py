@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 
 from analyzers.findings import Outcome, Report, Severity
-from analyzers.linter.context import CODE_OF_ROW
 from analyzers.linter.linter import LintOptions, lint_recording
 from analyzers.produce.mutate import apply
 from analyzers.rulebook.registry import RULES
@@ -199,8 +196,3 @@ def test_packets_of_3_0() -> None:
     packet = b"\x11\x22\x33\x44" + b"\0\0\0\1" + bytes(4) + b"\0\0\0\x80" + b"\0\0\0\2" + bytes(8)
     stream.channels[0][1:] = [Record(None, packet + b"pc.ram".ljust(256, b"\0") + bytes(1024))]
     assert "MFD911" in {finding.rule for finding in stream.lint().findings}
-
-
-def test_every_row_of_the_reference_has_a_code() -> None:
-    assert len(CODE_OF_ROW) == len([rule for rule in RULES.values() if rule.row])
-    assert all(re.fullmatch(r"[CPSVM]-\d\d", row) for row in CODE_OF_ROW)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from analyzers.findings import Severity
+from analyzers.rulebook.conditions import Load, MainProblem, RecordingNote
 from analyzers.rulebook.rule import Rule
+from captures.model import NoteKind
+from multifd_codec.main.problems import ProblemKind
 
+FAMILY = "capture quality"
 UNAFFECTED = "None: the destination received what the recording lacks. The verdict is undecided where it depends on it."
 READER = "not QEMU: the capture reader of this tool"
 
 RULES = (
     Rule(
         code="MFD901",
-        row="",
         title="No bytes are lost between captured packets",
         severity=Severity.WARNING,
         why=(
@@ -22,10 +25,10 @@ RULES = (
         reference=READER + "; tcpdump -B or a snap length (-s 400) avoid drops",
         since="any capture",
         example="channel 0: I S D (65536 bytes missing) D S",
+        conditions=(RecordingNote(NoteKind.LOST_SEGMENTS),),
     ),
     Rule(
         code="MFD902",
-        row="",
         title="The snap length does not cut packet headers",
         severity=Severity.WARNING,
         why=(
@@ -37,10 +40,10 @@ RULES = (
         reference=READER + "; a larger snap length helps, 1500 with segmentation offload switched off is safe",
         since="any capture",
         example="channel 0: I S (frame cut after 96 bytes) S",
+        conditions=(RecordingNote(NoteKind.CUT_BY_SNAPLEN, if_headers_cut=True),),
     ),
     Rule(
         code="MFD903",
-        row="",
         title="The start of the stream is recorded",
         severity=Severity.WARNING,
         why=(
@@ -51,10 +54,10 @@ RULES = (
         reference=READER + "; start the capture before the migrate command",
         since="any capture",
         example="channel 0: (not recorded) D D S",
+        conditions=(RecordingNote(NoteKind.START_NOT_CAPTURED),),
     ),
     Rule(
         code="MFD904",
-        row="",
         title="The end of the stream is recorded",
         severity=Severity.WARNING,
         why=(
@@ -65,10 +68,10 @@ RULES = (
         reference=READER + "; stop the capture after the connections are closed",
         since="any capture",
         example="channel 0: I S D D   and no FIN",
+        conditions=(RecordingNote(NoteKind.END_NOT_CAPTURED),),
     ),
     Rule(
         code="MFD905",
-        row="",
         title="Retransmitted bytes equal those sent before",
         severity=Severity.WARNING,
         why=(
@@ -79,10 +82,10 @@ RULES = (
         reference=READER,
         since="any capture",
         example="channel 0: two segments for bytes 1408 to 2856 that differ",
+        conditions=(RecordingNote(NoteKind.RETRANSMISSION_DIFFERS),),
     ),
     Rule(
         code="MFD906",
-        row="",
         title="The capture file is whole",
         severity=Severity.WARNING,
         why=(
@@ -93,10 +96,13 @@ RULES = (
         reference=READER + "; often the disk was full or tcpdump was killed",
         since="any capture",
         example="a pcap file that ends 20 bytes into a record of 1514",
+        conditions=(
+            RecordingNote(NoteKind.TRUNCATED_FILE),
+            RecordingNote(NoteKind.DAMAGED_FILE),
+        ),
     ),
     Rule(
         code="MFD907",
-        row="",
         title="The channels can be read, or a key log is given",
         severity=Severity.WARNING,
         why=(
@@ -107,10 +113,10 @@ RULES = (
         reference=READER + "; option --keylog FILE",
         since="any capture of a TLS migration",
         example="main: 16 03 01 ...   channel 0: 16 03 01 ...",
+        conditions=(RecordingNote(NoteKind.TLS),),
     ),
     Rule(
         code="MFD908",
-        row="",
         title="Every byte of a channel belongs to a packet",
         severity=Severity.WARNING,
         why=(
@@ -128,7 +134,6 @@ RULES = (
     ),
     Rule(
         code="MFD909",
-        row="",
         title="The main channel is understood up to its end",
         severity=Severity.WARNING,
         why=(
@@ -140,10 +145,10 @@ RULES = (
         reference="not QEMU: the main channel decoder of this tool",
         since="any input",
         example="main: START[B F E] START(dirty-bitmap)[...   unknown body",
+        conditions=(MainProblem(ProblemKind.LIMIT, Load.GOES_ON, silent=True),),
     ),
     Rule(
         code="MFD910",
-        row="",
         title="The capture contains nothing the reader cannot handle",
         severity=Severity.WARNING,
         why=(
@@ -154,10 +159,10 @@ RULES = (
         reference=READER + "; --reader wireshark knows more encapsulations",
         since="any capture",
         example="a pcap file with link type 189 (USB)",
+        conditions=(RecordingNote(NoteKind.UNSUPPORTED_LINK),),
     ),
     Rule(
         code="MFD911",
-        row="",
         title="The stream is of a supported release (4.0 or later)",
         severity=Severity.WARNING,
         why=(

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from analyzers.findings import Severity
+from analyzers.rulebook.conditions import MainProblem
 from analyzers.rulebook.phrases import MAIN_ERROR
 from analyzers.rulebook.rule import Rule
+from multifd_codec.main.problems import ProblemKind
 
+FAMILY = "channel set"
 INIT = "multifd_recv_initial_packet, migration/multifd.c"
 
 RULES = (
     Rule(
         code="MFD601",
-        row="C-01",
         title="The main channel starts with QEVM and version 3",
         severity=Severity.ERROR,
         why=(
@@ -30,10 +32,13 @@ RULES = (
         ),
         since="all releases; classification by magic since 8.0",
         example="main: 51 45 56 4e 00 00 00 03 ...",
+        conditions=(
+            MainProblem(ProblemKind.FILE_MAGIC),
+            MainProblem(ProblemKind.FILE_VERSION),
+        ),
     ),
     Rule(
         code="MFD602",
-        row="C-02",
         title="A multifd channel starts with a 64-byte ChannelInit, magic 0x11223344, version 1",
         severity=Severity.ERROR,
         why=(
@@ -51,7 +56,6 @@ RULES = (
     ),
     Rule(
         code="MFD603",
-        row="C-03",
         title="All ChannelInits carry the same UUID, that of the destination",
         severity=Severity.ERROR,
         why=(
@@ -69,7 +73,6 @@ RULES = (
     ),
     Rule(
         code="MFD604",
-        row="C-04",
         title="A channel id is smaller than the number of channels",
         severity=Severity.ERROR,
         why=(
@@ -87,7 +90,6 @@ RULES = (
     ),
     Rule(
         code="MFD605",
-        row="C-05",
         title="No two channels have the same id",
         severity=Severity.ERROR,
         why=(
@@ -104,7 +106,6 @@ RULES = (
     ),
     Rule(
         code="MFD606",
-        row="C-06",
         title="Channel ids run from 0 to multifd-channels - 1 without a gap",
         severity=Severity.ERROR,
         why=(
@@ -124,7 +125,6 @@ RULES = (
     ),
     Rule(
         code="MFD607",
-        row="C-07",
         title="The unused bytes of a ChannelInit are zero",
         severity=Severity.INFO,
         why=(
@@ -138,7 +138,6 @@ RULES = (
     ),
     Rule(
         code="MFD608",
-        row="C-08",
         title="A migration has exactly one main channel",
         severity=Severity.ERROR,
         why=(
@@ -160,7 +159,6 @@ RULES = (
     ),
     Rule(
         code="MFD609",
-        row="C-09",
         title="There are multifd connections only when the multifd capability is on",
         severity=Severity.ERROR,
         why=(
@@ -181,7 +179,6 @@ RULES = (
     ),
     Rule(
         code="MFD610",
-        row="C-10",
         title="A mapped-ram migration has no multifd wire protocol",
         severity=Severity.ERROR,
         why=(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from analyzers.findings import Severity
+from analyzers.rulebook.conditions import MainProblem
 from analyzers.rulebook.phrases import CHANNEL_ERROR, MAIN_ERROR
 from analyzers.rulebook.rule import Rule
+from multifd_codec.main.problems import ProblemKind
 
+FAMILY = "device state"
 CORE = "multifd_device_state_recv, migration/multifd.c; qemu_loadvm_load_state_buffer, migration/savevm.c"
 VFIO = "vfio_multifd_load_state_buffer, hw/vfio/migration-multifd.c"
 LOADER = "vfio_load_bufs_thread, hw/vfio/migration-multifd.c"
@@ -18,7 +21,6 @@ STARVED = (
 RULES = (
     Rule(
         code="MFD401",
-        row="V-01",
         title="A device-state packet has no SYNC flag",
         severity=Severity.ERROR,
         why=(
@@ -32,7 +34,6 @@ RULES = (
     ),
     Rule(
         code="MFD402",
-        row="V-02",
         title="A device-state packet has a payload",
         severity=Severity.ERROR,
         why=(
@@ -46,7 +47,6 @@ RULES = (
     ),
     Rule(
         code="MFD403",
-        row="V-03",
         title="The idstr of a device-state packet is NUL-terminated",
         severity=Severity.ERROR,
         why=(
@@ -60,7 +60,6 @@ RULES = (
     ),
     Rule(
         code="MFD404",
-        row="V-04",
         title="idstr and instance_id name a device that takes state buffers",
         severity=Severity.ERROR,
         why=(
@@ -75,7 +74,6 @@ RULES = (
     ),
     Rule(
         code="MFD405",
-        row="V-05",
         title="Device state and multifd compression do not occur together",
         severity=Severity.WARNING,
         why=(
@@ -95,7 +93,6 @@ RULES = (
     ),
     Rule(
         code="MFD406",
-        row="V-06",
         title="A device-state payload is at most 1 MiB and its 12-byte header",
         severity=Severity.WARNING,
         why=(
@@ -109,7 +106,6 @@ RULES = (
     ),
     Rule(
         code="MFD407",
-        row="V-07",
         title="The payload starts with a VFIO header of 12 bytes, version 0",
         severity=Severity.ERROR,
         why=(
@@ -124,7 +120,6 @@ RULES = (
     ),
     Rule(
         code="MFD408",
-        row="V-08",
         title="The idx values of a device run from 0 without a gap, and none is 0xffffffff",
         severity=Severity.ERROR,
         why=(
@@ -142,7 +137,6 @@ RULES = (
     ),
     Rule(
         code="MFD409",
-        row="V-09",
         title="No idx occurs twice for one device",
         severity=Severity.ERROR,
         why=(
@@ -156,7 +150,6 @@ RULES = (
     ),
     Rule(
         code="MFD410",
-        row="V-10",
         title="Each device has exactly one CONFIG_STATE packet, with the highest idx",
         severity=Severity.ERROR,
         why=(
@@ -175,7 +168,6 @@ RULES = (
     ),
     Rule(
         code="MFD411",
-        row="V-11",
         title="The config data starts with DEV_CONFIG_STATE and ends with END_OF_STATE",
         severity=Severity.ERROR,
         why=(
@@ -192,7 +184,6 @@ RULES = (
     ),
     Rule(
         code="MFD412",
-        row="V-12",
         title="Main carries SWITCHOVER_START when there is device state on the channels",
         severity=Severity.ERROR,
         why=(
@@ -208,7 +199,6 @@ RULES = (
     ),
     Rule(
         code="MFD413",
-        row="V-13",
         title="A device that uses multifd transfer has only END_OF_STATE in its END section and no config in FULL",
         severity=Severity.ERROR,
         why=(
@@ -223,10 +213,10 @@ RULES = (
         reference="vfio_load_state, hw/vfio/migration.c",
         since="10.0 and later",
         example="main: ... END(0000:00:05.0/vfio)[04 size data 01]   channel 0: I S D S V(0) V(1, config)",
+        conditions=(MainProblem(ProblemKind.VFIO_TAG),),
     ),
     Rule(
         code="MFD414",
-        row="V-14",
         title="DEV_CONFIG_LOAD_READY is on main exactly when x-migration-load-config-after-iter is on",
         severity=Severity.ERROR,
         why=(
@@ -242,7 +232,6 @@ RULES = (
     ),
     Rule(
         code="MFD415",
-        row="V-15",
         title="All device state is sent before the first FULL section",
         severity=Severity.INFO,
         why=(
@@ -256,7 +245,6 @@ RULES = (
     ),
     Rule(
         code="MFD416",
-        row="V-16",
         title="Only CONFIG_STATE is set in the flags of a VFIO device-state packet",
         severity=Severity.WARNING,
         why=(
@@ -270,7 +258,6 @@ RULES = (
     ),
     Rule(
         code="MFD417",
-        row="V-17",
         title="Device state on multifd channels goes with a machine type of 10.0 or later",
         severity=Severity.WARNING,
         why=(

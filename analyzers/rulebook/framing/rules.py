@@ -6,10 +6,10 @@ from analyzers.findings import Severity
 from analyzers.rulebook.phrases import CHANNEL_ERROR, RECEIVE
 from analyzers.rulebook.rule import Rule
 
+FAMILY = "framing"
 RULES = (
     Rule(
         code="MFD101",
-        row="P-01",
         title="Every packet starts with the magic 0x11223344",
         severity=Severity.ERROR,
         why=(
@@ -27,7 +27,6 @@ RULES = (
     ),
     Rule(
         code="MFD102",
-        row="P-02",
         title="Every packet has version 1",
         severity=Severity.ERROR,
         why=(
@@ -44,7 +43,6 @@ RULES = (
     ),
     Rule(
         code="MFD129",
-        row="P-29",
         title="A channel ends at a packet boundary",
         severity=Severity.ERROR,
         why=(
@@ -63,7 +61,6 @@ RULES = (
     ),
     Rule(
         code="MFD130",
-        row="P-30",
         title="A channel ends only behind its last SYNC that main will ask for",
         severity=Severity.ERROR,
         why=(

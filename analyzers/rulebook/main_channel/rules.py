@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from analyzers.findings import Severity
+from analyzers.rulebook.conditions import Load, MainProblem
 from analyzers.rulebook.phrases import MAIN_ERROR
 from analyzers.rulebook.rule import Rule
+from multifd_codec.main.problems import ProblemKind
+from multifd_codec.wire.qemufile import CommandId
 
+FAMILY = "main channel"
 LOOP = "qemu_loadvm_state_main, migration/savevm.c"
 COMMANDS = "loadvm_process_command, migration/savevm.c"
 
 RULES = (
     Rule(
         code="MFD501",
-        row="M-01",
         title="The configuration section is present and fits the destination",
         severity=Severity.ERROR,
         why=(
@@ -24,10 +27,10 @@ RULES = (
         reference="qemu_loadvm_state_header and vmstate_configuration, migration/savevm.c",
         since="2.4 and later",
         example="main: QEVM 3, then 01 (SECTION_START) without a configuration",
+        conditions=(MainProblem(ProblemKind.CONFIGURATION_FORM),),
     ),
     Rule(
         code="MFD502",
-        row="M-02",
         title="Every section starts with a known type byte",
         severity=Severity.ERROR,
         why=(
@@ -39,10 +42,13 @@ RULES = (
         reference=LOOP,
         since="all releases",
         example="main: START[B F E] footer 09 ...",
+        conditions=(
+            MainProblem(ProblemKind.SECTION_TYPE),
+            MainProblem(ProblemKind.SECTION_IDSTR),
+        ),
     ),
     Rule(
         code="MFD503",
-        row="M-03",
         title="PART and END refer to a section that START or FULL introduced",
         severity=Severity.ERROR,
         why=(
@@ -53,10 +59,10 @@ RULES = (
         reference="qemu_loadvm_section_part_end, migration/savevm.c",
         since="all releases",
         example="main: START(id 2)[B F E] END(id 3)[F E]",
+        conditions=(MainProblem(ProblemKind.SECTION_UNKNOWN),),
     ),
     Rule(
         code="MFD504",
-        row="M-04",
         title="Every section ends with a footer that repeats its id",
         severity=Severity.ERROR,
         why=(
@@ -67,10 +73,13 @@ RULES = (
         reference="check_section_footer, migration/savevm.c",
         since="2.4 and later",
         example="main: START(id 2)[B F E] 7e 00 00 00 03",
+        conditions=(
+            MainProblem(ProblemKind.FOOTER_MISSING),
+            MainProblem(ProblemKind.FOOTER_ID),
+        ),
     ),
     Rule(
         code="MFD505",
-        row="M-05",
         title="No section id is introduced twice",
         severity=Severity.WARNING,
         why=(
@@ -83,10 +92,10 @@ RULES = (
         reference="qemu_loadvm_section_start_full, migration/savevm.c",
         since="all releases",
         example="main: START(id 2, ram)[...] FULL(id 2, timer)[...] END(id 2)[...]",
+        conditions=(MainProblem(ProblemKind.SECTION_ID_REUSED, Load.GOES_ON),),
     ),
     Rule(
         code="MFD506",
-        row="M-06",
         title="Each START has exactly one END, and no PART follows it",
         severity=Severity.WARNING,
         why=(
@@ -97,10 +106,13 @@ RULES = (
         reference="qemu_loadvm_section_part_end, migration/savevm.c",
         since="all releases",
         example="main: START(ram)[B F E] PART(ram)[F E] EOF",
+        conditions=(
+            MainProblem(ProblemKind.PART_AFTER_END, Load.GOES_ON),
+            MainProblem(ProblemKind.END_MISSING, Load.GOES_ON),
+        ),
     ),
     Rule(
         code="MFD507",
-        row="M-07",
         title="The ram section has version 4",
         severity=Severity.ERROR,
         why="Version 4 has been the only version of the RAM format since 2009. Another one is damage.",
@@ -111,10 +123,10 @@ RULES = (
         reference="qemu_loadvm_section_start_full, migration/savevm.c; ram_load, migration/ram.c",
         since="all releases",
         example="main: START(ram, version 3)[B F E]",
+        conditions=(MainProblem(ProblemKind.RAM_VERSION),),
     ),
     Rule(
         code="MFD515",
-        row="M-15",
         title="Commands are known, have their prescribed length and keep the order of postcopy",
         severity=Severity.ERROR,
         why=(
@@ -125,10 +137,15 @@ RULES = (
         reference=COMMANDS,
         since="2.5 and later",
         example="main: ... 08 00 0b 00 01 00 ...   SWITCHOVER_START with a length of 1",
+        conditions=(
+            MainProblem(ProblemKind.COMMAND_UNKNOWN),
+            MainProblem(ProblemKind.COMMAND_LENGTH),
+            MainProblem(ProblemKind.COMMAND_PAYLOAD),
+            MainProblem(ProblemKind.COMMAND_ORDER, answered=frozenset({CommandId.POSTCOPY_RESUME})),
+        ),
     ),
     Rule(
         code="MFD516",
-        row="M-16",
         title="SWITCHOVER_START comes once, behind the last PART and in front of the first END",
         severity=Severity.WARNING,
         why=(
@@ -142,10 +159,13 @@ RULES = (
         reference=COMMANDS + "; vfio_multifd_switchover_start, hw/vfio/migration-multifd.c",
         since="10.0 and later",
         example="main: START[B F E] SWITCHOVER_START SWITCHOVER_START END[F E] EOF",
+        conditions=(
+            MainProblem(ProblemKind.SWITCHOVER_START_REPEATED, Load.GOES_ON),
+            MainProblem(ProblemKind.SWITCHOVER_START_ORDER, Load.GOES_ON),
+        ),
     ),
     Rule(
         code="MFD517",
-        row="M-17",
         title="The section stream ends with the EOF byte",
         severity=Severity.ERROR,
         why=(
@@ -159,7 +179,6 @@ RULES = (
     ),
     Rule(
         code="MFD518",
-        row="M-18",
         title="A vmdescription follows EOF, its length is right and its JSON parses",
         severity=Severity.WARNING,
         why=(
@@ -170,10 +189,13 @@ RULES = (
         reference="qemu_loadvm_state, migration/savevm.c",
         since="2.3 and later",
         example="main: ... EOF and the stream ends, machine type pc-i440fx-10.0",
+        conditions=(
+            MainProblem(ProblemKind.DESCRIPTION_MISSING, Load.GOES_ON),
+            MainProblem(ProblemKind.DESCRIPTION_FORM, Load.GOES_ON),
+        ),
     ),
     Rule(
         code="MFD519",
-        row="M-19",
         title="The devices of the vmdescription are the FULL sections, in order, with the sizes on the wire",
         severity=Severity.WARNING,
         why=(
@@ -187,10 +209,14 @@ RULES = (
         reference="qemu_savevm_state_complete_precopy_non_iterable, migration/savevm.c (sender)",
         since="2.3 and later",
         example="main: FULL(timer) FULL(globalstate) EOF vmdescription with globalstate only",
+        conditions=(
+            MainProblem(ProblemKind.DEVICE_SIZE, Load.MAY_FAIL),
+            MainProblem(ProblemKind.DEVICE_NOT_DESCRIBED, Load.MAY_FAIL),
+            MainProblem(ProblemKind.DEVICE_NOT_SENT, Load.GOES_ON),
+        ),
     ),
     Rule(
         code="MFD520",
-        row="M-20",
         title="Nothing follows the vmdescription",
         severity=Severity.INFO,
         why="A source closes the connection there. Bytes behind it are padding of a file or belong to something else.",
@@ -201,7 +227,6 @@ RULES = (
     ),
     Rule(
         code="MFD523",
-        row="M-23",
         title="PING and other return-path requests come behind OPEN_RETURN_PATH",
         severity=Severity.ERROR,
         why=(
@@ -212,10 +237,14 @@ RULES = (
         reference=COMMANDS,
         since="2.5 and later",
         example="main: PING(1) OPEN_RETURN_PATH START[B F E]",
+        conditions=(
+            MainProblem(
+                ProblemKind.RETURN_PATH_CLOSED, answered=frozenset({CommandId.POSTCOPY_RESUME, CommandId.RECV_BITMAP})
+            ),
+        ),
     ),
     Rule(
         code="MFD524",
-        row="M-24",
         title="A PACKAGED blob is complete and ends with POSTCOPY_RUN",
         severity=Severity.ERROR,
         why=(
@@ -231,5 +260,9 @@ RULES = (
         reference="loadvm_handle_cmd_packaged, migration/savevm.c",
         since="2.5 and later",
         example="main: ... PACKAGED(length 1000) and only 400 bytes follow",
+        conditions=(
+            MainProblem(ProblemKind.PACKAGE_INCOMPLETE),
+            MainProblem(ProblemKind.PACKAGE_WITHOUT_RUN),
+        ),
     ),
 )

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from analyzers.findings import Severity
+from analyzers.rulebook.conditions import Load, MainProblem
 from analyzers.rulebook.phrases import MAIN_ERROR
 from analyzers.rulebook.rule import Rule
+from multifd_codec.main.problems import ProblemKind
 
+FAMILY = "main channel"
 LOAD = "ram_load_precopy, migration/ram.c"
 
 RULES = (
     Rule(
         code="MFD508",
-        row="M-08",
         title="A RAM record has exactly one type flag",
         severity=Severity.ERROR,
         why=(
@@ -22,10 +24,13 @@ RULES = (
         reference=LOAD,
         since="all releases",
         example="main: PART[... 00 00 00 00 00 00 10 0a ...]   ZERO and PAGE",
+        conditions=(
+            MainProblem(ProblemKind.RAM_FLAGS),
+            MainProblem(ProblemKind.XBZRLE_FORM),
+        ),
     ),
     Rule(
         code="MFD509",
-        row="M-09",
         title="CONTINUE comes only after a record that names a RAM block",
         severity=Severity.ERROR,
         why=(
@@ -36,10 +41,10 @@ RULES = (
         reference="ram_block_from_stream, migration/ram.c",
         since="all releases",
         example="main: START[B F E] PART[ZERO|CONTINUE ...]",
+        conditions=(MainProblem(ProblemKind.CONTINUE_WITHOUT_BLOCK),),
     ),
     Rule(
         code="MFD510",
-        row="M-10",
         title="A page record names a listed RAM block and an offset inside it",
         severity=Severity.ERROR,
         why=(
@@ -50,10 +55,13 @@ RULES = (
         reference="ram_block_from_stream and host_from_ram_block_offset, migration/ram.c",
         since="all releases",
         example="main: START[B(ram, 0x400000) F E] PART[ZERO(ram, 0x400000) F E]",
+        conditions=(
+            MainProblem(ProblemKind.BLOCK_UNKNOWN),
+            MainProblem(ProblemKind.PAGE_OUTSIDE_BLOCK),
+        ),
     ),
     Rule(
         code="MFD511",
-        row="M-11",
         title="The fill byte of a ZERO record is 0",
         severity=Severity.ERROR,
         why=(
@@ -64,10 +72,10 @@ RULES = (
         reference=LOAD,
         since="recent releases; older ones (7.2 among them) fill the page with that byte instead of failing",
         example="main: PART[ZERO(ram, 0x1000) 41 F E]",
+        conditions=(MainProblem(ProblemKind.ZERO_FILL, Load.BY_RELEASE),),
     ),
     Rule(
         code="MFD512",
-        row="M-12",
         title="The lengths of the block list add up to its total, and the list precedes all pages",
         severity=Severity.ERROR,
         why=(
@@ -78,10 +86,13 @@ RULES = (
         reference="parse_ramblocks, migration/ram.c",
         since="all releases",
         example="main: START[B(total 0x500000: ram 0x400000) F E]",
+        conditions=(
+            MainProblem(ProblemKind.BLOCK_LIST_SUM),
+            MainProblem(ProblemKind.PAGE_BEFORE_BLOCK_LIST, Load.GOES_ON),
+        ),
     ),
     Rule(
         code="MFD513",
-        row="M-13",
         title="The block list has the extra fields that the capabilities call for, and no others",
         severity=Severity.ERROR,
         why=(
@@ -93,10 +104,10 @@ RULES = (
         reference="parse_ramblock, migration/ram.c",
         since="2.9 (page size), 4.0 (x-ignore-shared), 9.0 (mapped-ram) and later",
         example="configuration names x-ignore-shared, main: START[B without guest addresses F E]",
+        conditions=(MainProblem(ProblemKind.BLOCK_LIST_FIELDS),),
     ),
     Rule(
         code="MFD514",
-        row="M-14",
         title="A RAM section ends with EOS, directly followed by the footer",
         severity=Severity.ERROR,
         why="EOS ends the body. Records behind it, or a footer before it, mean lost or inserted bytes.",
@@ -104,10 +115,13 @@ RULES = (
         reference=LOAD + "; check_section_footer, migration/savevm.c",
         since="all releases",
         example="main: START[B F E] PART[F E ZERO(ram, 0x1000)] footer",
+        conditions=(
+            MainProblem(ProblemKind.EOS_MISSING),
+            MainProblem(ProblemKind.RECORD_AFTER_EOS),
+        ),
     ),
     Rule(
         code="MFD521",
-        row="M-21",
         title="With multifd main carries ZERO records in precopy only, and PAGE records in postcopy only",
         severity=Severity.WARNING,
         why=(
@@ -121,7 +135,6 @@ RULES = (
     ),
     Rule(
         code="MFD522",
-        row="M-22",
         title="There is no COMPRESS_PAGE record",
         severity=Severity.ERROR,
         why=(
@@ -133,10 +146,10 @@ RULES = (
         reference=LOAD,
         since="all releases with multifd (4.0 and later)",
         example="main: PART[COMPRESS_PAGE(ram, 0x1000) ... E]",
+        conditions=(MainProblem(ProblemKind.COMPRESSED_LENGTH),),
     ),
     Rule(
         code="MFD525",
-        row="M-25",
         title="mapped-ram headers have version 1, and their regions are aligned, inside the file and disjoint",
         severity=Severity.ERROR,
         why=(
@@ -151,5 +164,6 @@ RULES = (
         reference="mapped_ram_read_header and parse_ramblock_mapped_ram, migration/ram.c",
         since="9.0 and later",
         example="mapped-ram file: two blocks with the same pages_offset",
+        conditions=(MainProblem(ProblemKind.MAPPED_RAM_HEADER),),
     ),
 )

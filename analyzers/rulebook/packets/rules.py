@@ -6,10 +6,10 @@ from analyzers.findings import Severity
 from analyzers.rulebook.phrases import CHANNEL_ERROR, NO_CHECK, RAM_UNPACK
 from analyzers.rulebook.rule import Rule
 
+FAMILY = "packet fields"
 RULES = (
     Rule(
         code="MFD203",
-        row="P-03",
         title="Undefined flag bits are clear",
         severity=Severity.WARNING,
         why=(
@@ -24,7 +24,6 @@ RULES = (
     ),
     Rule(
         code="MFD204",
-        row="P-04",
         title="At most one compression bit is set",
         severity=Severity.ERROR,
         why=(
@@ -42,7 +41,6 @@ RULES = (
     ),
     Rule(
         code="MFD205",
-        row="P-05",
         title="The compression id is that of the destination and never changes",
         severity=Severity.ERROR,
         why=(
@@ -59,7 +57,6 @@ RULES = (
     ),
     Rule(
         code="MFD206",
-        row="P-06",
         title="The compression id exists in the sender's release",
         severity=Severity.WARNING,
         why=(
@@ -77,7 +74,6 @@ RULES = (
     ),
     Rule(
         code="MFD207",
-        row="P-07",
         title="pages_alloc is at most the number of pages of a packet (524288 / page size)",
         severity=Severity.ERROR,
         why=(
@@ -94,7 +90,6 @@ RULES = (
     ),
     Rule(
         code="MFD208",
-        row="P-08",
         title="pages_alloc of a packet with pages is exactly the number of pages of a packet",
         severity=Severity.WARNING,
         why=(
@@ -108,7 +103,6 @@ RULES = (
     ),
     Rule(
         code="MFD209",
-        row="P-09",
         title="normal_pages is at most pages_alloc",
         severity=Severity.ERROR,
         why=(
@@ -122,7 +116,6 @@ RULES = (
     ),
     Rule(
         code="MFD210",
-        row="P-10",
         title="zero_pages is at most pages_alloc - normal_pages",
         severity=Severity.ERROR,
         why=(
@@ -135,7 +128,6 @@ RULES = (
     ),
     Rule(
         code="MFD211",
-        row="P-11",
         title="zero_pages is 0 unless the sender is 9.0 or later with zero-page-detection=multifd",
         severity=Severity.WARNING,
         why=(
@@ -156,7 +148,6 @@ RULES = (
     ),
     Rule(
         code="MFD212",
-        row="P-12",
         title="A packet with pages names a RAM block of the block list",
         severity=Severity.ERROR,
         why=(
@@ -170,7 +161,6 @@ RULES = (
     ),
     Rule(
         code="MFD213",
-        row="P-13",
         title="Every page offset lies inside the RAM block",
         severity=Severity.ERROR,
         why=(
@@ -184,7 +174,6 @@ RULES = (
     ),
     Rule(
         code="MFD214",
-        row="P-14",
         title="Every page offset is a multiple of the page size",
         severity=Severity.ERROR,
         why=(
@@ -198,7 +187,6 @@ RULES = (
     ),
     Rule(
         code="MFD215",
-        row="P-15",
         title="No page offset occurs twice in one packet",
         severity=Severity.WARNING,
         why=(
@@ -214,7 +202,6 @@ RULES = (
     ),
     Rule(
         code="MFD216",
-        row="P-16",
         title="Between two SYNCs a page travels on one channel only",
         severity=Severity.ERROR,
         why=(
@@ -228,7 +215,6 @@ RULES = (
     ),
     Rule(
         code="MFD224",
-        row="P-24",
         title="A packet carries pages or SYNC",
         severity=Severity.INFO,
         why=(
@@ -242,7 +228,6 @@ RULES = (
     ),
     Rule(
         code="MFD225",
-        row="P-25",
         title="A SYNC packet carries no pages",
         severity=Severity.INFO,
         why=(
@@ -259,7 +244,6 @@ RULES = (
     ),
     Rule(
         code="MFD226",
-        row="P-26",
         title="From 9.0 on the flags of a SYNC packet are exactly 0x01",
         severity=Severity.WARNING,
         why=(
@@ -273,7 +257,6 @@ RULES = (
     ),
     Rule(
         code="MFD227",
-        row="P-27",
         title="From 9.2 on unused fields and padding are zero",
         severity=Severity.INFO,
         why=(
@@ -288,7 +271,6 @@ RULES = (
     ),
     Rule(
         code="MFD228",
-        row="P-28",
         title="packet_num is unique and dense over all channels and rises on each channel",
         severity=Severity.WARNING,
         why=(

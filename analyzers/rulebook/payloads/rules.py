@@ -6,10 +6,10 @@ from analyzers.findings import Severity
 from analyzers.rulebook.phrases import CHANNEL_ERROR
 from analyzers.rulebook.rule import Rule
 
+FAMILY = "packet fields"
 RULES = (
     Rule(
         code="MFD217",
-        row="P-17",
         title="Without compression next_packet_size is normal_pages times the page size",
         severity=Severity.WARNING,
         why=(
@@ -25,7 +25,6 @@ RULES = (
     ),
     Rule(
         code="MFD218",
-        row="P-18",
         title="Without normal pages next_packet_size is 0",
         severity=Severity.ERROR,
         why=(
@@ -45,7 +44,6 @@ RULES = (
     ),
     Rule(
         code="MFD219",
-        row="P-19",
         title="zlib and zstd: next_packet_size is at most 1 MiB",
         severity=Severity.ERROR,
         why=(
@@ -62,7 +60,6 @@ RULES = (
     ),
     Rule(
         code="MFD220",
-        row="P-20",
         title="qpl and uadk: page lengths are at most the page size and add up to next_packet_size",
         severity=Severity.ERROR,
         why=(
@@ -76,7 +73,6 @@ RULES = (
     ),
     Rule(
         code="MFD221",
-        row="P-21",
         title="qatzip: next_packet_size is at most 1 MiB and the payload expands to all normal pages",
         severity=Severity.ERROR,
         why=(
@@ -90,7 +86,6 @@ RULES = (
     ),
     Rule(
         code="MFD222",
-        row="P-22",
         title="zlib and zstd: each payload expands to exactly its normal pages, in the context of its channel",
         severity=Severity.ERROR,
         why=(
@@ -105,7 +100,6 @@ RULES = (
     ),
     Rule(
         code="MFD223",
-        row="P-23",
         title="A compressed payload has no bytes left over behind its last page",
         severity=Severity.WARNING,
         why=(

@@ -6,12 +6,12 @@ from analyzers.findings import Severity
 from analyzers.rulebook.phrases import MAIN_ERROR
 from analyzers.rulebook.rule import Rule
 
+FAMILY = "synchronisation"
 SYNC_MAIN = "multifd_recv_sync_main, migration/multifd.c"
 
 RULES = (
     Rule(
         code="MFD301",
-        row="S-01",
         title="Every channel has one SYNC for each rendezvous record on main",
         severity=Severity.ERROR,
         why=(
@@ -32,7 +32,6 @@ RULES = (
     ),
     Rule(
         code="MFD302",
-        row="S-02",
         title="All channels have the same number of SYNCs",
         severity=Severity.ERROR,
         why=(
@@ -51,7 +50,6 @@ RULES = (
     ),
     Rule(
         code="MFD303",
-        row="S-03",
         title="The first packet of every channel is a SYNC",
         severity=Severity.ERROR,
         why=(
@@ -72,7 +70,6 @@ RULES = (
     ),
     Rule(
         code="MFD304",
-        row="S-04",
         title="The RAM setup section has exactly one rendezvous record",
         severity=Severity.ERROR,
         why=(
@@ -91,7 +88,6 @@ RULES = (
     ),
     Rule(
         code="MFD305",
-        row="S-05",
         title="One stream uses one mode: FLUSH per round, or EOS per section",
         severity=Severity.ERROR,
         why=(
@@ -111,7 +107,6 @@ RULES = (
     ),
     Rule(
         code="MFD306",
-        row="S-06",
         title="The destination's mode is that of the stream",
         severity=Severity.ERROR,
         why=(
@@ -133,7 +128,6 @@ RULES = (
     ),
     Rule(
         code="MFD307",
-        row="S-07",
         title="Per-round mode: the END section of ram has at least one FLUSH",
         severity=Severity.ERROR,
         why=(
@@ -150,7 +144,6 @@ RULES = (
     ),
     Rule(
         code="MFD308",
-        row="S-08",
         title="No RAM packet with pages stands behind the last paired SYNC of its channel",
         severity=Severity.ERROR,
         why=(
@@ -167,7 +160,6 @@ RULES = (
     ),
     Rule(
         code="MFD309",
-        row="S-09",
         title="No device state stands behind a SYNC that no rendezvous releases",
         severity=Severity.ERROR,
         why=(
@@ -189,7 +181,6 @@ RULES = (
     ),
     Rule(
         code="MFD310",
-        row="S-10",
         title="The last SYNC of every channel is paired",
         severity=Severity.INFO,
         why=(
@@ -210,7 +201,6 @@ RULES = (
     ),
     Rule(
         code="MFD311",
-        row="S-11",
         title="FLUSH appears only in migrations with multifd",
         severity=Severity.WARNING,
         why=(
@@ -227,7 +217,6 @@ RULES = (
     ),
     Rule(
         code="MFD312",
-        row="S-12",
         title="There is no FLUSH in the postcopy phase",
         severity=Severity.ERROR,
         why=(
@@ -243,7 +232,6 @@ RULES = (
     ),
     Rule(
         code="MFD313",
-        row="S-13",
         title="No RAM packet and no SYNC on multifd channels once postcopy has started",
         severity=Severity.ERROR,
         why=(
@@ -262,7 +250,6 @@ RULES = (
     ),
     Rule(
         code="MFD314",
-        row="S-14",
         title="A mapped-ram stream has no FLUSH",
         severity=Severity.ERROR,
         why=(
@@ -276,7 +263,6 @@ RULES = (
     ),
     Rule(
         code="MFD315",
-        row="S-15",
         title="One round does not hold a ZERO record on main and a normal page in a packet for the same page",
         severity=Severity.WARNING,
         why=(
