@@ -13,12 +13,13 @@ from typing import NamedTuple
 from multifd_codec.channel.decoder import encode_channel
 from multifd_codec.channel.events import ChannelEvent, ChannelInit, DeviceStatePacket, RamPacket
 from multifd_codec.channel.framing import DEVICE, INIT
+from multifd_codec.dialect.compression import COMPRESSIONS
 from multifd_codec.dialect.releases import RELEASES, RFC_V3, Mode, release
 from multifd_codec.draft.draft import Draft, Record
 from multifd_codec.draft.edits import KINDS, Edit, EditKind, apply, describe
 from multifd_codec.layout import layout
 from multifd_codec.plan.page_content import Given, PageContent, Pattern, Zero
-from multifd_codec.plan.plan import COMPRESSIONS, Block, Device, MigrationPlan, Pages, Round
+from multifd_codec.plan.plan import Block, Device, MigrationPlan, Pages, Round
 from multifd_codec.sender import draft as draft_of_plan
 from multifd_codec.wire.handshake import MULTIFD_MAGIC, MULTIFD_VERSION
 from multifd_codec.wire.packet import COMPRESSION_MASK, PacketFlags, pages_per_packet, ram_packet
@@ -165,7 +166,7 @@ def plans(
     dialect, mode = draw(st.sampled_from(rows))
     row = release(dialect)
     method = draw(st.sampled_from(compression))
-    if row.version < COMPRESSIONS[method][1]:
+    if row.version < COMPRESSIONS[method].since:
         method = "none"
     count = draw(st.integers(1, max_channels))
     page_size = draw(st.sampled_from(page_sizes))

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from analyzers.extraction.order import PacketPages
 from multifd_codec.channel.framing import bytes_known
-from multifd_codec.compression import PageDecompressor, decompressor
+from multifd_codec.compression import PageDecompressor, decompressor_of_flags
+from multifd_codec.dialect.compression import STREAMED
 from multifd_codec.errors import FormatError
 from multifd_codec.source import Buffer, ByteSource
-from multifd_codec.wire.packet import PacketFlags
 from multifd_codec.wire.payload import MAX_COMPRESSED_PAYLOAD
-
-CONTEXTS = int(PacketFlags.ZLIB | PacketFlags.ZSTD)
-"""Methods with one context a channel: whatever is missing spoils everything behind it."""
 
 
 class Unexpanded(Exception):  # noqa: N818 - not an error of ours, a page that is not there
@@ -34,12 +31,12 @@ class ChannelPayloads:
         self._lost: str | None = None
 
     def lose_context(self, reason: str) -> None:
-        """Bytes of the channel are missing: a zlib or zstd context cannot be followed any further."""
+        """Bytes of the channel are missing: a compression context cannot be followed any further."""
         self._lost = self._lost or reason
 
     def expanded(self, packet: PacketPages) -> Buffer:
         """normal * page_size bytes of a compressed packet. Raises Unexpanded, MissingExtraError."""
-        context = packet.compression & CONTEXTS
+        context = packet.compression & STREAMED
         if context and self._lost is not None:
             raise Unexpanded(self._lost, first=False)
         size = packet.payload_length
@@ -48,7 +45,7 @@ class ChannelPayloads:
         if bytes_known(self.source, packet.payload) < size:
             raise self._failed(packet, "the payload is not in the recording")
         if packet.compression not in self._streams:
-            self._streams[packet.compression] = decompressor(packet.compression)
+            self._streams[packet.compression] = decompressor_of_flags(packet.compression)
         stream = self._streams[packet.compression]
         if stream is None:
             raise self._failed(packet, f"compression id {packet.compression:#x}, there is none", malformed=True)
@@ -59,7 +56,7 @@ class ChannelPayloads:
         return pages
 
     def _failed(self, packet: PacketPages, reason: str, *, malformed: bool = False) -> Unexpanded:
-        if packet.compression & CONTEXTS:
+        if packet.compression & STREAMED:
             self.lose_context(reason)
             reason += ": nothing compressed behind it on this channel can be read"
         return Unexpanded(reason, first=True, malformed=malformed)

@@ -15,7 +15,7 @@ from captures.qemu import DestinationOptions, NoSuchMethodError, Observation, Qe
 from captures.qemu.observation import COMPLETES, LOSES_DATA
 from multifd_codec.dialect.releases import RELEASES, Mode
 from multifd_codec.errors import EncodeError, MultifdError
-from multifd_codec.plan.plan import COMPRESSIONS, memory
+from multifd_codec.plan.plan import memory
 
 
 class Trial(NamedTuple):
@@ -39,7 +39,7 @@ def predict(recording: Recording, case: Case, habitat: Habitat) -> tuple[frozens
         mode=str(habitat.mode),
         channels=case.plan.channels,
         machine=case.plan.machine,
-        compression=int(COMPRESSIONS[case.plan.compression][0]),
+        compression=case.plan.compression,
         uuid=case.plan.uuid,
     )
     (report,) = lint_recording(recording, options)

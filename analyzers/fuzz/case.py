@@ -10,18 +10,17 @@ from typing import NamedTuple
 from analyzers.mutation.mutation import LacksError
 from analyzers.produce.mutate import mutate
 from analyzers.rulebook.mutation_registry import MUTATIONS
-from multifd_codec.dialect.releases import RELEASES, Mode, Version
+from multifd_codec.dialect.compression import COMPRESSIONS, known
+from multifd_codec.dialect.releases import RELEASES, Mode
+from multifd_codec.dialect.version import Version
 from multifd_codec.draft.draft import Draft
 from multifd_codec.draft.edits import Edit, apply, apply_all, describe, random_edit
 from multifd_codec.plan.page_content import Pattern, Zero
-from multifd_codec.plan.plan import COMPRESSIONS, Block, Device, MigrationPlan, Pages, Round
+from multifd_codec.plan.plan import Block, Device, MigrationPlan, Pages, Round
 from multifd_codec.sender import draft
-from multifd_codec.wire.packet import PacketFlags
 
 BLOCK = "ram"
 DEVICES = ("0000:00:05.0/vfio", "0000:00:06.0/vfio")
-LOADABLE = PacketFlags.ZLIB | PacketFlags.ZSTD
-"""Compression that every QEMU of a distribution has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,14 +138,14 @@ def _random_rule(chance: random.Random, plan: MigrationPlan, habitat: Habitat) -
 def senders(habitat: Habitat) -> list[Version]:
     """Releases that send in this mode what the destination can take."""
     per_round = habitat.mode is Mode.PER_ROUND
-    zero_pages = RELEASES[habitat.destination].destination.zero_pages
+    destination = RELEASES[habitat.destination].destination
     return [
         version
         for version, row in RELEASES.items()
         if (row.sender.per_round or not per_round)
-        and (zero_pages or version < (9, 0) or not habitat.matching)
-        and not (habitat.matching and version > habitat.destination and habitat.destination < (8, 1))
-        and not (habitat.matching and habitat.destination == (9, 2) and row.sender.sync_carries_pages)
+        and (destination.zero_pages or not row.sender.zero_pages or not habitat.matching)
+        and not (habitat.matching and version > habitat.destination and not destination.flush_known)
+        and not (habitat.matching and destination.drops_pages_of_sync and row.sender.sync_carries_pages)
     ]
 
 
@@ -156,11 +155,11 @@ def random_plan(chance: random.Random, habitat: Habitat) -> MigrationPlan:
     row, per_round = RELEASES[version], habitat.mode is Mode.PER_ROUND
     count = chance.choice((2, 4, 8, habitat.most_pages))
     zero_share = chance.choice((0.0, 0.0, 0.5, 1.0))
-    known = RELEASES[habitat.destination].destination.compression_mask
+    mask = RELEASES[habitat.destination].destination.compression_mask
     methods = [
         name
-        for name, (number, since) in COMPRESSIONS.items()
-        if number and since <= version and number & LOADABLE and number & known
+        for name, method in COMPRESSIONS.items()
+        if method.flag and method.since <= version and method.stock and known(mask, method.flag)
     ]
     compression = chance.choice(methods) if methods and habitat.compression and chance.random() < 0.25 else "none"
     devices = _devices(chance, habitat, version) if compression == "none" else ()

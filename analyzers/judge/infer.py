@@ -15,11 +15,14 @@ from analyzers.survey.channel import ChannelSurvey, ItemKind
 from analyzers.survey.main import MainSurvey, RecordKind, SectionKind
 from multifd_codec.arrays import distinct
 from multifd_codec.dialect import releases as dialect
-from multifd_codec.dialect.releases import MEASURED, NEWEST, OLDEST, RELEASES, Mode, Version
-from multifd_codec.wire.packet import PacketFlags
+from multifd_codec.dialect.compression import COMPRESSIONS, either
+from multifd_codec.dialect.machine import machine_defaults, machine_version
+from multifd_codec.dialect.releases import MEASURED, NEWEST, OLDEST, RELEASES, Mode, Release
+from multifd_codec.dialect.version import Version
+from multifd_codec.dialect.words import Habit, since, which
+from multifd_codec.wire.qemufile import CommandId
 
 PING_PACKAGED_LOADED = 0x42
-SWITCHOVER_START = 11
 SYNC_WITH_PAGES = "SYNC with pages"
 """Key of the packets that say so."""
 
@@ -34,7 +37,7 @@ class Facts(NamedTuple):
         """Packets for which a condition holds, over all channels."""
         return sum(channel.hits[key].count for channel in self.channels if key in channel.hits)
 
-    def compressed(self, flags: PacketFlags) -> bool:
+    def compressed(self, flags: int) -> bool:
         return any(number & flags for channel in self.channels for number in channel.compressions)
 
     def command(self, number: int, value: int | None = None) -> bool:
@@ -45,7 +48,7 @@ class Facts(NamedTuple):
         return self.main.count(RecordKind.FLUSH) if self.main is not None else 0
 
     def machine(self) -> Version | None:
-        return dialect.machine_version(self.main.machine or "") if self.main is not None else None
+        return machine_version(self.main.machine or "") if self.main is not None else None
 
     def unpaired_tail(self) -> bool:
         """Every channel ends in a SYNC more than there are FLUSH records."""
@@ -57,12 +60,15 @@ class Facts(NamedTuple):
 
 
 class Clue(NamedTuple):
-    """``strength`` says how often the stream shows a habit of releases ``first`` to ``last``."""
+    """A habit, and how often the stream shows it."""
 
-    first: Version
-    last: Version
+    habit: Habit
     strength: Callable[[Facts], int]
     text: str
+    """In it ``{which}`` and ``{since}`` are the releases that have the habit."""
+
+    def says(self) -> str:
+        return self.text.replace("{which}", which(self.habit, "or")).replace("{since}", since(self.habit))
 
 
 STRONGEST = 16
@@ -71,22 +77,70 @@ CERTAIN = 100
 """Strength of what the stream says in so many words."""
 
 
+def _per_round(release: Release) -> bool:
+    return release.sender.per_round
+
+
+def _compressed(first: Version) -> Clue:
+    """The methods that came with a release."""
+    methods = [row for row in COMPRESSIONS.values() if row.since == first]
+    names, flags = either([row.name for row in methods]), sum(row.flag for row in methods)
+    return Clue(lambda r: r.version >= first, lambda f: f.compressed(flags), names + ": {which}")
+
+
+_FIRSTS = sorted({row.since for row in COMPRESSIONS.values() if row.flag}, reverse=True)
+_METHODS = [_compressed(first) for first in _FIRSTS]
 CLUES: tuple[Clue, ...] = (
-    Clue((10, 0), NEWEST, lambda f: sum(c.device_state for c in f.channels), "device-state packets: 10.0 or later"),
-    Clue((10, 0), NEWEST, lambda f: STRONGEST * f.command(SWITCHOVER_START), "SWITCHOVER_START: 10.0 or later"),
-    Clue((10, 2), NEWEST, lambda f: STRONGEST * f.command(2, PING_PACKAGED_LOADED), "PING 0x42: 10.2 or later"),
-    Clue((9, 2), NEWEST, lambda f: f.compressed(PacketFlags.QATZIP), "qatzip: 9.2 or later"),
-    Clue((9, 1), NEWEST, lambda f: f.compressed(PacketFlags.QPL | PacketFlags.UADK), "qpl or uadk: 9.1 or later"),
-    Clue((9, 0), NEWEST, lambda f: f.seen("zero pages in packets"), "zero pages in packets: 9.0 or later"),
-    Clue((4, 0), (8, 2), lambda f: f.seen(SYNC_WITH_PAGES), "SYNC carries pages: up to 8.2"),
-    Clue((4, 0), (8, 2), lambda f: f.seen("empty without SYNC"), "empty packets without SYNC: up to 8.2"),
-    Clue((4, 0), (9, 1), lambda f: f.seen("SYNC says pages_alloc"), "pages_alloc in SYNC packets: up to 9.1"),
-    Clue((9, 2), NEWEST, lambda f: f.seen("SYNC says no pages_alloc"), "SYNC packets say pages_alloc 0: from 9.2"),
-    Clue((5, 0), (8, 1), lambda f: f.seen("empty with size"), "stale next_packet_size in SYNC packets: 5.0 to 8.1"),
-    Clue((5, 0), NEWEST, lambda f: f.compressed(PacketFlags.ZLIB | PacketFlags.ZSTD), "zlib or zstd: 5.0 or later"),
-    Clue((8, 1), NEWEST, lambda f: f.flushes(), "FLUSH records: 8.1 or later"),
-    Clue((4, 0), (9, 1), lambda f: f.seen("stale offsets") + f.seen("stale name"), "stale bytes in headers: up to 9.1"),
-    Clue((9, 1), (9, 2), lambda f: f.unpaired_tail(), "a last SYNC without FLUSH on every channel: 9.1 or 9.2"),
+    Clue(
+        lambda r: r.sender.device_state,
+        lambda f: sum(c.device_state for c in f.channels),
+        "device-state packets: {which}",
+    ),
+    Clue(
+        lambda r: r.sender.device_state,
+        lambda f: STRONGEST * f.command(CommandId.SWITCHOVER_START),
+        "SWITCHOVER_START: {which}",
+    ),
+    Clue(
+        lambda r: r.sender.ping_packaged,
+        lambda f: STRONGEST * f.command(CommandId.PING, PING_PACKAGED_LOADED),
+        "PING 0x42: {which}",
+    ),
+    *_METHODS[:-1],
+    Clue(lambda r: r.sender.zero_pages, lambda f: f.seen("zero pages in packets"), "zero pages in packets: {which}"),
+    Clue(lambda r: r.sender.sync_carries_pages, lambda f: f.seen(SYNC_WITH_PAGES), "SYNC carries pages: {which}"),
+    Clue(
+        lambda r: r.sender.sync_carries_pages,
+        lambda f: f.seen("empty without SYNC"),
+        "empty packets without SYNC: {which}",
+    ),
+    Clue(
+        lambda r: not r.sender.sync_pages_alloc_zero,
+        lambda f: f.seen("SYNC says pages_alloc"),
+        "pages_alloc in SYNC packets: {which}",
+    ),
+    Clue(
+        lambda r: r.sender.sync_pages_alloc_zero,
+        lambda f: f.seen("SYNC says no pages_alloc"),
+        "SYNC packets say pages_alloc 0: from {since}",
+    ),
+    Clue(
+        lambda r: r.sender.sync_size_stale,
+        lambda f: f.seen("empty with size"),
+        "stale next_packet_size in SYNC packets: {which}",
+    ),
+    _METHODS[-1],
+    Clue(_per_round, lambda f: f.flushes(), "FLUSH records: {which}"),
+    Clue(
+        lambda r: r.sender.header_stale,
+        lambda f: f.seen("stale offsets") + f.seen("stale name"),
+        "stale bytes in headers: {which}",
+    ),
+    Clue(
+        lambda r: r.sender.unpaired_sync_at_complete,
+        lambda f: f.unpaired_tail(),
+        "a last SYNC without FLUSH on every channel: {which}",
+    ),
 )
 
 
@@ -112,16 +166,15 @@ def infer_sender(facts: Facts) -> Sender:
     machine = facts.machine()
     if machine is not None and OLDEST <= machine <= NEWEST:
         assert facts.main is not None
-        clues.append(Clue(machine, NEWEST, lambda _: CERTAIN, f"machine type {facts.main.machine}"))
-    weighed = [(int(clue.strength(facts)), clue) for clue in clues]
-    weighed = [(strength if strength == CERTAIN else min(strength, STRONGEST), clue) for strength, clue in weighed]
+        clues.append(Clue(lambda r: r.version >= machine, lambda _: CERTAIN, f"machine type {facts.main.machine}"))
+    counted = [(int(clue.strength(facts)), clue) for clue in clues]
+    weighed = [(count if count == CERTAIN else min(count, STRONGEST), clue) for count, clue in counted if count]
     score = {
-        version: sum(strength for strength, clue in weighed if clue.first <= version <= clue.last)
-        for version in RELEASES
+        version: sum(strength for strength, clue in weighed if clue.habit(row)) for version, row in RELEASES.items()
     }
-    best = [version for version in RELEASES if score[version] == max(score.values())]
-    evidence = tuple(c.text for strength, c in weighed if strength and c.first <= best[0] and best[-1] <= c.last)
-    return Sender(best[0], best[-1], evidence)
+    best = [row for version, row in RELEASES.items() if score[version] == max(score.values())]
+    evidence = tuple(clue.says() for _, clue in weighed if clue.habit(best[0]) and clue.habit(best[-1]))
+    return Sender(best[0].version, best[-1].version, evidence)
 
 
 def destination_like(sender: Sender) -> Version:
@@ -134,9 +187,9 @@ def infer_mode(facts: Facts, version: Version) -> tuple[Mode, str]:
     """The mode the stream was sent in: by its records, then by counting, then by machine type and release."""
     main = facts.main
     if not RELEASES[version].sender.per_round:
-        return Mode.PER_SECTION, "releases before 8.1 know no other mode"
+        return Mode.PER_SECTION, f"releases before {since(_per_round)} know no other mode"
     if main is None:
-        return Mode.PER_ROUND, "default since 8.1"
+        return Mode.PER_ROUND, f"default since {since(_per_round)}"
     flushes, ends = main.count(RecordKind.FLUSH), main.count(RecordKind.EOS)
     syncs = {channel.sync for channel in facts.channels}
     in_setup = any(r.kind is RecordKind.FLUSH and r.section is SectionKind.START for r in main.records)
@@ -148,11 +201,11 @@ def infer_mode(facts: Facts, version: Version) -> tuple[Mode, str]:
         return Mode.PER_SECTION, "as many SYNCs as RAM section ends" + (", no FLUSH" if not flushes else "")
     machine = facts.machine()
     if machine is not None:
-        mode = dialect.mode_of_machine(machine)
+        mode = machine_defaults(machine).mode
         return mode, f"machine type {main.machine}"
     if ends and not flushes:
         return Mode.PER_SECTION, "no FLUSH"
-    return Mode.PER_ROUND, f"qemu-{version[0]}.{version[1]}"
+    return Mode.PER_ROUND, RELEASES[version].name
 
 
 def infer_channels(channels: Sequence[ChannelSurvey], *, partial: bool, drops: bool = False) -> tuple[int, str]:

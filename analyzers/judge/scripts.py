@@ -17,7 +17,8 @@ from analyzers.survey.hits import Effect
 from analyzers.survey.main import MainSurvey, RecordKind
 from multifd_codec.channel.events import EndPosition
 from multifd_codec.device_key import DeviceKey
-from multifd_codec.dialect.releases import DestinationHabits, Mode, Version
+from multifd_codec.dialect.releases import DestinationHabits, Mode
+from multifd_codec.dialect.version import Version
 from multifd_codec.layout import layout
 from multifd_codec.source import StreamEnd
 from multifd_codec.wire.packet import ram_packet

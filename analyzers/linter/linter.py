@@ -41,6 +41,7 @@ from multifd_codec.channel import framing
 from multifd_codec.channel.events import ChannelInit
 from multifd_codec.device_key import DeviceKey
 from multifd_codec.dialect import releases as dialect
+from multifd_codec.dialect.compression import named
 from multifd_codec.dialect.releases import Mode
 from multifd_codec.errors import ChannelName
 from multifd_codec.source import StreamEnd
@@ -61,8 +62,8 @@ class LintOptions:
     """Target page size in bytes."""
     machine: str | None = None
     """The destination's machine type."""
-    compression: int | None = None
-    """Compression id the destination is configured with."""
+    compression: str | None = None
+    """The destination's multifd-compression."""
     uuid: bytes | None = None
     """The destination's uuid, 16 bytes."""
     witness: bool = False
@@ -181,7 +182,8 @@ class _Linter:
         return main is None or bool(main.vfio)
 
     def _compression(self, surveys: Sequence[ChannelSurvey]) -> int:
-        return _compression(surveys) if self.options.compression is None else self.options.compression
+        chosen = self.options.compression
+        return _compression(surveys) if chosen is None else named(chosen).flag
 
     def _unreadable(self) -> Report:
         collect = Collector({})

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from analyzers.findings import Outcome, Report
 from analyzers.linter.linter import LintOptions, lint_recording
 from captures.memory import recording_of
-from multifd_codec.dialect.releases import RELEASES, Mode, Version
+from multifd_codec.dialect.releases import RELEASES, Mode
 from multifd_codec.dialect.sync_policy import POLICIES, FinalSync, SyncPolicy
+from multifd_codec.dialect.version import Version
 from multifd_codec.plan.page_content import Pattern, Zero
 from multifd_codec.plan.plan import Block, Device, MigrationPlan, Pages, Round, memory
 from multifd_codec.sender import draft

@@ -17,13 +17,14 @@ from captures.model import CapturedChannel, ChannelKind, Migration
 from multifd_codec.channel.decoder import ChannelDecoder
 from multifd_codec.channel.events import ChannelInit, DeviceStatePacket, RamPacket
 from multifd_codec.compression import PageDecompressor, decompressor
+from multifd_codec.dialect.compression import of_flags
 from multifd_codec.dialect.releases import Mode, release
 from multifd_codec.draft.channel_records import VFIO_HEADER
 from multifd_codec.errors import FormatError, HoleError, InputError
 from multifd_codec.main import events as ev
 from multifd_codec.main.decoder import MainDecoder
 from multifd_codec.plan.page_content import Given, Zero
-from multifd_codec.plan.plan import COMPRESSIONS, Block, Device, MigrationPlan, Pages, Round, Section
+from multifd_codec.plan.plan import Block, Device, MigrationPlan, Pages, Round, Section
 from multifd_codec.source import Buffer
 from multifd_codec.wire.packet import COMPRESSION_MASK
 from multifd_codec.wire.qemufile import CommandId
@@ -94,7 +95,7 @@ class _Reader:
             machine=self.survey.machine or "none",
             channels=len(self.multifd),
             page_size=self.page_size,
-            compression=next(name for name, (number, _) in COMPRESSIONS.items() if number == compression),
+            compression=compression,
             zero_page_detection="legacy" if self.survey.page_records else None,
             uuid=uuid,
             return_path=CommandId.OPEN_RETURN_PATH in commands,
@@ -104,10 +105,10 @@ class _Reader:
         )
         return replace(plan, merge_sync=0.5) if self.merges and self.sender.sync_carries_pages else plan
 
-    def _channels(self) -> tuple[list[_Found], bytes, int]:
-        """Pages by rendezvous, from that of the setup on; the uuid; the compression id."""
+    def _channels(self) -> tuple[list[_Found], bytes, str]:
+        """Pages by rendezvous, from that of the setup on; the uuid; the compression."""
         rounds: list[_Found] = []
-        uuid, compression = bytes(16), 0
+        uuid, compression = bytes(16), "none"
         for channel in self.multifd:
             segment, pages = 0, self.page_size
             unpack: PageDecompressor | None = None
@@ -121,9 +122,10 @@ class _Reader:
                 if event.normal_pages:
                     number = event.flags & COMPRESSION_MASK
                     if number and unpack is None:
-                        compression, unpack = number, decompressor(number)
-                        if unpack is None:
+                        method = of_flags(number)
+                        if method is None:
                             raise InputError(f"pages of compression id {number:#x} cannot be decompressed")
+                        compression, unpack = method.name, decompressor(method.name)
                     content = channel.source.read(event.payload_offset, event.payload_length)
                     if unpack is not None:
                         content, _ = unpack.pages(content, event.normal_pages, pages)

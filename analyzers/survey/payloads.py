@@ -8,14 +8,12 @@ import numpy as np
 
 from analyzers.survey.checks import RECEIVE_BUFFER, Columns
 from multifd_codec.channel.framing import bytes_known
-from multifd_codec.compression import MissingExtraError, PageDecompressor, container_lengths, decompressor
+from multifd_codec.compression import MissingExtraError, PageDecompressor, container_lengths, decompressor_of_flags
+from multifd_codec.dialect.compression import STREAMED, Payload, flags_of
 from multifd_codec.errors import FormatError
 from multifd_codec.source import ByteSource
-from multifd_codec.wire.packet import PacketFlags
 
-CONTAINERS = int(PacketFlags.QPL | PacketFlags.UADK)
-CONTEXTS = int(PacketFlags.ZLIB | PacketFlags.ZSTD)
-"""Methods whose payloads are expanded: a receiver's error there is MFD222."""
+CONTAINERS = flags_of(Payload.LENGTHS)
 
 
 class PayloadChecker:
@@ -74,11 +72,11 @@ class PayloadChecker:
             if message:
                 yield index, "container", message
             return
-        if not compression & CONTEXTS:
+        if not compression & STREAMED:  # else a receiver's error there is MFD222
             return
         try:
             if compression not in self._streams:
-                self._streams[compression] = decompressor(compression)
+                self._streams[compression] = decompressor_of_flags(compression)
             stream = self._streams[compression]
             if stream is None:
                 return

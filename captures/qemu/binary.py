@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from multifd_codec.dialect.releases import Version
+from multifd_codec.dialect.version import Version
 from multifd_codec.errors import InputError
 
 PROGRAM = "qemu-system-x86_64"

@@ -9,13 +9,11 @@ multifd-qatzip.c (9.2).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from multifd_codec.compression.containers import QatzipPages, QplPages, UadkPages, container_lengths
-from multifd_codec.compression.pages import MissingExtraError, PageCompressor, PageDecompressor, PlainPages
-from multifd_codec.compression.streams import ZlibCompressor, ZlibPages, ZstdCompressor, ZstdPages
+from multifd_codec.compression import containers, streams
+from multifd_codec.compression.containers import container_lengths
+from multifd_codec.compression.pages import Codec, MissingExtraError, PageCompressor, PageDecompressor, PlainPages
+from multifd_codec.dialect.compression import named, of_flags
 from multifd_codec.errors import EncodeError
-from multifd_codec.wire.packet import PacketFlags
 
 __all__ = [
     "DEFAULT_LEVEL",
@@ -25,44 +23,33 @@ __all__ = [
     "compressor",
     "container_lengths",
     "decompressor",
+    "decompressor_of_flags",
 ]
 
 DEFAULT_LEVEL = 1
 """multifd-zlib-level, multifd-zstd-level and multifd-qatzip-level; qpl and uadk have no parameter (qapi/migration.json,
 9.2)."""
 
-_DECOMPRESSORS: dict[int, Callable[[], PageDecompressor]] = {
-    0: PlainPages,
-    PacketFlags.ZLIB: ZlibPages,
-    PacketFlags.ZSTD: ZstdPages,
-    PacketFlags.QPL: QplPages,
-    PacketFlags.UADK: UadkPages,
-    PacketFlags.QATZIP: QatzipPages,
-}
-_COMPRESSORS: dict[int, Callable[[int], PageCompressor]] = {
-    0: PlainPages,
-    PacketFlags.ZLIB: ZlibCompressor,
-    PacketFlags.ZSTD: ZstdCompressor,
-    PacketFlags.QPL: QplPages,
-    PacketFlags.UADK: UadkPages,
-    PacketFlags.QATZIP: QatzipPages,
-}
+CODECS: dict[str, Codec] = {"none": Codec(PlainPages, PlainPages), **streams.CODECS, **containers.CODECS}
 
 
-def decompressor(compression: int) -> PageDecompressor | None:
-    """A fresh decompressor for a compression id (0: plain), None for an unknown id. Raises MissingExtraError."""
-    make = _DECOMPRESSORS.get(compression)
-    return None if make is None else make()
+def decompressor(compression: str) -> PageDecompressor:
+    """A fresh decompressor of a method. Raises InputError for a name there is none of, MissingExtraError."""
+    return CODECS[named(compression).name].decompressor()
 
 
-def compressor(compression: int, level: int | None = None) -> PageCompressor:
-    """A fresh compressor for a compression id (0: plain); ``level`` is QEMU's default when None.
+def decompressor_of_flags(flags: int) -> PageDecompressor | None:
+    """A fresh decompressor for the compression bits of ``flags``, None for an unknown id. Raises MissingExtraError."""
+    method = of_flags(flags)
+    return None if method is None else decompressor(method.name)
 
-    Raises EncodeError for an id or level there is none of, MissingExtraError.
+
+def compressor(compression: str, level: int | None = None) -> PageCompressor:
+    """A fresh compressor of a method; ``level`` is QEMU's default when None.
+
+    Raises InputError for a name and EncodeError for a level there is none of, MissingExtraError.
     """
-    make = _COMPRESSORS.get(compression)
-    if make is None:
-        raise EncodeError(f"compression id {compression:#x}, there is none", field="flags")
+    make = CODECS[named(compression).name].compressor
     try:
         return make(DEFAULT_LEVEL if level is None else level)
     except ValueError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 
-from multifd_codec.compression.pages import check_pages
+from multifd_codec.compression.pages import Codec, check_pages
 from multifd_codec.errors import EncodeError, FormatError
 from multifd_codec.layout import build_declared
 from multifd_codec.source import Buffer
@@ -131,6 +131,11 @@ class QatzipPages:
         }
         trailer = {"crc32": zlib.crc32(content), "raw_size": len(content)}
         return build_declared(GzipHeader, header) + data + build_declared(GzipTrailer, trailer)
+
+
+CODECS = {
+    name: Codec(pages, pages) for name, pages in (("qpl", QplPages), ("uadk", UadkPages), ("qatzip", QatzipPages))
+}
 
 
 def _checked(level: int) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 from multifd_codec.errors import EncodeError, FormatError, MultifdError
 from multifd_codec.source import Buffer
@@ -31,6 +32,14 @@ class PageCompressor(Protocol):
 
         Raises EncodeError when ``pages`` has another length.
         """
+
+
+class Codec(NamedTuple):
+    """The code of one method."""
+
+    decompressor: Callable[[], PageDecompressor]
+    compressor: Callable[[int], PageCompressor]
+    """Takes the level."""
 
 
 class PlainPages:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from typing import Any
 
-from multifd_codec.compression.pages import MissingExtraError, check_pages
+from multifd_codec.compression.pages import Codec, MissingExtraError, check_pages
 from multifd_codec.errors import FormatError
 from multifd_codec.source import Buffer
 from multifd_codec.wire.payload import ZLIB_SYNC_FLUSH
@@ -81,6 +81,9 @@ class ZstdCompressor:
         if not normal_pages:
             return b""
         return bytes(self._stream.compress(pages) + self._stream.flush(self._flush))
+
+
+CODECS = {"zlib": Codec(ZlibPages, ZlibCompressor), "zstd": Codec(ZstdPages, ZstdCompressor)}
 
 
 def _zstandard() -> Any:

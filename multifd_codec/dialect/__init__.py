@@ -1,1 +1,2 @@
-"""Who speaks how: one row a release, and who sends which final SYNC."""
+"""Who speaks how: one row a release, a compression method, a machine type; who sends which final SYNC; and in words
+which releases do something."""

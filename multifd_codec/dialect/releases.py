@@ -13,11 +13,10 @@ from enum import StrEnum
 from functools import cache
 from typing import Any, NamedTuple
 
+from multifd_codec.dialect.compression import mask_of, unmarked_by
+from multifd_codec.dialect.version import Version, said
 from multifd_codec.errors import InputError
 from multifd_codec.wire.handshake import MULTIFD_MAGIC, MULTIFD_VERSION
-from multifd_codec.wire.packet import PacketFlags
-
-Version = tuple[int, int]
 
 
 class Mode(StrEnum):
@@ -69,12 +68,15 @@ class SenderHabits(NamedTuple):
     """The vmdescription describes the configuration section (8.2 and later)."""
     was_suspended: bool = False
     """globalstate says whether the guest was suspended (9.0 and later)."""
+    ping_packaged: bool = False
+    """With postcopy and a return path, a PING asks whether the packaged device state is loaded (10.2 and later)."""
 
 
 class DestinationHabits(NamedTuple):
     """What a destination checks and how it ends."""
 
     compression_mask: int = 0
+    """Compression bits it looks at; from the table of methods."""
     pages_alloc_factor: int = 100
     """pages_alloc may be this many times the pages a packet can hold (100 up to 6.2, then 1)."""
     zero_pages: bool = False
@@ -108,8 +110,11 @@ class DestinationHabits(NamedTuple):
     """Fails at a ZERO record with another fill byte (8.2 and later); earlier releases fill the page with it."""
     hook_fails: bool = True
     """Fails at a HOOK record without RDMA (up to 8.1); later releases ignore it."""
-    normal_pages_unmarked: int = int(PacketFlags.QPL | PacketFlags.UADK | PacketFlags.QATZIP)
-    """Compression ids whose normal pages are not marked received, so that a later zero page keeps old content."""
+    normal_pages_unmarked: int = 0
+    """Compression ids whose normal pages are not marked received, so that a later zero page keeps old content; from the
+    table of methods."""
+    config_load_ready: bool = False
+    """Knows the VFIO tag DEV_CONFIG_LOAD_READY (10.1 and later)."""
 
 
 class Release(NamedTuple):
@@ -121,16 +126,14 @@ class Release(NamedTuple):
 
     @property
     def name(self) -> str:
-        return f"qemu-{self.version[0]}.{self.version[1]}"
+        return f"qemu-{said(self.version)}"
 
-
-_THREE_BITS, _FOUR_BITS, _FIVE_BITS = 0x0E, 0x1E, 0x3E
 
 _CHANGES: dict[Version, tuple[dict[str, Any], dict[str, Any]]] = {
     (4, 0): ({}, {}),
     (4, 1): ({}, {}),
     (4, 2): ({}, {}),
-    (5, 0): ({"sync_size_stale": True}, {"compression_mask": _THREE_BITS}),
+    (5, 0): ({"sync_size_stale": True}, {}),
     (5, 1): ({}, {}),
     (5, 2): ({}, {}),
     (6, 0): ({}, {}),
@@ -157,11 +160,11 @@ _CHANGES: dict[Version, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     (9, 1): (
         {"flush_at_complete": False, "unpaired_sync_at_complete": True, "block_section": False},
-        {"compression_mask": _FOUR_BITS, "compress_page": False, "touches_receivedmap": True},
+        {"compress_page": False, "touches_receivedmap": True},
     ),
     (9, 2): (
         {"header_stale": False, "sync_pages_alloc_zero": True},
-        {"compression_mask": _FIVE_BITS, "drops_pages_of_sync": True},
+        {"drops_pages_of_sync": True},
     ),
     (10, 0): (
         {"unpaired_sync_at_complete": False, "device_state": True, "drops_zero_only_compressed": False},
@@ -171,11 +174,10 @@ _CHANGES: dict[Version, tuple[dict[str, Any], dict[str, Any]]] = {
             "error_fails_migration": True,
             "flush_in_postcopy_fails": True,
             "last_command": 11,
-            "normal_pages_unmarked": int(PacketFlags.UADK),
         },
     ),
-    (10, 1): ({}, {"second_main_asserts": True, "postcopy_refused": False}),
-    (10, 2): ({}, {}),
+    (10, 1): ({}, {"second_main_asserts": True, "postcopy_refused": False, "config_load_ready": True}),
+    (10, 2): ({"ping_packaged": True}, {}),
     (11, 0): ({}, {}),
     (11, 1): ({}, {"channel_id_checked": True, "payload_sizes_checked": True}),
 }
@@ -196,12 +198,15 @@ def _releases() -> dict[Version, Release]:
     for version, (sends, does) in _CHANGES.items():
         sender = sender._replace(**sends)
         destination = destination._replace(**does)
-        table[version] = Release(version, sender, destination)
+        by_method = destination._replace(compression_mask=mask_of(version), normal_pages_unmarked=unmarked_by(version))
+        table[version] = Release(version, sender, by_method)
     return table
 
 
 RELEASES: dict[Version, Release] = _releases()
 OLDEST, NEWEST = min(RELEASES), max(RELEASES)
+EVERY_PROFILE = f"{RELEASES[OLDEST].name} to {RELEASES[NEWEST].name}, or {RFC_V3}"
+"""In words."""
 MEASURED: tuple[Version, ...] = ((7, 2), (10, 0), (11, 1))
 """Releases whose behaviour was watched on real destinations; the others follow from source."""
 
@@ -218,7 +223,7 @@ def release(name: str) -> Release:
         return Release(base.version, sender, ten.destination._replace(error_fails_migration=True))
     found = re.fullmatch(r"(?:qemu-)?(\d+)\.(\d+)(?:\.(\d+))?", name)
     if found is None:
-        raise InputError(f"unknown profile {name!r}: give qemu-4.0 to qemu-{NEWEST[0]}.{NEWEST[1]}, or {RFC_V3}")
+        raise InputError(f"unknown profile {name!r}: give {EVERY_PROFILE}")
     version = int(found[1]), int(found[2])
     if version in RELEASES:
         row = RELEASES[version]
@@ -227,19 +232,13 @@ def release(name: str) -> Release:
                 row = row._replace(destination=row.destination._replace(**does))
         return row
     if version < OLDEST:
-        raise InputError(f"profile {name}: multifd before 4.0 was experimental and is not supported")
-    raise InputError(f"profile {name}: no such release is known, the newest is qemu-{NEWEST[0]}.{NEWEST[1]}")
+        raise InputError(f"profile {name}: multifd before {said(OLDEST)} was experimental and is not supported")
+    raise InputError(f"profile {name}: no such release is known, the newest is {RELEASES[NEWEST].name}")
 
 
-def machine_version(machine: str) -> Version | None:
-    """The release in a versioned machine type (``pc-i440fx-8.0``, ``pc-q35-10.0``, ``virt-9.1``), else None."""
-    found = re.fullmatch(r".+-(\d+)\.(\d+)(?:-.*)?", machine)
-    return (int(found[1]), int(found[2])) if found else None
-
-
-def mode_of_machine(version: Version) -> Mode:
-    """The mode a machine type implies (hw_compat_8_0 sets multifd-flush-after-each-section)."""
-    return Mode.PER_SECTION if version <= (8, 0) else Mode.PER_ROUND
+def at(version: Version) -> Release:
+    """The row of a release, or of the newest one before it; older than all: the oldest."""
+    return RELEASES[max((known for known in RELEASES if known <= version), default=OLDEST)]
 
 
 _HEADER_3_0 = struct.Struct(">5I")

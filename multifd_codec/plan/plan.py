@@ -14,29 +14,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from multifd_codec.channel.framing import PAGE_SIZES
-from multifd_codec.dialect.releases import Mode, Release, Version, machine_version, mode_of_machine, release
+from multifd_codec.dialect.compression import Compression, named
+from multifd_codec.dialect.machine import machine_defaults, machine_version
+from multifd_codec.dialect.releases import Mode, Release, release
 from multifd_codec.dialect.sync_policy import FinalSync, SyncPolicy, policy, policy_of
+from multifd_codec.dialect.version import said
+from multifd_codec.dialect.words import which
 from multifd_codec.errors import FormatError, InputError
 from multifd_codec.main.vmdescription import parse_description
 from multifd_codec.plan.page_content import Given, PageContent, Pattern
 from multifd_codec.source import Buffer
-from multifd_codec.wire.packet import PacketFlags
-
-COMPRESSIONS: dict[str, tuple[int, Version]] = {
-    "none": (0, (4, 0)),
-    "zlib": (PacketFlags.ZLIB, (5, 0)),
-    "zstd": (PacketFlags.ZSTD, (5, 0)),
-    "qpl": (PacketFlags.QPL, (9, 1)),
-    "uadk": (PacketFlags.UADK, (9, 1)),
-    "qatzip": (PacketFlags.QATZIP, (9, 2)),
-}
-"""multifd-compression to its id in ``flags`` and the release it came with."""
 
 ZERO_PAGE_DETECTION = ("none", "legacy", "multifd")
-"""Zero pages travel as normal pages, as ZERO records on main, or in packets (since 9.0)."""
-
-LEGACY_ZERO_PAGES: Version = (8, 2)
-"""The last machine type whose default is ``legacy`` (hw_compat_8_2)."""
+"""Zero pages travel as normal pages, as ZERO records on main, or in packets."""
 
 MAX_CHANNELS = 255
 MAX_NAME = 255
@@ -130,7 +120,7 @@ class MigrationPlan:
     switchover_start: bool | None = None
     """None: as the release does for this machine type."""
     merge_sync: float = 0.0
-    """Up to 8.2: how often, of all SYNCs that could, one is merged into the last data packet of its channel."""
+    """Share of the SYNCs that are merged into the last data packet of their channel, of all that could."""
     channel_order: tuple[int, ...] = ()
     """The channel of each data and device-state packet, in order, repeated as often as needed; empty: by seed."""
     sections: tuple[Section, ...] | None = None
@@ -151,7 +141,7 @@ class Habits(NamedTuple):
     mode: Mode
     policy: SyncPolicy
     final_sync: FinalSync
-    compression: int
+    compression: Compression
     zero_pages: str
     switchover_start: bool
 
@@ -159,37 +149,37 @@ class Habits(NamedTuple):
 def habits(plan: MigrationPlan) -> Habits:
     """How the plan is sent. Raises InputError for what its release cannot do; ``check`` says the rest."""
     row = plan.release
-    sender, machine = row.sender, machine_version(plan.machine)
+    sender, machine = row.sender, machine_defaults(machine_version(plan.machine))
     mode = plan.mode
     if mode is None:
-        mode = mode_of_machine(machine or row.version) if sender.per_round else Mode.PER_SECTION
+        mode = machine.mode if sender.per_round else Mode.PER_SECTION
     if mode is Mode.PER_ROUND and not sender.per_round:
-        raise InputError(f"{plan.dialect} cannot send per round (8.1 and later can)")
-    if plan.compression not in COMPRESSIONS:
-        raise InputError(f"there is no compression {plan.compression!r}; there are {', '.join(COMPRESSIONS)}")
-    compression, since = COMPRESSIONS[plan.compression]
-    if row.version < since:
-        raise InputError(f"{plan.dialect} has no compression {plan.compression} ({since[0]}.{since[1]} and later have)")
+        raise InputError(f"{plan.dialect} cannot send per round ({which(lambda r: r.sender.per_round)} can)")
+    compression = named(plan.compression)
+    if row.version < compression.since:
+        have = f"{said(compression.since)} and later have"
+        raise InputError(f"{plan.dialect} has no compression {plan.compression} ({have})")
     zero_pages = plan.zero_page_detection
     if zero_pages is None:
-        new = sender.zero_pages and not (machine is not None and machine <= LEGACY_ZERO_PAGES)
-        zero_pages = "multifd" if new else "legacy"
+        zero_pages = machine.zero_page_detection if sender.zero_pages else "legacy"
     if zero_pages not in ZERO_PAGE_DETECTION:
         raise InputError(f"there is no zero page detection {zero_pages!r}; there are {', '.join(ZERO_PAGE_DETECTION)}")
     if zero_pages != "legacy" and not sender.zero_pages:
-        raise InputError(f"{plan.dialect} detects zero pages on main only ('legacy'; 9.0 and later have others)")
+        others = f"{which(lambda r: r.sender.zero_pages)} have others"
+        raise InputError(f"{plan.dialect} detects zero pages on main only ('legacy'; {others})")
     if plan.devices and not sender.device_state:
-        raise InputError(f"{plan.dialect} sends no device state on multifd channels (10.0 and later do)")
-    if plan.devices and compression:
+        do = f"{which(lambda r: r.sender.device_state)} do"
+        raise InputError(f"{plan.dialect} sends no device state on multifd channels ({do})")
+    if plan.devices and compression.flag:
         raise InputError("device state on multifd channels needs compression none")
     chosen = policy(plan.policy) if plan.policy is not None else policy_of(sender)
     switchover = plan.switchover_start
     if switchover is None:
-        switchover = sender.device_state and not (machine is not None and machine < (10, 0))
+        switchover = sender.device_state and machine.switchover_start
     if switchover and not sender.device_state:
-        raise InputError(f"{plan.dialect} has no SWITCHOVER_START (10.0 and later have)")
+        raise InputError(f"{plan.dialect} has no SWITCHOVER_START ({which(lambda r: r.sender.device_state)} have)")
     final_sync = chosen.final_sync(mode, device_state=bool(plan.devices))
-    return Habits(row, mode, chosen, final_sync, int(compression), zero_pages, switchover)
+    return Habits(row, mode, chosen, final_sync, compression, zero_pages, switchover)
 
 
 def check(plan: MigrationPlan) -> Habits:
@@ -205,7 +195,8 @@ def check(plan: MigrationPlan) -> Habits:
     if not 0 <= plan.merge_sync <= 1:
         raise InputError(f"merge_sync is a share from 0 to 1, not {plan.merge_sync}")
     if plan.merge_sync and not result.release.sender.sync_carries_pages:
-        raise InputError(f"{plan.dialect} never merges SYNC into data (up to 8.2 do)")
+        do = f"{which(lambda r: r.sender.sync_carries_pages)} do"
+        raise InputError(f"{plan.dialect} never merges SYNC into data ({do})")
     if bad := [number for number in plan.channel_order if not 0 <= number < plan.channels]:
         raise InputError(f"channel_order names channel {bad[0]}, there are {plan.channels}")
     _check_blocks(plan)

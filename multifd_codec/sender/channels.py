@@ -45,12 +45,12 @@ class Channels:
         self.sender: SenderHabits = habits.release.sender
         self.page_size = plan.page_size
         self.capacity = pages_per_packet(plan.page_size)
-        self.compression = habits.compression
+        self.compression = habits.compression.flag
         self.uuid = plan.uuid
         self.merge_sync = plan.merge_sync
         self._chance = random.Random(plan.seed)
         self._number = 0
-        self._channels = [_Channel(compressor(habits.compression)) for _ in range(plan.channels)]
+        self._channels = [_Channel(compressor(habits.compression.name)) for _ in range(plan.channels)]
         order = plan.channel_order or self._shuffled(plan.channels)
         self._next = itertools.cycle(order)
 

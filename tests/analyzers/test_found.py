@@ -10,7 +10,6 @@ from analyzers.linter.linter import LintOptions, lint_recording
 from captures.memory import recording_of
 from captures.recording import open_recording
 from multifd_codec.dialect.releases import RELEASES, Mode, release
-from multifd_codec.plan.plan import COMPRESSIONS
 from tests.found import FOUND, Found
 
 TRUTH = Path(__file__).parents[2] / "captures" / "samples" / "truth"
@@ -23,7 +22,7 @@ def foreseen(found: Found, profile: str) -> set[str]:
         mode=str(plan.mode),
         channels=plan.channels,
         machine="none",
-        compression=int(COMPRESSIONS[plan.compression][0]),
+        compression=plan.compression,
         uuid=plan.uuid,
     )
     (report,) = lint_recording(recording_of(found.stream()), options)

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from multifd_codec.channel.decoder import ChannelDecoder
 from multifd_codec.channel.events import ChannelEnd, ChannelInit, DeviceStatePacket, EndPosition, RamPacket
-from multifd_codec.compression import decompressor
-from multifd_codec.dialect.releases import RFC_V3, Mode, Version, release
+from multifd_codec.compression import decompressor_of_flags
+from multifd_codec.dialect.releases import RFC_V3, Mode, release
+from multifd_codec.dialect.version import Version
 from multifd_codec.main import events as ev
 from multifd_codec.main.decoder import MainDecoder
 from multifd_codec.source import BufferSource, ByteSource
@@ -134,7 +135,7 @@ def rebuilt(main: bytes, channels: Iterable[bytes], page_size: int, mode: Mode) 
             pages = rounds.setdefault(passed, [])
             content = source.read(event.payload_offset, event.payload_length)
             if event.normal_pages and event.compression:
-                unpack = unpack or decompressor(event.compression)
+                unpack = unpack or decompressor_of_flags(event.compression)
                 assert unpack is not None
                 content, _ = unpack.pages(content, event.normal_pages, page_size)
             for index, offset in enumerate(event.pages[: event.normal_pages + event.zero_pages]):
