@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from analyzers.receiver.device_state import state_buffers
 from analyzers.survey.device_state import HEADER, read_buffer
 from multifd_codec.channel.events import DeviceStatePacket
 from multifd_codec.channel.framing import bytes_known
@@ -134,22 +135,17 @@ class Devices:
 
 def _joined(device: DeviceKey, buffers: _Buffers) -> Blob:
     """Buffers in the order of idx. What stands behind the config is never loaded, and is left out."""
-    blob = Blob(device, "device-state packets", buffers=len(buffers.placed))
-    last = max((index for index, (config, _) in buffers.placed.items() if config), default=None)
+    state = state_buffers((index, config) for index, (config, _) in buffers.placed.items())
+    blob = Blob(device, "device-state packets", buffers=len(buffers.placed), complete=state.complete)
     expected = 0
     for index in sorted(buffers.placed):
         config, stretch = buffers.placed[index]
-        gap = range(expected, index)
-        if gap:
-            blob.complete = False
-            blob.missing += gap[: MAX_MISSING - len(blob.missing)]
+        blob.missing += range(expected, index)[: MAX_MISSING - len(blob.missing)]
         expected = index + 1
-        if last is not None and index > last:
-            blob.complete = False
-        elif config:
+        if state.config is not None and index > state.config:
+            continue
+        if config:
             blob.config = [stretch]
         else:
             blob.data.append(stretch)
-    if last is None:
-        blob.complete = False
     return blob

@@ -23,6 +23,7 @@ from analyzers.receiver import machine
 from analyzers.receiver.explore import TooLargeError, explore
 from analyzers.receiver.script import Script
 from analyzers.receiver.solve import solve
+from analyzers.receiver.tables import ROWS
 from captures.memory import MemorySource, captured, recording
 from multifd_codec.channel.batch import PacketBatch
 from multifd_codec.channel.decoder import ChannelDecoder
@@ -75,8 +76,7 @@ class Tally:
 
 def all_transitions() -> frozenset[str]:
     """Every transition of the receiver's tables."""
-    channel = {f"channel: {state}, {act}" for state, act in machine.CHANNEL}
-    return frozenset(channel | {f"main: {state}, {act}" for state, act in machine.MAIN})
+    return frozenset(row.name for row in ROWS)
 
 
 def run_family(seed: int, habitat: Habitat, variants: int = VARIANTS) -> Tally:
@@ -265,8 +265,8 @@ class _Family:
             if not moves:
                 break
             move = self.chance.choice(moves)
-            self.tally.transitions[_transition(script, at, move)] += 1
-            at = move.place
+            self.tally.transitions[move.row.name] += 1
+            at = move.state
         seen = machine.outcome(script, at)
         if seen not in outcomes:
             self._fails("schedule", f"a schedule ends in {seen}, counting finds {_said(outcomes)}", edits)
@@ -318,20 +318,6 @@ def _main_records(line: Line) -> Iterator[MainEvent | WithPayload]:
 
 def _is_movable(event: object) -> bool:
     return isinstance(event, Flush) or (isinstance(event, Command) and event.command == CommandId.SWITCHOVER_START)
-
-
-def _transition(script: Script, place_: machine.Place, move: machine.Move) -> str:
-    """The row of the tables that a move takes."""
-    if isinstance(move.actor, int):
-        channel = place_.channels[move.actor]
-        steps = script.channels[move.actor]
-        act = steps[channel.next].act if channel.next < len(steps) else ""
-        if channel.state is machine.ChannelState.READING and not place_.stopping:
-            return f"channel: {channel.state}, {act}"
-        return f"channel: {channel.state}, told to go on or to stop"
-    if place_.main is machine.MainState.LOADING:
-        return f"main: {place_.main}, {script.main[place_.next].act}"
-    return f"main: {place_.main}"
 
 
 def _without_memory(outcomes: Iterable[Outcome]) -> frozenset[Outcome]:

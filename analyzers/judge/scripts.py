@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from analyzers.judge.effects import CONFIG_LOAD_READY_SINCE, Fault, faults
+from analyzers.receiver.device_state import state_buffers
 from analyzers.receiver.script import MAIN_TERMINAL, Act, ChannelStep, DeviceScript, MainAct, MainStep, Script
 from analyzers.rulebook.codes import MFD225, MFD405
 from analyzers.rulebook.rule import Rule
@@ -245,14 +246,12 @@ def _device_script(device: DeviceKey, buffers: Sequence[Buffer], *, twice: bool)
     """``twice``: main carries device data in its END section as well."""
     placed = [(buffer.index, buffer) for buffer in buffers if buffer.placed and buffer.index is not None]
     configs = [buffer for _, buffer in placed if buffer.config]
-    last = max((index for index, buffer in placed if buffer.config), default=None)
-    beyond = last is not None and any(index > last for index, _ in placed)
+    state = state_buffers((index, buffer.config) for index, buffer in placed)
     wrong_config = any(
         (b.first_tag not in (None, VfioTagId.DEV_CONFIG_STATE) or b.last_tag not in (None, VfioTagId.END_OF_STATE))
         for b in configs
     )
-    ends = {b.index for b in configs}
-    return DeviceScript(device, load_fails=wrong_config, loads_wrong=beyond or twice or len(ends) > 1)
+    return DeviceScript(device, load_fails=wrong_config, loads_wrong=state.more or twice)
 
 
 def build(

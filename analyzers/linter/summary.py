@@ -9,7 +9,7 @@ from uuid import UUID
 from analyzers.findings import ChannelSummary, DeviceSummary, MainSummary, StreamFacts
 from analyzers.linter.context import Context
 from analyzers.linter.pairing import paired_records
-from analyzers.receiver.solve import buffers_complete
+from analyzers.receiver.device_state import state_buffers
 from analyzers.survey.channel import ChannelSurvey
 from analyzers.survey.device_state import Buffer
 from analyzers.survey.main import MainSurvey
@@ -54,7 +54,7 @@ def device_summaries(surveys: Sequence[ChannelSurvey]) -> tuple[DeviceSummary, .
             instance_id=device.instance_id,
             packets=len(mine),
             bytes=sum(buffer.packet.payload_length for buffer in mine),
-            complete=buffers_complete([(b.index, b.config) for b in mine if b.index is not None]),
+            complete=state_buffers((b.index, b.config) for b in mine if b.placed and b.index is not None).complete,
         )
         for device, mine in sorted(buffers.items())
     )

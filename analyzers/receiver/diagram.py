@@ -1,64 +1,79 @@
-"""Renders docs/receiver.md from the state tables: ``python -m analyzers.receiver.diagram > docs/receiver.md``."""
+"""The second half of docs/receiver.md, from the rows: ``python -m analyzers.receiver.diagram docs/receiver.md``."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
-from enum import StrEnum
+from collections.abc import Iterator
+from pathlib import Path
 
-import analyzers.receiver
-from analyzers.receiver.machine import CHANNEL, MAIN, ChannelState, Effect, MainState
-
-Transition = tuple[StrEnum, str, StrEnum]
-
-EXTRA_CHANNEL: tuple[Transition, ...] = (
-    (ChannelState.WAITING, "released by main, or told to stop", ChannelState.READING),
-    (ChannelState.READING, "told to stop", ChannelState.DEAD),
-)
-EXTRA_MAIN: tuple[Transition, ...] = (
-    (MainState.COLLECTING, f"a token of every channel / {Effect.RELEASE}", MainState.LOADING),
-    (MainState.LOADING, "finish, an error is recorded (10.0 and later)", MainState.FAILED),
-    (MainState.JOINING, "every loader is done, no error", MainState.COMPLETED),
-    (MainState.JOINING, "every loader is done, an error is recorded (10.0 and later)", MainState.FAILED),
+from analyzers.receiver.tables import (
+    CHANNEL,
+    MAIN,
+    ON_MAIN,
+    ROWS,
+    STOPPED,
+    ChannelState,
+    Effect,
+    MainState,
+    Row,
+    S,
+    Table,
 )
 
-
-def render() -> str:
-    """The whole document."""
-    title, theory = (analyzers.receiver.__doc__ or "").split("\n", 1)
-    return "\n".join(
-        (
-            f"# {title.strip()}",
-            theory.rstrip(),
-            "",
-            "This page is made from the tables in `analyzers/receiver/machine.py`; a test keeps it true.",
-            "",
-            "## A channel's receive thread",
-            "",
-            *_diagram([(s, _label(a, e), t) for (s, a), (t, e) in CHANNEL.items()], EXTRA_CHANNEL),
-            "",
-            "## The main process",
-            "",
-            *_diagram([(s, _label(a, e), t) for (s, a), (t, e) in MAIN.items()], EXTRA_MAIN),
-            "",
-        )
-    )
+MARK = "<!-- From here on made from analyzers/receiver/tables.py; a test keeps it true. -->"
+Arrow = tuple[ChannelState | MainState, ChannelState | MainState, str]
 
 
-def _diagram(listed: Iterable[Transition], extra: Iterable[Transition]) -> Iterator[str]:
-    transitions = [*listed, *extra]
+def render(document: str) -> str:
+    """The document, with what stands behind MARK made anew. Raises ValueError when MARK is not there."""
+    return document[: document.index(MARK)] + "\n".join(_generated()) + "\n"
+
+
+def arrows() -> Iterator[Arrow]:
+    """(from, to, label) of every arrow: one a row, and one a state of main that a channel's effect can end."""
+    for row in ROWS:
+        yield row.state, row.to, _label(row)
+    for effect, to in ON_MAIN.items():
+        for state in MainState:
+            if state not in STOPPED:
+                yield state, to, f"on a channel / {effect}"
+
+
+def _generated() -> Iterator[str]:
+    yield MARK
+    yield "\n## A channel's receive thread\n"
+    yield from _diagram(ChannelState)
+    yield from _tables(CHANNEL)
+    yield "\n## The main process\n"
+    yield from _diagram(MainState)
+    yield from _tables(MAIN)
+    yield "\n## The conditions\n"
+    for guard in dict.fromkeys(guard for row in ROWS for guard in row.guards):
+        yield f"* *{guard.__name__.replace('_', ' ')}*: {guard.__doc__}"
+
+
+def _diagram(states: type[ChannelState | MainState]) -> Iterator[str]:
     yield "```mermaid"
     yield "stateDiagram-v2"
-    for state in sorted({state for start, _, target in transitions for state in (start, target)}, key=str):
+    for state in states:
         yield f"    {state.name} : {state}"
-    for start, label, target in transitions:
-        yield f"    {start.name} --> {target.name} : {label}"
+    for start, to, label in arrows():
+        if isinstance(start, states):
+            yield f"    {start.name} --> {to.name} : {label}"
     yield "```"
 
 
-def _label(act: StrEnum, effect: Effect) -> str:
-    return str(act) if effect is Effect.NOTHING else f"{act} / {effect}"
+def _tables(table: Table[S]) -> Iterator[str]:
+    for kind, rows in (("joint", table.joint), ("instead", table.instead), ("input", table.input)):
+        yield f"\n| {kind}: in | when | goes to | and |\n|---|---|---|---|"
+        for row in rows:
+            yield f"| {row.state} | {row.trigger} | {row.to} | {'' if row.effect is Effect.NOTHING else row.effect} |"
+
+
+def _label(row: Row[ChannelState] | Row[MainState]) -> str:
+    return row.trigger if row.effect is Effect.NOTHING else f"{row.trigger} / {row.effect}"
 
 
 if __name__ == "__main__":
-    sys.stdout.write(render())
+    path = Path(sys.argv[1])
+    path.write_text(render(path.read_text()))

@@ -7,9 +7,11 @@ from typing import NamedTuple
 
 from analyzers.findings import Outcome
 from analyzers.receiver import machine
+from analyzers.receiver.device_state import state_buffers
 from analyzers.receiver.refusals import refusals
-from analyzers.receiver.script import Act, ChannelStep, MainAct, MainStep, Script
+from analyzers.receiver.script import Act, ChannelStep, MainAct, Script
 from analyzers.receiver.solve import crashes_before_setup, lockstep, segments
+from analyzers.receiver.tables import State
 from multifd_codec.device_key import DeviceKey
 
 Frame = Callable[[int | None, int], str]
@@ -204,8 +206,8 @@ def _loaders(script: Script, carried: Carried, where: Frame, *, dead: bool) -> I
             if step.device == device.device and step.index is not None and segment <= reached
         }
         mine = {index: place for (owner, index), place in carried.items() if owner == device.device}
-        last = max((index for index, config in arrived.items() if config), default=None)
-        wanted = last if last is not None else max((i for i, place in mine.items() if place.config), default=None)
+        last = state_buffers(arrived.items()).config
+        wanted = last if last is not None else state_buffers((i, buffer.config) for i, buffer in mine.items()).config
         highest = wanted if wanted is not None else max((*arrived, *mine), default=-1)
         absent = [index for index in range(min(highest + 1, len(mine) + 10)) if index not in arrived]
         if last is not None and not absent:
@@ -254,15 +256,15 @@ def witness(script: Script, wanted: Outcome, where: Frame) -> list[str]:
 
 
 def _run(script: Script, order: Sequence[str | int], where: Frame) -> tuple[list[str], Outcome]:
-    place, lines = machine.start(script), []
+    state, lines = machine.start(script), []
     while True:
-        possible = {move.actor: move for move in machine.moves(script, place)}
+        possible = {move.actor: move for move in machine.moves(script, state)}
         actor = next((actor for actor in order if actor in possible), None)
         if actor is None:
             break
-        lines.append(_line(script, place, possible[actor], where))
-        place = possible[actor].place
-    ended = machine.outcome(script, place)
+        lines.append(_line(script, state, possible[actor], where))
+        state = possible[actor].state
+    ended = machine.outcome(script, state)
     lines.append(f"nothing more happens: {ended}" if ended is Outcome.HANGS else f"the destination {_verb(ended)}")
     if len(lines) > MAX_WITNESS_LINES:
         lines = [f"({len(lines) - MAX_WITNESS_LINES} steps left out)", *lines[-MAX_WITNESS_LINES:]]
@@ -278,15 +280,15 @@ def _verb(outcome: Outcome) -> str:
     }.get(outcome, str(outcome))
 
 
-def _line(script: Script, place: machine.Place, move: machine.Move, where: Frame) -> str:
+def _line(script: Script, state: State, move: machine.Move, where: Frame) -> str:
+    row = move.row
     if isinstance(move.actor, str):
-        if place.main is not machine.MainState.LOADING:
-            return f"main: {move.text}"
-        step: MainStep | ChannelStep = script.main[place.next]
-        return f"main: {step.reason or move.text} at {where(None, step.offset)}"
-    channel = place.channels[move.actor]
+        if row.act is None:
+            return f"main: {row.words}"
+        step = script.main[state.next]
+        return f"main: {step.reason or row.act} at {where(None, step.offset)}"
     name = _name(script, move.actor)
-    if channel.state is not machine.ChannelState.READING or place.stopping:
-        return f"{name}: {move.text}"
-    step = script.channels[move.actor][channel.next]
-    return f"{name}: {move.text} at {where(move.actor, step.offset)}"
+    if row.act is None:
+        return f"{name}: {row.words}"
+    offset = script.channels[move.actor][state.channels[move.actor].next].offset
+    return f"{name}: {row.act}: {row.effect} at {where(move.actor, offset)}"

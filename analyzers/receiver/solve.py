@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from analyzers.findings import Outcome
+from analyzers.receiver.device_state import state_buffers
 from analyzers.receiver.script import Act, ChannelStep, MainAct, Script
 from multifd_codec.device_key import DeviceKey
 
@@ -67,12 +68,6 @@ def segments(steps: Sequence[ChannelStep]) -> Iterator[tuple[int, int, ChannelSt
     for index, step in enumerate(steps):
         yield segment, index, step
         segment += step.act is Act.SYNC
-
-
-def buffers_complete(buffers: Sequence[tuple[int, bool]]) -> bool:
-    """Whether (index, config) pairs hold a config and every index in front of it."""
-    last = max((index for index, config in buffers if config), default=None)
-    return last is not None and {index for index, _ in buffers} >= set(range(last + 1))
 
 
 class _Solver:
@@ -147,7 +142,7 @@ class _Solver:
                 reachable = segment < self.reached or (segment == self.reached and position in channels)
                 if step.device is not None and step.index is not None and reachable:
                     arrived[step.device].append((step.index, step.config))
-        return all(buffers_complete(arrived[device.device]) for device in self.script.devices)
+        return all(state_buffers(arrived[device.device]).loadable for device in self.script.devices)
 
     def _could_come(self) -> bool:
         """Whether missing buffers may stand behind the end of the recording."""
@@ -185,8 +180,9 @@ class _Solver:
         """Whether completion waits for this buffer."""
         if not self.waits or step.act is not Act.STATE or step.index is None:
             return False
-        configs = [s.index for _, _, s in self._all() if s.device == step.device and s.config and s.index is not None]
-        return any(device.device == step.device for device in self.script.devices) and step.index <= max(configs)
+        mine = ((s.index, s.config) for _, _, s in self._all() if s.device == step.device and s.index is not None)
+        config = state_buffers(mine).config
+        return config is not None and any(d.device == step.device for d in self.script.devices) and step.index <= config
 
 
 def _arrival_orders(script: Script) -> Iterator[Script]:

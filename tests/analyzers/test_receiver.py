@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
-from hypothesis import assume, example, given, settings
+from hypothesis import Phase, assume, example, given, settings
 from hypothesis import strategies as st
 
 from analyzers.receiver import machine
-from analyzers.receiver.diagram import render
+from analyzers.receiver.device_state import state_buffers
+from analyzers.receiver.diagram import arrows, render
 from analyzers.receiver.explore import TooLargeError, explore
+from analyzers.receiver.machine import Move
 from analyzers.receiver.script import Act, ChannelStep, DeviceScript, MainAct, MainStep, Script
 from analyzers.receiver.solve import solve
+from analyzers.receiver.tables import STOPPED, ChannelState, Effect, State
 from multifd_codec.device_key import DeviceKey
 
 DEVICES = (DeviceKey("0000:00:05.0/vfio", 0), DeviceKey("0000:00:06.0/vfio", 0))
@@ -93,6 +98,16 @@ OPEN_BESIDE_A_REPEAT = Script(
 )
 """What the loader waits for may come on channel 0; what is stuck on channel 1 is there already."""
 
+A_DEVICE_REFUSES_ITS_CONFIG = Script(
+    channels=((step(Act.STATE, device=DEVICES[0], index=0, config=True), step(Act.CLOSE)),),
+    channel_ids=(0,),
+    main=tuple(MainStep(act, 0) for act in (MainAct.SETUP, MainAct.START_LOADERS, MainAct.FINISH)),
+    devices=(DeviceScript(DEVICES[0], load_fails=True),),
+)
+CRASH_BEHIND_THE_RECORDING_OF_MAIN = Script(
+    channels=((step(Act.CRASH),),), channel_ids=(0,), main=(MainStep(MainAct.OPEN, 0),)
+)
+
 
 @settings(max_examples=3000, deadline=None)
 @given(scripts())
@@ -108,25 +123,87 @@ def test_counting_equals_brute_force(script: Script) -> None:
     assert solve(script) == expected
 
 
+def steps_taken(script: Script, limit: int) -> Iterator[tuple[State, Move]]:
+    """Every move out of every state that can be reached, up to ``limit`` states."""
+    seen = {machine.start(script)}
+    todo = [*seen]
+    while todo:
+        state = todo.pop()
+        for move in machine.moves(script, state):
+            yield state, move
+            if move.state not in seen and len(seen) < limit:
+                seen.add(move.state)
+                todo.append(move.state)
+
+
+def test_the_document_shows_every_transition_and_no_other() -> None:
+    """What changes between two states, over all interleavings of random scripts, are the arrows of the diagrams."""
+    document = (Path(__file__).parents[2] / "docs" / "receiver.md").read_text()
+    assert document == render(document)
+    drawn = set(re.findall(r"^    (\w+) --> (\w+) : (.+)$", document, re.MULTILINE))
+    assert len(drawn) == len(list(arrows()))
+    taken: set[tuple[str, str, str]] = set()
+
+    @settings(max_examples=400, derandomize=True, database=None, deadline=None, phases=[Phase.explicit, Phase.generate])
+    @given(scripts())
+    @example(A_DEVICE_REFUSES_ITS_CONFIG)
+    @example(CRASH_BEHIND_THE_RECORDING_OF_MAIN)
+    def take(script: Script) -> None:
+        for state, move in steps_taken(script, 2_000):
+            row, behind, label = move.row, move.state, move.row.trigger
+            if row.effect is not Effect.NOTHING:
+                label += f" / {row.effect}"
+            for position, (thread, later) in enumerate(zip(state.channels, behind.channels, strict=True)):
+                if position == move.actor:
+                    taken.add((thread.state.name, later.state.name, label))
+                else:
+                    assert (thread.state, thread.next) == (later.state, later.next)
+            if move.actor == "main":
+                taken.add((state.main.name, behind.main.name, label))
+            elif behind.main is not state.main:
+                taken.add((state.main.name, behind.main.name, f"on a channel / {row.effect}"))
+
+    take()
+    assert taken == drawn
+
+
 @given(scripts(), st.data())
-def test_what_the_tables_do_not_list_does_not_happen(script: Script, data: st.DataObject) -> None:
-    """Along any run: every move is a listed transition, and a state without a listed transition stays as it is."""
-    place = machine.start(script)
+def test_a_thread_without_a_transition_stays(script: Script, data: st.DataObject) -> None:
+    """Along any run: nobody moves out of an end, and a channel stands still only where it has nothing to go on with."""
+    state = machine.start(script)
     for _ in range(30):
-        moves = list(machine.moves(script, place))
-        for position, channel in enumerate(place.channels):
-            stopped = place.main in machine.STOPPED
-            if channel.state is machine.ChannelState.READING and not place.stopping and not stopped:
-                act = script.channels[position][channel.next].act
-                listed = (channel.state, act) in machine.CHANNEL
-                assert listed == any(move.actor == position for move in moves)
-            if channel.state is machine.ChannelState.DEAD:
-                assert not any(move.actor == position for move in moves)
+        moves = list(machine.moves(script, state))
+        movers = {move.actor for move in moves}
+        if state.main in STOPPED:
+            assert not moves
+            break
+        for position, thread in enumerate(state.channels):
+            at_end = thread.next < len(script.channels[position]) and (
+                script.channels[position][thread.next].act is Act.OPEN
+            )
+            stands = {
+                ChannelState.READING: at_end and not state.stopping,
+                ChannelState.WAITING: not thread.released and not state.stopping,
+                ChannelState.DEAD: True,
+            }[thread.state]
+            assert stands == (position not in movers)
         if not moves:
             break
-        place = data.draw(st.sampled_from(moves)).place
+        state = data.draw(st.sampled_from(moves)).state
 
 
-def test_the_document_is_made_from_the_tables() -> None:
-    document = Path(__file__).parents[2] / "docs" / "receiver.md"
-    assert document.read_text() == render()
+@given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=8))
+def test_when_the_state_of_a_device_is_complete(buffers: list[tuple[int, bool]]) -> None:
+    """As a loader does it: it takes one buffer after the other until it has the last config."""
+    found = state_buffers(buffers)
+    configs = {index for index, config in buffers if config}
+    indices, wanted = {index for index, _ in buffers}, 0
+    while wanted in indices and wanted != max(configs, default=None):
+        wanted += 1
+    assert found.config == max(configs, default=None)
+    assert found.loadable == (bool(configs) and wanted == max(configs))
+    assert found.complete == (found.loadable and indices == set(range(wanted + 1)) and configs == {wanted})
+
+
+def test_an_index_is_never_counted_up_to() -> None:
+    assert not state_buffers([(0, False), (0xFFFFFFFE, True)]).loadable
