@@ -5,9 +5,18 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 
-from captures.formats.mapped import MappedFile, open_mapped
+from captures.formats.mapped import MappedFile, Opened, open_mapped
 from captures.identify import CHANNEL_ORDER, MAIN_MAGIC, MULTIFD_MARK, Identity, identify
-from captures.model import CHANNEL_SUFFIX, CapturedChannel, CaptureNote, ChannelKind, Migration, Recording, StreamSource
+from captures.model import (
+    CHANNEL_SUFFIX,
+    CapturedChannel,
+    CaptureNote,
+    ChannelKind,
+    InputForm,
+    Migration,
+    Recording,
+    StreamSource,
+)
 from captures.tcp.streams import FileSource
 from multifd_codec.errors import InputError
 from multifd_codec.source import ByteSource
@@ -28,15 +37,18 @@ def is_mapped_ram(source: ByteSource) -> bool:
     return head.startswith(MAIN_MAGIC) and listed >= 0 and MAPPED_RAM in head[listed:]
 
 
-def read_channel_file(path: Path, file: MappedFile, notes: list[CaptureNote]) -> Recording | None:
-    """A single channel file or a mapped-ram file, mapped already; None when it is neither."""
+def is_channel_file(file: MappedFile) -> bool:
+    """Whether a file holds a main channel (a mapped-ram file's, too) or a multifd channel."""
+    return identify(FileSource(file.view)).kind in (ChannelKind.MAIN, ChannelKind.MULTIFD)
+
+
+def read_channel_file(opened: Opened) -> Recording:
+    """A single channel file or a mapped-ram file, mapped already."""
+    path, file, notes = opened
     source = FileSource(file.view)
-    identity = identify(source)
-    if identity.kind not in (ChannelKind.MAIN, ChannelKind.MULTIFD):
-        return None
-    kind = "mapped-ram" if is_mapped_ram(source) else "channel file"
-    migration = Migration((_channel(path.name, source, identity),))
-    return Recording(path, kind, file.size, 0, (migration,), tuple(notes), [file.close])
+    kind = InputForm.MAPPED_RAM if is_mapped_ram(source) else InputForm.CHANNEL_FILE
+    migration = Migration((_channel(path.name, source, identify(source)),))
+    return Recording(path, kind, file.size, 0, (migration,), notes, [file.close])
 
 
 def read_folder(path: Path) -> Recording:
@@ -52,7 +64,7 @@ def read_folder(path: Path) -> Recording:
     total = 0
     with ExitStack() as files:
         for name in _channel_files(path):
-            file, file_notes = open_mapped(path / name)
+            _, file, file_notes = open_mapped(path / name)
             files.callback(file.close)
             source = FileSource(file.view)
             notes += [note._replace(label=name) for note in file_notes]
@@ -64,7 +76,7 @@ def read_folder(path: Path) -> Recording:
         if all(channel.kind is ChannelKind.UNKNOWN for channel in channels):
             raise InputError(f"{path}: no channel file in this folder")
         migration = Migration(tuple(sorted(channels, key=_place)), return_path, tuple(notes))
-        return Recording(path, "folder", total, 0, (migration,), (), [files.pop_all().close])
+        return Recording(path, InputForm.FOLDER, total, 0, (migration,), (), [files.pop_all().close])
     raise AssertionError("an ExitStack of closed files hides no exception")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from captures.identify import identify
-from captures.model import CapturedChannel, CaptureNote, ChannelKind, Migration, Recording, label
+from captures.model import CapturedChannel, CaptureNote, ChannelKind, InputForm, Migration, Recording, label
 from multifd_codec.draft.draft import Draft
 from multifd_codec.errors import ChannelName
 from multifd_codec.source import BufferSource
@@ -34,7 +34,7 @@ def recording(channels: Iterable[CapturedChannel], notes: tuple[CaptureNote, ...
     """One migration of these channels."""
     listed = tuple(channels)
     size = sum(channel.source.size for channel in listed)
-    return Recording(Path("stream"), "folder", size, 0, (Migration(listed, notes=notes),))
+    return Recording(Path("stream"), InputForm.FOLDER, size, 0, (Migration(listed, notes=notes),))
 
 
 def recording_of(draft: Draft) -> Recording:

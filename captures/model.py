@@ -7,14 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Protocol, Self
+from typing import Literal, NamedTuple, Protocol, Self
 
 from multifd_codec.errors import ChannelName
 from multifd_codec.source import ByteSource
 
 ProgressCallback = Callable[[str, int, int], None]
 """Called as (what is being done, how much is done, how much there is); units are bytes."""
-
+Reader = Literal["auto", "native", "wireshark"]
+"""Who reads a capture: tshark knows more encapsulations, and TLS; ``auto`` asks it where that is needed."""
 
 CHANNEL_SUFFIX = ".bin"
 """What names of channel files end in."""
@@ -95,13 +96,25 @@ class Migration(NamedTuple):
     notes: tuple[CaptureNote, ...] = ()
 
 
+class InputForm(enum.StrEnum):
+    """What kind of input a recording is."""
+
+    PCAP = "pcap"
+    PCAPNG = "pcapng"
+    CAPTURE = "capture"
+    """A capture in a format that only tshark knows."""
+    FOLDER = "folder"
+    """Channel files."""
+    CHANNEL_FILE = "channel file"
+    MAPPED_RAM = "mapped-ram"
+
+
 @dataclass(slots=True)
 class Recording:
     """An opened input. A context manager: closing it unmaps files, after which its sources cannot be read."""
 
     path: Path
-    kind: str
-    """``pcap``, ``pcapng``, ``folder``, ``channel file`` or ``mapped-ram``."""
+    kind: InputForm
     bytes: int
     """Size of the input, unpacked when it was compressed."""
     frames: int

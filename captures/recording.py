@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import NamedTuple
 
-from captures.files import read_channel_file, read_folder
-from captures.formats.mapped import MappedFile, open_mapped
-from captures.formats.pcap import VARIANTS, PcapFile
-from captures.formats.pcapng import MAGIC as PCAPNG_MAGIC
-from captures.formats.pcapng import PcapngFile
-from captures.formats.records import CaptureFormat
-from captures.frames.batch import dissect_batch
-from captures.frames.flows import FlowTable
+from captures.files import is_channel_file, read_channel_file, read_folder
+from captures.formats.mapped import MappedFile, Opened, open_mapped
 from captures.frames.frame import Skip
-from captures.identify import group_migrations
-from captures.model import CaptureNote, NoteKind, ProgressCallback, Recording
-from captures.tcp.collect import SegmentCollector
-from captures.tcp.conversations import Conversations
+from captures.model import CaptureNote, NoteKind, ProgressCallback, Reader, Recording
+from captures.native import is_capture, read_capture
 from multifd_codec.errors import InputError
 
-Reader = Literal["auto", "native", "wireshark"]
+
+class Wish(NamedTuple):
+    """How a recording is to be read."""
+
+    reader: Reader = "auto"
+    keylog: Path | None = None
+    progress: ProgressCallback | None = None
+
+
+class InputKind(NamedTuple):
+    """One kind of input file."""
+
+    what: str
+    """What such a file holds, in words."""
+    recognises: Callable[[MappedFile], bool]
+    """Whether a file is of this kind, by its content."""
+    read: Callable[[Opened, Wish], Recording]
+    """The recording in such a file, which keeps it open and closes it, or does not need it any more. Raises
+    InputError."""
 
 
 def open_recording(
@@ -35,7 +45,7 @@ def open_recording(
     InputError with one line, and nothing else, when there is nothing to read. What could be read of a damaged file is
     there, with a note.
     """
-    path = Path(path)
+    path, wish = Path(path), Wish(reader, keylog, progress)
     if reader == "native" and keylog is not None:
         raise InputError("the native reader does not decrypt: leave the reader or the key log out")
     try:
@@ -45,89 +55,52 @@ def open_recording(
     if is_folder:
         return read_folder(path)
     if reader == "wireshark":
-        return _wireshark(path, keylog, progress)
-    file, notes = open_mapped(path, progress)
+        return _read_with_tshark(path, wish)
+    opened = open_mapped(path, progress)
     try:
-        recording = _read(path, file, notes, reader, keylog, progress)
+        recording = _read(opened, wish)
     except BaseException:
-        file.close()
+        opened.file.close()
         raise
-    if file.close not in recording.closers:
-        file.close()
+    if opened.file.close not in recording.closers:
+        opened.file.close()
     return recording
 
 
-def _read(
-    path: Path,
-    file: MappedFile,
-    notes: list[CaptureNote],
-    reader: Reader,
-    keylog: Path | None,
-    progress: ProgressCallback | None,
-) -> Recording:
-    magic = bytes(file.view[:4])
-    if magic not in VARIANTS and magic != PCAPNG_MAGIC:
-        recording = read_channel_file(path, file, notes)
-        if recording is None and keylog is not None:
-            return _wireshark(path, keylog, progress)
-        if recording is None:
-            what = "empty" if not file.size else "neither a capture (pcap, pcapng) nor a migration stream"
-            raise InputError(f"{path}: {what}")
+def _read(opened: Opened, wish: Wish) -> Recording:
+    for kind in INPUT_KINDS:
+        if kind.recognises(opened.file):
+            return kind.read(opened, wish)
+    if wish.keylog is not None:
+        return _read_with_tshark(opened.path, wish)
+    known = " nor ".join(kind.what for kind in INPUT_KINDS)
+    raise InputError(f"{opened.path}: {f'neither {known}' if opened.file.size else 'empty'}")
+
+
+def _read_capture(opened: Opened, wish: Wish) -> Recording:
+    if wish.keylog is not None:
+        return _read_with_tshark(opened.path, wish)
+    recording, skipped = read_capture(opened, wish.progress)
+    if wish.reader != "auto" or recording.migrations or not (skipped[Skip.LINK] or skipped[Skip.CARRIER]):
         return recording
-    if keylog is not None:
-        return _wireshark(path, keylog, progress)
-    recording, skipped = _read_capture(path, file, notes, progress)
-    if recording.migrations or not (skipped[Skip.LINK] or skipped[Skip.CARRIER]):
-        return recording
-    if reader == "auto":
-        try:
-            return _wireshark(path, None, progress)
-        except InputError as error:
-            if skipped[Skip.LINK] == recording.frames:
-                raise
-            hint = CaptureNote(NoteKind.UNSUPPORTED_LINK, f"the wireshark reader could not be used: {error}")
-            recording.notes += (hint,)
+    try:
+        return _read_with_tshark(opened.path, wish)
+    except InputError as error:
+        if skipped[Skip.LINK] == recording.frames:
+            raise
+        hint = CaptureNote(NoteKind.UNSUPPORTED_LINK, f"the wireshark reader could not be used: {error}")
+        recording.notes += (hint,)
     return recording
 
 
-def _wireshark(path: Path, keylog: Path | None, progress: ProgressCallback | None) -> Recording:
+def _read_with_tshark(path: Path, wish: Wish) -> Recording:
     from captures.wireshark import read_recording  # noqa: PLC0415 -- slow to import, and needs extras
 
-    return read_recording(path, keylog=keylog, progress=progress)
+    return read_recording(path, keylog=wish.keylog, progress=wish.progress)
 
 
-def _read_capture(
-    path: Path, file: MappedFile, notes: list[CaptureNote], progress: ProgressCallback | None
-) -> tuple[Recording, Counter[Skip]]:
-    capture: CaptureFormat = PcapngFile(file) if bytes(file.view[:4]) == PCAPNG_MAGIC else PcapFile(file)
-    flows = FlowTable()
-    collector = SegmentCollector(file)
-    skipped: Counter[Skip] = Counter()
-    for batch in capture.batches():
-        segments, reasons = dissect_batch(file, batch, flows)
-        skipped += reasons
-        collector.add(batch, segments)
-        if progress is not None:
-            progress("indexing", capture.position, file.size)
-    conversations = Conversations(file, collector.finish(len(flows)), flows, capture.time)
-    migrations = group_migrations(conversations.candidates(), conversations.to)
-    notes = [*notes, *capture.notes, *_skip_notes(skipped, bool(migrations))]
-    if not migrations:
-        text = f"no connection looks like a migration channel ({capture.frames} frames, {len(flows)} TCP flows)"
-        notes.append(CaptureNote(NoteKind.NO_MIGRATION, text))
-    recording = Recording(path, capture.kind, file.size, capture.frames, migrations, tuple(notes), [file.close])
-    return recording, skipped
-
-
-SKIP_NOTES = {
-    Skip.LINK: (NoteKind.UNSUPPORTED_LINK, "frames of a link type that only the wireshark reader may know"),
-    Skip.CARRIER: (NoteKind.UNSUPPORTED_LINK, "frames with an encapsulation that only the wireshark reader looks into"),
-    Skip.SHORT: (NoteKind.CUT_BY_SNAPLEN, "frames cut inside their headers, so that their bytes have no place"),
-}
-SKIPS_NEXT_TO_MIGRATIONS = (Skip.LINK, Skip.SHORT)
-"""Those that matter even if there is a migration: other traffic may be encapsulated as it likes."""
-
-
-def _skip_notes(skipped: Counter[Skip], found: bool) -> list[CaptureNote]:
-    reasons = [why for why in SKIP_NOTES if skipped[why] and (why in SKIPS_NEXT_TO_MIGRATIONS or not found)]
-    return [CaptureNote(SKIP_NOTES[why][0], f"{skipped[why]} {SKIP_NOTES[why][1]}") for why in reasons]
+INPUT_KINDS = (
+    InputKind("a capture (pcap, pcapng)", is_capture, _read_capture),
+    InputKind("a migration stream", is_channel_file, lambda opened, _: read_channel_file(opened)),
+)
+"""What a file may be; the first one that recognises it reads it. A folder is one of channel files."""

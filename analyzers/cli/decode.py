@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from analyzers.cli.inputs import Reader, open_input, reading_options, require_migration
+from analyzers.cli.inputs import open_input, reading_options, require_migration
 from analyzers.cli.output import write_lines
 from analyzers.cli.progress import ProgressBar
+from captures.model import Reader
 from multifd_codec.errors import InputError
 
 if TYPE_CHECKING:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from analyzers.cli.inputs import Reader, open_input, reading_options, require_migration
+from analyzers.cli.inputs import open_input, reading_options, require_migration
 from analyzers.cli.output import write_text
 from analyzers.cli.progress import ProgressBar
 from analyzers.report.exit_codes import ExitCode, gravest
 from analyzers.report.texts import printable
+from captures.model import Reader
 from multifd_codec.errors import InputError
 
 if TYPE_CHECKING:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
-from analyzers.cli.inputs import Reader, open_input, reading_options, require_migration
+from analyzers.cli.inputs import open_input, reading_options, require_migration
 from analyzers.cli.output import show_blocks
 from analyzers.cli.progress import ProgressBar
+from captures.model import Reader
 
 EPILOG = """\b
 Example:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
+from captures.model import Reader
 from multifd_codec.errors import InputError
 
 if TYPE_CHECKING:
     from captures.model import ProgressCallback, Recording
 
-Reader = Literal["auto", "native", "wireshark"]
-READERS: tuple[Reader, ...] = ("auto", "native", "wireshark")
+
+READERS: tuple[Reader, ...] = get_args(Reader)
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 PAGE_SIZES = tuple(1 << shift for shift in range(10, 17))

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from analyzers.cli.errors import describe, say
-from analyzers.cli.inputs import Reader, open_input, reading_options
+from analyzers.cli.inputs import open_input, reading_options
 from analyzers.cli.output import check_output, is_terminal, write_text
 from analyzers.cli.progress import ProgressBar
 from analyzers.report import FORMATS, render
 from analyzers.report.exit_codes import ExitCode, exit_code, gravest
+from captures.model import Reader
 from multifd_codec.errors import MultifdError
 
 if TYPE_CHECKING:

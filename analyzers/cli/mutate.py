@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from analyzers.cli.errors import describe, say
-from analyzers.cli.inputs import Reader, open_input, reading_options, require_migration
+from analyzers.cli.inputs import open_input, reading_options, require_migration
 from analyzers.cli.output import show_blocks, write_lines
 from analyzers.cli.progress import ProgressBar
 from analyzers.report.exit_codes import ExitCode
+from captures.model import Reader
 from multifd_codec.errors import HoleError, InputError
 
 if TYPE_CHECKING:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from analyzers.cli.errors import describe, say
-from analyzers.cli.inputs import READERS, Reader, check_input, open_input, require_migration
+from analyzers.cli.inputs import READERS, check_input, open_input, require_migration
 from analyzers.cli.numbers import FiniteRange
 from analyzers.cli.output import check_output, naming, write_text
 from analyzers.cli.progress import ProgressBar
 from analyzers.report.exit_codes import ExitCode
+from captures.model import Reader
 from multifd_codec.errors import HoleError, InputError
 
 if TYPE_CHECKING:

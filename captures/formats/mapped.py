@@ -8,7 +8,7 @@ import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -78,11 +78,19 @@ class MappedFile:
                 buffer.close()
 
 
-def open_mapped(path: Path, progress: ProgressCallback | None = None) -> tuple[MappedFile, list[CaptureNote]]:
+class Opened(NamedTuple):
+    """A file that is mapped, unpacked if it was compressed."""
+
+    path: Path
+    file: MappedFile
+    notes: tuple[CaptureNote, ...] = ()
+    """Whether a compressed file is cut short or damaged: what could be unpacked is there."""
+
+
+def open_mapped(path: Path, progress: ProgressCallback | None = None) -> Opened:
     """Maps a regular file; gzip and zstd, known by their magic, are unpacked on the way.
 
-    The notes say when a compressed file is cut short or damaged: what could be unpacked is there. Raises InputError
-    when the file cannot be read at all.
+    Raises InputError when the file cannot be read at all.
     """
     try:
         mode = path.stat().st_mode
@@ -92,16 +100,14 @@ def open_mapped(path: Path, progress: ProgressCallback | None = None) -> tuple[M
             magic = file.read(4)
             if magic.startswith(GZIP_MAGIC) or magic == ZSTD_MAGIC:
                 return _unpack(path, file, magic == ZSTD_MAGIC, progress)
-            return MappedFile(file), []
+            return Opened(path, MappedFile(file))
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from None
     except ValueError:
         raise InputError(f"{str(path)!r}: not a file name") from None
 
 
-def _unpack(
-    path: Path, file: BinaryIO, zstd: bool, progress: ProgressCallback | None
-) -> tuple[MappedFile, list[CaptureNote]]:
+def _unpack(path: Path, file: BinaryIO, zstd: bool, progress: ProgressCallback | None) -> Opened:
     import tempfile  # noqa: PLC0415 -- slow to import
 
     notes = []
@@ -120,7 +126,7 @@ def _unpack(
         mapped = MappedFile(plain)
     if not mapped.size and notes:
         raise InputError(f"{path}: {notes[0].message}, nothing could be decompressed")
-    return mapped, notes
+    return Opened(path, mapped, tuple(notes))
 
 
 class _DamagedError(Exception):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from captures.formats.leaps import CAPTURED_OFFSET, LONGEST_RECORD, RecordForm, Typical, leap
 from captures.formats.mapped import MappedFile
 from captures.formats.records import BATCH_FRAMES, MAX_CAPTURED, FrameBatch
-from captures.model import CaptureNote, NoteKind
+from captures.model import CaptureNote, InputForm, NoteKind
 
 I64 = NDArray[np.int64]
 
@@ -59,7 +59,7 @@ RESYNC_RECORDS = 4
 class PcapFile:
     """Frames of a classic pcap (CaptureFormat). ``file`` must start with one of the magics of VARIANTS."""
 
-    kind = "pcap"
+    kind = InputForm.PCAP
 
     def __init__(self, file: MappedFile) -> None:
         self.frames = 0

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from captures.formats.mapped import MappedFile
 from captures.formats.records import BATCH_FRAMES, FrameBatch
-from captures.model import CaptureNote, NoteKind
+from captures.model import CaptureNote, InputForm, NoteKind
 
 I64 = NDArray[np.int64]
 
@@ -75,7 +75,7 @@ class Section(NamedTuple):
 class PcapngFile:
     """Frames of a pcapng file (CaptureFormat). ``file`` must start with MAGIC."""
 
-    kind = "pcapng"
+    kind = InputForm.PCAPNG
 
     def __init__(self, file: MappedFile) -> None:
         self.frames = 0

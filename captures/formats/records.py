@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from captures.model import CaptureNote
+from captures.model import CaptureNote, InputForm
 
 BATCH_FRAMES = 8192
 """Frames at a time: their headers fit the CPU's caches, and the columns of a batch are small change."""
@@ -32,7 +32,7 @@ class FrameBatch(NamedTuple):
 class CaptureFormat(Protocol):
     """A capture file being read. Never raises; ``notes`` say where the file could not be read."""
 
-    kind: str
+    kind: InputForm
     frames: int
     """Seen so far."""
     notes: list[CaptureNote]

@@ -14,15 +14,16 @@ from pathlib import Path
 from typing import IO
 
 from captures.formats.pcap import VARIANTS
-from captures.model import CaptureNote, Migration, NoteKind, ProgressCallback, Recording
-from captures.recording import open_recording
+from captures.formats.pcapng import MAGIC as PCAPNG_MAGIC
+from captures.model import CaptureNote, InputForm, Migration, NoteKind, ProgressCallback, Recording
+from captures.native import open_capture
 from captures.wireshark.closed import broken_notes, closed_notes
 from captures.wireshark.decrypt import check_key_log, decrypt, write_plain
 from captures.wireshark.tshark import TsharkEnd
 from captures.wireshark.unwrap import unwrap
 from multifd_codec.errors import InputError
 
-_KINDS = dict.fromkeys(VARIANTS, "pcap") | {b"\x0a\x0d\x0d\x0a": "pcapng"}
+_FORMS = dict.fromkeys(VARIANTS, InputForm.PCAP) | {PCAPNG_MAGIC: InputForm.PCAPNG}
 _CUT_SHORT = "cut short"
 
 
@@ -56,21 +57,21 @@ def _read(path: Path, raw: IO[bytes], keylog: Path | None, progress: ProgressCal
         raise InputError(f"{path}: tshark: {unwrapped.end.complaint or 'cannot read this file'}")
     notes = _end_notes(unwrapped.end)
     if keylog is None or not unwrapped.tls_ports:
-        recording = open_recording(Path(raw.name), reader="native", progress=progress)
+        recording = open_capture(Path(raw.name), progress)
     else:
         with tempfile.NamedTemporaryFile(suffix=".pcap") as plain:
             with tempfile.TemporaryFile() as text:
                 decryption = decrypt(Path(raw.name), keylog, unwrapped, text, progress)
                 write_plain(Path(raw.name), decryption, plain)
                 plain.flush()
-            recording = open_recording(Path(plain.name), reader="native", progress=progress)
+            recording = open_capture(Path(plain.name), progress)
         recording.migrations = tuple(map(_without_tls_notes, recording.migrations))
         notes += _end_notes(decryption.end)
         notes += broken_notes(decryption)
         notes += closed_notes(Path(raw.name), decryption, unwrapped.tls_ports, keylog)
     recording.bytes = path.stat().st_size
     with path.open("rb") as file:
-        recording.kind = _KINDS.get(file.read(4), "capture")
+        recording.kind = _FORMS.get(file.read(4), InputForm.CAPTURE)
     _attach(recording, notes)
     return recording
 
