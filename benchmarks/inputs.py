@@ -12,12 +12,12 @@ from functools import cached_property
 from pathlib import Path
 
 from captures.recording import open_recording
-from captures.write.tcp_frames import ETHERNET_SEGMENT, MAX_SEGMENT
-from captures.write.writer import round_robin, write_pcap
+from captures.write.tcp_frames import MAX_SEGMENT
 from multifd_codec.channel.decoder import encode_event
 from multifd_codec.channel.events import ChannelInit, RamPacket
 from multifd_codec.source import Hole, StreamEnd
 from multifd_codec.wire.packet import MULTIFD_PACKET_SIZE, PacketFlags, pages_per_packet
+from tests.captures.writing import ETHERNET_SEGMENT, round_robin, write_pcap
 
 PAGE_SIZE = 4096
 CHANNELS = 2

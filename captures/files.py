@@ -8,7 +8,6 @@ from pathlib import Path
 from captures.formats.mapped import MappedFile, Opened, open_mapped
 from captures.identify import CHANNEL_ORDER, MAIN_MAGIC, MULTIFD_MARK, Identity, identify
 from captures.model import (
-    CHANNEL_SUFFIX,
     CapturedChannel,
     CaptureNote,
     ChannelKind,
@@ -17,11 +16,11 @@ from captures.model import (
     Recording,
     StreamSource,
 )
+from captures.names import RETURN_PATH, is_named
 from captures.tcp.streams import FileSource
 from multifd_codec.errors import InputError
 from multifd_codec.source import ByteSource
 
-RETURN_PATH = "return-path.bin"
 CONFIGURATION = b"\x1aconfiguration/capabilities"
 """Name of the subsection that lists capabilities (vmstate_configuration, migration/savevm.c, 2.11 to 11.1)."""
 MAPPED_RAM = b"\x0amapped-ram"
@@ -87,7 +86,7 @@ def _channel_files(path: Path) -> list[str]:
         for item in sorted(path.iterdir()):
             if not item.is_file():
                 continue
-            named = CHANNEL_SUFFIX in item.suffixes[-2:]
+            named = is_named(item)
             if not named:
                 with item.open("rb") as file:
                     named = file.read(len(MULTIFD_MARK)).startswith((MAIN_MAGIC, MULTIFD_MARK))

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from captures.identify import identify
-from captures.model import CapturedChannel, CaptureNote, ChannelKind, InputForm, Migration, Recording, label
+from captures.model import CapturedChannel, CaptureNote, ChannelKind, InputForm, Migration, Recording
+from captures.names import label
 from multifd_codec.draft.draft import Draft
 from multifd_codec.errors import ChannelName
 from multifd_codec.source import BufferSource

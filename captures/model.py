@@ -9,21 +9,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, NamedTuple, Protocol, Self
 
-from multifd_codec.errors import ChannelName
 from multifd_codec.source import ByteSource
 
 ProgressCallback = Callable[[str, int, int], None]
 """Called as (what is being done, how much is done, how much there is); units are bytes."""
 Reader = Literal["auto", "native", "wireshark"]
 """Who reads a capture: tshark knows more encapsulations, and TLS; ``auto`` asks it where that is needed."""
-
-CHANNEL_SUFFIX = ".bin"
-"""What names of channel files end in."""
-
-
-def label(name: ChannelName) -> str:
-    """The channel file of that name, and where a channel made in memory claims to come from."""
-    return f"{name}{CHANNEL_SUFFIX}" if name == "main" else f"channel-{name}{CHANNEL_SUFFIX}"
 
 
 class ChannelKind(enum.StrEnum):

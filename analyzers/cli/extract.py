@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from analyzers.cli.inputs import open_input, reading_options, require_migration
-from analyzers.cli.output import write_text
+from analyzers.cli.inputs import choose_migration, open_input, reading_options, require_migration
+from analyzers.cli.output import output_path, write_text
 from analyzers.cli.progress import ProgressBar
 from analyzers.report.exit_codes import ExitCode, gravest
 from analyzers.report.texts import printable
 from captures.model import Reader
-from multifd_codec.errors import InputError
 
 if TYPE_CHECKING:
     from analyzers.extraction.output import Folder
@@ -50,7 +49,9 @@ Exit codes:
 
 @click.command("extract", epilog=EPILOG, short_help="Rebuild guest RAM and device state from a migration.")
 @click.argument("path", metavar="INPUT", type=Path)
-@click.option("-o", "output", type=Path, metavar="DIR", required=True, help="Folder to write to: a new or empty one.")
+@click.option(
+    "-o", "output", type=output_path, metavar="DIR", required=True, help="Folder to write to: a new or empty one."
+)
 @click.option("--force", is_flag=True, help="Write into a folder that is not empty, replacing files of the same name.")
 @click.option("--blocks", multiple=True, metavar="NAME", help="Only this RAM block; may be given again.")
 @click.option("--provenance", is_flag=True, help="Say for each page where it came from, in NAME.provenance.jsonl.")
@@ -100,9 +101,7 @@ def command(
         require_migration(recording)
         wanted = list(enumerate(recording.migrations, 1))
         if migration is not None:
-            if migration > len(wanted):
-                raise InputError(f"{path}: there is no migration {migration}, only {len(wanted)}")
-            wanted = wanted[migration - 1 : migration]
+            wanted = [(migration, choose_migration(recording, migration))]
         keep = [path] if keylog is None else [path, keylog]
         top = Folder(output, overwrite=force, keep=keep)
         from analyzers.extraction.manifest import manifest, text_lines  # noqa: PLC0415

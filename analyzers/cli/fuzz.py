@@ -14,7 +14,7 @@ import click
 
 from analyzers.cli.errors import say
 from analyzers.cli.numbers import FiniteRange
-from analyzers.cli.output import write_text
+from analyzers.cli.output import output_path, write_text
 from analyzers.cli.progress import StatusLine
 from analyzers.report.exit_codes import ExitCode
 from multifd_codec.errors import InputError
@@ -53,8 +53,10 @@ Exit codes:
 @click.option("--seed", type=int, default=0, show_default=True, help="The first seed.")
 @click.option("--jobs", type=click.IntRange(1, 256), metavar="N", help="Processes. [all cores]")
 @click.option("--edits", type=click.IntRange(0, 8), default=2, show_default=True, help="Edits of a stream at most.")
-@click.option("-o", "folder", type=Path, metavar="DIR", help="Where disagreements and the state are kept.")
-@click.option("--corpus", type=Path, metavar="DIR", help="Write channel files as seeds for other fuzzers instead.")
+@click.option("-o", "folder", type=output_path, metavar="DIR", help="Where disagreements and the state are kept.")
+@click.option(
+    "--corpus", type=output_path, metavar="DIR", help="Write channel files as seeds for other fuzzers instead."
+)
 @click.option("--format", "form", type=click.Choice(("text", "json")), default="text", show_default=True)
 def command(
     *,
@@ -73,6 +75,7 @@ def command(
     """Try varied migrations, healthy and edited ones, and tell where two verdicts differ."""
     from analyzers.fuzz.campaign import Campaign, Task, write_corpus  # noqa: PLC0415
     from analyzers.fuzz.case import Habitat  # noqa: PLC0415
+    from captures.write.target import check_folder  # noqa: PLC0415
     from multifd_codec.dialect.releases import RFC_V3, Mode, release  # noqa: PLC0415
 
     if against is not None and profile is not None:
@@ -91,8 +94,8 @@ def command(
         raise InputError(f"{row.name} has no per-round mode")
     habitat = Habitat(row.version, chosen, stock=qemu is not None, edits=edits, micro=qemu.micro if qemu else None)
     for path in (folder, corpus):
-        if path is not None and (not path.parent.is_dir() or (path.exists() and not path.is_dir())):
-            raise InputError(f"{path}: is no folder that can be made")
+        if path is not None:
+            check_folder(path)
     if corpus is not None:
         count = sum(1 for _ in write_corpus(corpus, habitat, streams or 100, seed))
         say(f"{corpus}: {count} files")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ import click
 from analyzers.cli.errors import say
 from analyzers.cli.inputs import check_input, page_size_option
 from analyzers.cli.numbers import FiniteRange
-from analyzers.cli.output import check_output, write_text
+from analyzers.cli.output import check_output, output_path, write_text
 from analyzers.cli.progress import ProgressBar
 from analyzers.report.exit_codes import ExitCode
 from multifd_codec.errors import InputError
@@ -47,7 +48,7 @@ Sync policies (when the final SYNC is sent):
 
 
 @click.command("generate", epilog=EPILOG, short_help="Make a migration as a QEMU release would send it.")
-@click.option("-o", "output", type=Path, metavar="OUT", help="OUT.pcap: a capture; another name: a folder.")
+@click.option("-o", "output", type=output_path, metavar="OUT", help="OUT.pcap: a capture; another name: a folder.")
 @click.option("--plan", "plan_file", type=Path, metavar="FILE", help="Plan file (JSON).")
 @click.option("--from", "recorded", type=Path, metavar="INPUT", help="Plan of a recorded migration.")
 @click.option("--dialect", metavar="RELEASE", help="Sending release: qemu-4.0 to qemu-11.1, or rfc-v3. [qemu-10.0]")
@@ -155,18 +156,17 @@ def command(
         write_text(plan_to_json(plan) + "\n", output)
         return ExitCode.CLEAN
     assert output is not None
-    if plan_file is not None and output.exists() and output.samefile(plan_file):
-        raise InputError(f"{output}: is also the plan; it would be overwritten")
-    return _write(plan, output, force)
+    return _write(plan, output, force, [given] if given else [])
 
 
-def _write(plan: MigrationPlan, output: Path, force: bool) -> int:
-    from captures.write.sent import check_space, check_target, write_sent  # noqa: PLC0415
+def _write(plan: MigrationPlan, output: Path, force: bool, inputs: Iterable[Path]) -> int:
+    from captures.write.sent import write_sent  # noqa: PLC0415
+    from captures.write.target import check_space, check_target  # noqa: PLC0415
     from multifd_codec.plan.plan import dirty, least_bytes  # noqa: PLC0415
     from multifd_codec.sender import send  # noqa: PLC0415
 
     check_space(output, least_bytes(plan))
-    check_target(output, force=force)
+    check_target(output, force=force, inputs=inputs)
     total = sum(pages.count for pages, _ in dirty(plan)) * plan.page_size + sum(d.size for d in plan.devices)
     with ProgressBar() as progress:
         show = partial(progress, "sending", total=total)

@@ -13,7 +13,7 @@ from captures.model import Reader
 from multifd_codec.errors import InputError
 
 if TYPE_CHECKING:
-    from captures.model import ProgressCallback, Recording
+    from captures.model import Migration, ProgressCallback, Recording
 
 
 READERS: tuple[Reader, ...] = get_args(Reader)
@@ -60,6 +60,16 @@ def require_migration(recording: Recording) -> None:
     if not recording.migrations:
         reasons = "; ".join(note.message for note in recording.notes)
         raise InputError(f"{recording.path}: no migration found" + (f" ({reasons})" if reasons else ""))
+
+
+def choose_migration(recording: Recording, number: int | None) -> Migration:
+    """The one that ``--migration`` means. Raises InputError when it is not there or not said."""
+    count = len(recording.migrations)
+    if number is None and count > 1:
+        raise InputError(f"{recording.path}: there are {count} migrations, give --migration N")
+    if number is not None and number > count:
+        raise InputError(f"{recording.path}: there is no migration {number}, only {count}")
+    return recording.migrations[(number or 1) - 1]
 
 
 def reading_options(function: Function) -> Function:

@@ -9,7 +9,7 @@ import click
 
 from analyzers.cli.errors import describe, say
 from analyzers.cli.inputs import open_input, reading_options
-from analyzers.cli.output import check_output, is_terminal, write_text
+from analyzers.cli.output import check_output, is_terminal, output_path, write_text
 from analyzers.cli.progress import ProgressBar
 from analyzers.report import FORMATS, render
 from analyzers.report.exit_codes import ExitCode, exit_code, gravest
@@ -56,7 +56,7 @@ Exit codes:
 @click.option("--ignore", multiple=True, metavar="CODES", help="Not these findings.")
 @reading_options
 @click.option("--witness", is_flag=True, help="Add a schedule, step by step, that ends in the outcome.")
-@click.option("-o", "output", type=Path, metavar="FILE", help="Write the report to FILE.")
+@click.option("-o", "output", type=output_path, metavar="FILE", help="Write the report to FILE.")
 def command(
     *,
     inputs: tuple[Path, ...],

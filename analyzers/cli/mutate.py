@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from analyzers.cli.errors import describe, say
-from analyzers.cli.inputs import open_input, reading_options, require_migration
-from analyzers.cli.output import show_blocks, write_lines
+from analyzers.cli.inputs import choose_migration, open_input, reading_options, require_migration
+from analyzers.cli.output import output_path, show_blocks, write_lines
 from analyzers.cli.progress import ProgressBar
 from analyzers.report.exit_codes import ExitCode
 from captures.model import Reader
@@ -19,10 +19,8 @@ from multifd_codec.errors import HoleError, InputError
 if TYPE_CHECKING:
     from analyzers.mutation.mutation import Options
     from analyzers.produce.mutate import Mutated
-    from captures.model import Migration, Recording
+    from captures.model import Migration
     from multifd_codec.draft.draft import Draft
-
-CAPTURE_SUFFIX = ".pcap"
 
 EPILOG = """\b
 Examples:
@@ -50,7 +48,7 @@ Exit codes:
 @click.option("--near", is_flag=True, help="The near miss instead: as close as possible, and legal.")
 @click.option("--seed", type=int, default=0, show_default=True, help="For choices: which packet, which page.")
 @click.option("--migration", type=click.IntRange(1), metavar="N", help="Which migration, if INPUT holds several.")
-@click.option("-o", "output", type=Path, metavar="OUT", help="The capture (*.pcap) or folder to write.")
+@click.option("-o", "output", type=output_path, metavar="OUT", help="The capture (*.pcap) or folder to write.")
 @click.option("--force", is_flag=True, help="Replace the channel files in a folder.")
 @click.option("--check", is_flag=True, help="Let lint judge the result: exit code 1 if it finds something else.")
 @click.option("--list", "listing", is_flag=True, help="Only list the ways to break rules.")
@@ -76,6 +74,7 @@ def command(
     Every rule owns the mutations that violate just it. `multifd lint` of the result reports that rule.
     """
     from analyzers.produce.mutate import mutate, mutations_of  # noqa: PLC0415
+    from captures.write.target import check_target  # noqa: PLC0415
 
     if listing:
         show_list(code)
@@ -83,10 +82,10 @@ def command(
     if path is None or code is None or output is None:
         raise click.UsageError("give INPUT, --rule CODE and -o OUT, or --list")
     mutations_of(code, way)  # a misspelt rule is told before a large input is read
-    check_target(output, path, force=force)
+    check_target(output, force=force, inputs=(path,) if keylog is None else (path, keylog))
     with ProgressBar() as progress, open_input(path, reader, keylog, progress) as recording:
         require_migration(recording)
-        chosen = choose(recording, migration)
+        chosen = choose_migration(recording, migration)
         try:
             draft = draft_of(chosen, page_size)
         except HoleError as error:
@@ -105,51 +104,17 @@ def draft_of(migration: Migration, page_size: int | None) -> Draft:
     return draft_of_migration(migration, page_size)
 
 
-def choose(recording: Recording, number: int | None) -> Migration:
-    """The migration that is meant. Raises InputError when it is not there or not said."""
-    count = len(recording.migrations)
-    if number is None and count > 1:
-        raise InputError(f"{recording.path}: there are {count} migrations, give --migration N")
-    if number is not None and number > count:
-        raise InputError(f"{recording.path}: there is no migration {number}, only {count}")
-    return recording.migrations[(number or 1) - 1]
-
-
-def check_target(output: Path, source: Path, *, force: bool) -> None:
-    """Refuse to write over the input, or over anything without ``force``. Raises InputError."""
-    from captures.write.replacing import channel_files  # noqa: PLC0415
-
-    is_capture = output.suffix == CAPTURE_SUFFIX
-    if output.exists() and source.exists() and output.samefile(source):
-        raise InputError(f"{output}: is also the input; it would be overwritten")
-    if is_capture and output.is_dir():
-        raise InputError(f"{output}: is a folder, not a capture to write")
-    if not is_capture and output.exists() and not output.is_dir():
-        raise InputError(f"{output}: is no folder; a capture's name ends in {CAPTURE_SUFFIX}")
-    if not output.parent.is_dir():
-        raise InputError(f"{output}: there is no folder {output.parent}")
-    if output.is_dir():
-        if any(file.samefile(source) for file in channel_files(output)):
-            raise InputError(f"{output}: holds the input; it would be overwritten")
-        if any(output.iterdir()) and not force:
-            raise InputError(f"{output}: is not empty; --force replaces the channel files in it")
-
-
 def write(output: Path, draft: Draft, migration: Migration, done: Mutated) -> None:
     """Write the mutated draft, as the mutation wants it recorded. Raises InputError, EncodeError, OSError."""
-    if output.suffix == CAPTURE_SUFFIX:
-        from analyzers.produce.draft_of_recording import tap_of  # noqa: PLC0415
-        from captures.write.tap import Tap, write_draft  # noqa: PLC0415
+    from analyzers.produce.draft_of_recording import tap_of  # noqa: PLC0415
+    from captures.write.sent import write_draft  # noqa: PLC0415
+    from captures.write.tap import Tap  # noqa: PLC0415
+    from captures.write.target import CAPTURE_SUFFIX, is_capture  # noqa: PLC0415
 
-        tap = done.tap or Tap()
-        tap = replace(tap, ends=tap_of(migration).ends | tap.ends)
-        write_draft(output, draft, tap, migration.return_path)
-        return
-    if done.tap is not None:
+    if done.tap is not None and not is_capture(output):
         raise InputError(f"{done.mutation.code} is about captures: give an output whose name ends in {CAPTURE_SUFFIX}")
-    from captures.write.draft_folder import write_draft_folder  # noqa: PLC0415
-
-    write_draft_folder(output, draft, migration.return_path)
+    tap = done.tap or Tap()
+    write_draft(output, draft, replace(tap, ends=tap_of(migration).ends | tap.ends), migration.return_path)
 
 
 def summary(done: Mutated, output: Path) -> str:

@@ -7,9 +7,18 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import click
+
 from analyzers.report.content import Block
 from analyzers.report.text import blocks_lines
 from multifd_codec.errors import InputError
+
+
+def output_path(text: str) -> Path:
+    """The type of ``-o``; an empty one, as an unset variable leaves it, is not the current folder."""
+    if not text:
+        raise click.BadParameter("a name is needed; it is empty")
+    return Path(text)
 
 
 def is_terminal(output: Path | None) -> bool:
@@ -61,12 +70,8 @@ def show_blocks(blocks: Iterable[Block], output: Path | None = None) -> None:
 
 
 def check_output(output: Path | None, inputs: Iterable[Path]) -> None:
-    """Refuse to overwrite an input or to write into a missing folder, before any work is done. Raises InputError."""
-    if output is None:
-        return
-    if output.is_dir():
-        raise InputError(f"{output}: is a folder, not a file to write")
-    if not output.parent.is_dir():
-        raise InputError(f"{output}: there is no folder {output.parent}")
-    if output.exists() and any(path.exists() and path.samefile(output) for path in inputs):
-        raise InputError(f"{output}: is also an input; it would be overwritten")
+    """Raises InputError for a file that cannot be written to, or is an input, before any work is done."""
+    from captures.write.target import check_file  # noqa: PLC0415
+
+    if output is not None:
+        check_file(output, inputs)

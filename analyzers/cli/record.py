@@ -11,7 +11,7 @@ import click
 from analyzers.cli.errors import say
 from analyzers.cli.inputs import check_input
 from analyzers.cli.numbers import FiniteRange
-from analyzers.cli.output import check_output, write_text
+from analyzers.cli.output import check_output, output_path, write_text
 from analyzers.cli.progress import ProgressBar
 from analyzers.report.exit_codes import ExitCode
 from multifd_codec.errors import InputError
@@ -42,7 +42,7 @@ Exit codes:
 
 
 @click.command("record", epilog=EPILOG, short_help="Record a migration between two real QEMUs.")
-@click.option("-o", "output", type=Path, metavar="OUT", required=True, help="Capture to write, a classic pcap.")
+@click.option("-o", "output", type=output_path, metavar="OUT", required=True, help="Capture to write, a classic pcap.")
 @click.option("--qemu", metavar="CMD", default=DEFAULT_QEMU, show_default=True, help="Command line of both QEMUs.")
 @click.option("--source", metavar="CMD", help="Command line of the source instead.")
 @click.option("--destination", metavar="CMD", help="Command line of the destination instead.")

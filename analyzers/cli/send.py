@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from analyzers.cli.errors import describe, say
-from analyzers.cli.inputs import READERS, check_input, open_input, require_migration
+from analyzers.cli.inputs import READERS, check_input, choose_migration, open_input, require_migration
 from analyzers.cli.numbers import FiniteRange
 from analyzers.cli.output import check_output, naming, write_text
 from analyzers.cli.progress import ProgressBar
@@ -103,9 +103,7 @@ def command(
         raise InputError("--to: the destination runs already; leave out what it should be like")
     with ProgressBar() as progress, open_input(path, reader, keylog, progress) as recording:
         require_migration(recording)
-        if migration > len(recording.migrations):
-            raise InputError(f"{path}: there is no migration {migration}, only {len(recording.migrations)}")
-        chosen = recording.migrations[migration - 1]
+        chosen = choose_migration(recording, migration)
         try:
             feed = feed_of_migration(chosen)
         except HoleError as error:

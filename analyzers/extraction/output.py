@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from captures.write.target import check_folder
 from multifd_codec.errors import InputError
 
 UNSAFE = re.compile(r"[^A-Za-z0-9._:@+=,-]")
@@ -37,13 +38,8 @@ class Folder:
 
     def __init__(self, path: Path, *, overwrite: bool = False, keep: Iterable[Path] = ()) -> None:
         try:
+            check_folder(path, empty=not overwrite)
             path.mkdir(exist_ok=True)
-            if not overwrite and any(path.iterdir()):
-                raise InputError(f"{path}: is not empty; give --force to replace files in it")
-        except FileExistsError:
-            raise InputError(f"{path}: is a file, not a folder to write into") from None
-        except FileNotFoundError:
-            raise InputError(f"{path}: there is no folder {path.parent}") from None
         except (OSError, ValueError) as error:
             raise InputError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
         self.path = path

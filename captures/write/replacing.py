@@ -1,21 +1,22 @@
-"""Output files: what may be replaced, and how, so that they are complete or as they were before."""
+"""Output files that are complete or as they were before."""
 
 from __future__ import annotations
 
 import itertools
 import os
-import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-CHANNEL_NAME = re.compile(r"(main|channel-\d+|unknown|tls|return-path)(-\d+)?\.bin(\.gz|\.zst)?")
+from captures.names import own_channel_files
+
 _numbers = itertools.count()
 
 
-def channel_files(path: Path) -> list[Path]:
-    """The files in a folder that bear names as channel files are given here, packed or not."""
-    return [file for file in sorted(path.iterdir()) if CHANNEL_NAME.fullmatch(file.name) and not file.is_dir()]
+def _part(folder: Path) -> Path:
+    """A name in a folder that nobody else has."""
+    return folder / f".multifd-{os.getpid()}-{next(_numbers)}.part"
 
 
 @contextmanager
@@ -26,7 +27,7 @@ def replaced(path: Path) -> Iterator[Path]:
     """
     target = Path(os.path.realpath(path))  # a loop of links is no error yet
     direct = (target.exists() and not target.is_file()) or not os.access(target.parent, os.W_OK)
-    part = target if direct else target.with_name(f".multifd-{os.getpid()}-{next(_numbers)}.part")
+    part = target if direct else _part(target.parent)
     try:
         yield part
         if not direct:
@@ -37,4 +38,32 @@ def replaced(path: Path) -> Iterator[Path]:
                 part.unlink()
         if isinstance(error, OSError) and error.filename in (None, str(part)):
             error.filename = str(path)
+        raise
+
+
+@contextmanager
+def refilled(folder: Path) -> Iterator[Path]:
+    """Where to put the files that ``folder`` (made if missing) is to hold instead of its channel files: a new folder in
+    it, whose files take their places in the end, and are gone if something is raised. An OSError bears a name in
+    ``folder``.
+    """
+    made = not folder.exists()
+    part = _part(folder)
+    try:
+        folder.mkdir(exist_ok=True)
+        part.mkdir()
+        yield part
+        old = own_channel_files(folder)
+        new = [file.replace(folder / file.name) for file in sorted(part.iterdir())]
+        for file in old:
+            if file not in new:
+                file.unlink()
+        part.rmdir()
+    except BaseException as error:
+        shutil.rmtree(part, ignore_errors=True)
+        if made:
+            with suppress(OSError):
+                folder.rmdir()
+        if isinstance(error, OSError):
+            error.filename = str(error.filename or folder).replace(str(part), str(folder))
         raise

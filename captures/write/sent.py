@@ -1,28 +1,31 @@
-"""Where a sender's records go: a capture, a folder of channel files, or pieces of bytes in sending order."""
+"""Records in sending order -> a capture, or a folder of channel files."""
 
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from captures.model import CHANNEL_SUFFIX, label
+from captures.model import StreamSource
+from captures.names import RETURN_PATH, label, names_of
 from captures.write.gathered import GatheredFile
-from captures.write.replacing import channel_files, replaced
-from captures.write.writer import PcapWriter
-from multifd_codec.draft.draft import Sent
-from multifd_codec.errors import ChannelName, InputError
-from multifd_codec.source import Buffer
+from captures.write.pcap import PcapWriter
+from captures.write.replacing import refilled, replaced
+from captures.write.tap import Tap
+from captures.write.target import is_capture
+from multifd_codec.draft.draft import Draft, Record, Sent
+from multifd_codec.errors import ChannelName
+from multifd_codec.source import Buffer, StreamEnd
 
-CAPTURE_SUFFIX = ".pcap"
 JOIN = 1 << 15
 """Records shorter than this go out with their neighbours, as QEMUFile buffers them (IO_BUF_SIZE)."""
-
+JOIN_DRAFT = 1 << 20
+"""The same for drafts, which come from recordings that had their records joined."""
 ACKNOWLEDGED = 1 << 22
 """Bytes a server acknowledges at once, as one with a large window does; fewer frames to write and to read."""
+ACKNOWLEDGED_DRAFT = 1 << 16
 
 Progress = Callable[[int], None]
 """Called now and then with the bytes written so far."""
@@ -33,113 +36,135 @@ class Chunk(NamedTuple):
 
     channel: ChannelName
     data: Buffer
+    alone: Record | None = None
+    """The record, when it was to stand alone."""
 
 
-def chunks(sent: Iterable[Sent]) -> Iterator[Chunk]:
-    """Records as bytes, short ones that follow each other on a channel joined. Raises EncodeError."""
+def chunks(sent: Iterable[Sent], join: int = JOIN, alone: Container[int] = ()) -> Iterator[Chunk]:
+    """Records as bytes; those that follow each other on a channel are joined when shorter than ``join``, but for those
+    with an id() in ``alone``. Raises EncodeError."""
     pending: list[Buffer] = []
     size, channel = 0, None
     for name, record in sent:
-        if name != channel or size >= JOIN:
+        special = id(record) in alone
+        if name != channel or size >= join or special:
             if pending and channel is not None:
-                yield Chunk(channel, b"".join(pending))
+                yield Chunk(channel, _joined(pending))
             pending, size, channel = [], 0, name
+        if special:
+            yield Chunk(name, record.encoded(), record)
+            continue
         for piece in record.pieces():
-            if len(piece) < JOIN:
+            if len(piece) < join:
                 pending.append(piece)
                 size += len(piece)
                 continue
             if pending:
-                yield Chunk(name, b"".join(pending))
+                yield Chunk(name, _joined(pending))
                 pending, size = [], 0
             yield Chunk(name, piece)
     if pending and channel is not None:
-        yield Chunk(channel, b"".join(pending))
+        yield Chunk(channel, _joined(pending))
 
 
-OTHER_CAPTURES = frozenset({".pcap", ".pcapng", ".cap", ".gz", ".zst", ".json"})
-"""Endings of names that nobody gives a folder."""
+def _joined(pieces: list[Buffer]) -> Buffer:
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-def is_capture(path: Path) -> bool:
-    """Whether output of that name is a capture rather than a folder."""
-    return path.suffix == CAPTURE_SUFFIX
+class _Job(NamedTuple):
+    """What is to be written, and how."""
 
-
-def check_target(path: Path, *, force: bool = False) -> None:
-    """Raises InputError for what cannot, or without ``force`` should not, be written to."""
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: there is no folder {path.parent}")
-    if is_capture(path):
-        if path.is_dir():
-            raise InputError(f"{path}: is a folder, not a capture to write")
-        return
-    if path.name == "-" or any(suffix.lower() in OTHER_CAPTURES for suffix in path.suffixes[-2:]):
-        raise InputError(f"{path}: a capture to write is called *{CAPTURE_SUFFIX}; this would be a folder")
-    if path.exists() and not path.is_dir():
-        raise InputError(f"{path}: is a file; a capture is called *{CAPTURE_SUFFIX}, anything else is a folder")
-    if not path.is_dir():
-        return
-    others = sorted(item for item in path.iterdir() if CHANNEL_SUFFIX in item.suffixes[-2:])
-    if others and not force:
-        raise InputError(f"{path}: holds channel files already ({others[0].name}); give another folder or --force")
-    ours = channel_files(path)
-    if foreign := [item for item in others if item not in ours]:
-        raise InputError(f"{path}: {foreign[0].name} would be taken for a channel; give another folder")
-    for item in ours:
-        item.unlink()
-
-
-def check_space(path: Path, size: int) -> None:
-    """Raises InputError when ``size`` bytes more do not fit where the output goes."""
-    target = Path(os.path.realpath(path))
-    folder = target if target.is_dir() else target.parent
-    free = shutil.disk_usage(folder).free if folder.is_dir() else size
-    if size > free:
-        raise InputError(f"{path}: {size:,} bytes are to be written; {free:,} are free".replace(",", " "))
+    sent: Iterable[Sent]
+    names: Mapping[ChannelName, str]
+    """All channels, in the order in which they connect, and what their files are called."""
+    tap: Tap = Tap()
+    return_path: StreamSource | None = None
+    join: int = JOIN
+    acknowledge_bytes: int = ACKNOWLEDGED
+    checksums: bool = True
+    progress: Progress | None = None
 
 
 def write_sent(
     path: Path, sent: Iterable[Sent], channels: int, progress: Progress | None = None, *, checksums: bool = True
 ) -> int:
-    """Write what is sent as a capture (``*.pcap``) or a folder of channel files; the bytes of all streams together.
+    """Write what is sent as a capture (``*.pcap``) or a folder of channel files (``main.bin``, ``channel-0.bin`` and so
+    on); the bytes of all streams together.
 
-    Connections are opened main first. A capture is complete or as it was before. Memory used does not depend on sizes.
-    Without ``checksums`` those of TCP are 0, as if left to the card: a third of the time. Raises EncodeError, OSError.
+    Connections are opened main first. Capture and folder are complete or as they were before; a folder's own channel
+    files are replaced, as what it holds is one migration. Memory used does not depend on sizes. Without ``checksums``
+    those of TCP are 0, as if left to the card: a third of the time. Raises EncodeError, OSError.
     """
-    if is_capture(path):
-        return _write_pcap(path, sent, channels, progress, checksums)
-    return _write_folder(path, sent, channels, progress)
+    everyone: tuple[ChannelName, ...] = ("main", *range(channels))
+    names = {name: label(name) for name in everyone}
+    return _write(path, _Job(sent, names, checksums=checksums, progress=progress))
 
 
-def _write_pcap(path: Path, sent: Iterable[Sent], channels: int, progress: Progress | None, checksums: bool) -> int:
-    done = 0
-    with (
-        replaced(path) as part,
-        PcapWriter(part, acknowledge_bytes=ACKNOWLEDGED, checksums=checksums) as writer,
-    ):
-        numbers: dict[ChannelName, int] = {"main": writer.connect()}
-        numbers |= {channel: writer.connect() for channel in range(channels)}
-        for name, data in chunks(sent):
-            writer.send(numbers[name], data)
-            done += len(data)
-            if progress is not None:
-                progress(done)
-        for number in numbers.values():
-            writer.finish(number)
+def write_draft(path: Path, draft: Draft, tap: Tap | None = None, return_path: StreamSource | None = None) -> None:
+    """Write a draft like that, its records in the order of ``Draft.sent``; the return path behind them.
+
+    The tap is what saw the capture; a folder has none. A folder gets the return path only if it is whole, and files
+    named by what the channels say they are (``names_of``). Raises EncodeError, OSError.
+    """
+    job = _Job(draft.sent(), names_of(draft), tap or Tap(), return_path, JOIN_DRAFT, ACKNOWLEDGED_DRAFT)
+    _write(path, job)
+
+
+def _write(path: Path, job: _Job) -> int:
+    return _write_capture(path, job) if is_capture(path) else _write_folder(path, job)
+
+
+def _write_capture(path: Path, job: _Job) -> int:
+    tap, done = job.tap, 0
+    lost = {id(entry.record): entry for entry in tap.lost}
+    again = {id(entry.record): entry for entry in tap.again}
+    with replaced(path) as part:
+        with PcapWriter(
+            part, acknowledge_bytes=job.acknowledge_bytes, checksums=job.checksums, snaplen=tap.snaplen
+        ) as writer:
+            numbers = {name: writer.connect(opened=name not in tap.unopened) for name in job.names}
+            for name, data, record in chunks(job.sent, job.join, lost.keys() | again.keys()):
+                number, gap, repeated = numbers[name], lost.get(id(record)), again.get(id(record))
+                if gap is None:
+                    writer.send(number, data)
+                else:
+                    writer.send(number, data[: gap.start])
+                    writer.skip(number, min(gap.end, len(data)) - gap.start)
+                    writer.send(number, data[gap.end :])
+                if repeated is not None:
+                    writer.repeat(number, repeated.data)
+                done += len(data)
+                if job.progress is not None:
+                    job.progress(done)
+            if job.return_path is not None and "main" in numbers:
+                for data in _known(job.return_path):
+                    writer.reply(numbers["main"], data)
+            for name, number in numbers.items():
+                writer.finish(number, tap.ends.get(name, StreamEnd.CLOSED))
+        if tap.short:
+            os.truncate(part, max(0, part.stat().st_size - tap.short))
     return done
 
 
-def _write_folder(path: Path, sent: Iterable[Sent], channels: int, progress: Progress | None) -> int:
-    path.mkdir(exist_ok=True)
+def _write_folder(path: Path, job: _Job) -> int:
     done = 0
-    with ExitStack() as stack:
-        files: dict[ChannelName, GatheredFile] = {
-            name: stack.enter_context(GatheredFile(path / label(name))) for name in ("main", *range(channels))
-        }
-        for name, data in chunks(sent):
+    with refilled(path) as part, ExitStack() as stack:
+        files = {name: stack.enter_context(GatheredFile(part / file)) for name, file in job.names.items()}
+        for name, data, _ in chunks(job.sent, job.join):
             files[name].write(data)
             done += len(data)
-            if progress is not None:
-                progress(done)
+            if job.progress is not None:
+                job.progress(done)
+        if job.return_path is not None and job.return_path.next_hole(0) is None:
+            out = stack.enter_context(GatheredFile(part / RETURN_PATH))
+            for data in _known(job.return_path):
+                out.write(data)
     return done
+
+
+def _known(source: StreamSource) -> Iterator[Buffer]:
+    """The bytes up to the first hole."""
+    hole = source.next_hole(0)
+    end = source.size if hole is None else hole.start
+    for start in range(0, end, JOIN_DRAFT):
+        yield source.read(start, min(JOIN_DRAFT, end - start))

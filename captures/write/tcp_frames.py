@@ -15,8 +15,6 @@ from multifd_codec.source import Buffer
 
 MAX_SEGMENT = 65483
 """Payload of the largest segment: IPv4 total length 65535 less 20 bytes of IP and 32 of TCP with timestamps."""
-ETHERNET_SEGMENT = 1448
-"""Payload of a full segment on an Ethernet of 1500 bytes."""
 
 PCAP_FILE_HEADER = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262144, 1)
 """Little-endian, microseconds, snaplen 262144, link type Ethernet."""

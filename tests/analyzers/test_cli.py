@@ -341,17 +341,18 @@ def test_mutate_overwrites_only_when_told(tmp_path: Path) -> None:
     (folder / "channel-7.bin").write_bytes(b"stale")
     shutil.copy(SMALL, capture)
     arguments = ("mutate", SMALL, "--rule", "MFD301", "-o")
+    assert "a name is needed" in run(*arguments, "").stderr
     fails(run(*arguments, folder), "not empty")
     fails(run(*arguments, tmp_path / "no" / "such"), "no folder")
-    fails(run(*arguments, tmp_path / "folder" / "notes.txt"), "is no folder")
+    fails(run(*arguments, tmp_path / "folder" / "notes.txt"), "is a file")
     for target, force in ((capture, ()), (folder, ("--force",))):
         assert run(*arguments, target, *force).exit_code == 0
         assert run("lint", target).exit_code == 1
     assert (folder / "notes.txt").read_text() == "mine"
     assert sorted(file.name for file in folder.glob("channel*")) == ["channel-0.bin", "channel-1.bin"]
-    fails(run("mutate", capture, "--rule", "MFD301", "-o", capture), "also the input")
-    fails(run("mutate", folder, "--rule", "MFD301", "-o", folder, "--force"), "also the input")
-    fails(run("mutate", folder / "main.bin", "--rule", "MFD505", "-o", folder, "--force"), "holds the input")
+    fails(run("mutate", capture, "--rule", "MFD301", "-o", capture), "also an input")
+    fails(run("mutate", folder, "--rule", "MFD301", "-o", folder, "--force"), "also an input")
+    fails(run("mutate", folder / "main.bin", "--rule", "MFD505", "-o", folder, "--force"), "holds an input")
     assert not list(tmp_path.glob("*.part"))
 
 

@@ -13,13 +13,12 @@ from analyzers.produce.draft_of_recording import by_rounds, draft_of_migration, 
 from captures.memory import recording_of
 from captures.model import Migration
 from captures.recording import open_recording
-from captures.write.draft_folder import write_draft_folder
-from captures.write.tap import write_draft
-from captures.write.writer import write_pcap
+from captures.write.sent import write_draft
 from multifd_codec.draft.draft import Draft
 from multifd_codec.errors import HoleError, InputError
 from multifd_codec.main import events as ev
 from multifd_codec.source import BufferSource, Hole, HoleReason
+from tests.captures.writing import write_pcap
 from tests.migrations import V72, V82, V90, V92, like, mapped_ram, single_channel
 from tests.streams import Stream
 
@@ -71,7 +70,7 @@ def test_every_kind_of_stream(make: Callable[[], Stream], tmp_path: Path) -> Non
     stream = make()
     draft = draft_of_migration(recording_of(stream).migrations[0])
     assert encoded(draft) == encoded(stream)
-    write_draft_folder(tmp_path / "folder", draft)
+    write_draft(tmp_path / "folder", draft)
     with open_recording(tmp_path / "folder") as recording:
         again = draft_of_migration(recording.migrations[0])
         assert encoded(again) == encoded(stream)

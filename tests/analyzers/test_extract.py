@@ -19,7 +19,6 @@ from analyzers.extraction import RebuildOptions, Rebuilt, rebuild, rebuild_memor
 from analyzers.extraction.page_table import PageKind
 from analyzers.produce.outline import Outline, outlined
 from captures.memory import recording_of
-from captures.write.writer import write_folder
 from multifd_codec.channel.decoder import ChannelDecoder
 from multifd_codec.main import events as ev
 from multifd_codec.main.decoder import MainDecoder
@@ -28,6 +27,7 @@ from multifd_codec.plan.plan import Device, MigrationPlan, memory
 from multifd_codec.sender import draft
 from multifd_codec.source import Hole, HoleReason
 from multifd_codec.wire.packet import PacketFlags
+from tests.captures.writing import write_folder
 from tests.channel_records import CAPACITY, page, ram
 from tests.main_records import BLOCKS, PAGE, RAM, zero_page
 from tests.migrations import V72, V82, V90, V92, like, mapped_ram, migration, single_channel

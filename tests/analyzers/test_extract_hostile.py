@@ -13,13 +13,13 @@ from analyzers.extraction import rebuild
 from analyzers.extraction.output import safe_name
 from analyzers.extraction.xbzrle import decode_xbzrle
 from captures.memory import MemorySource
-from captures.write.writer import write_folder
 from multifd_codec.draft.draft import Record
 from multifd_codec.errors import FormatError, InputError
 from multifd_codec.main import events as ev
 from multifd_codec.main.ram_events import RamBlock
 from multifd_codec.wire.packet import PacketFlags
 from tests.analyzers.test_extract import expected, extract, lean, rebuilt
+from tests.captures.writing import write_folder
 from tests.channel_records import page
 from tests.main_records import BLOCKS, PAGE, RAM, block_list
 from tests.migrations import V72, V90, Dialect, like, migration, single_channel

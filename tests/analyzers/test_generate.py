@@ -119,14 +119,14 @@ def test_policies(tmp_path: Path, policy: str, mode: str, outcome: str) -> None:
         (["--plan", "{folder}/plan", "--ram", "1M", "-o", "{out}"], "leave out --ram"),
         (["-o", "{folder}/no/out.pcap"], "there is no folder"),
         (["-o", "{folder}/plan"], "is a file"),
-        (["-o", "{folder}/full"], "holds channel files already"),
+        (["-o", "{folder}/full"], "is not empty"),
         (["-o", "{folder}/full", "--force"], "disk.bin.old would be taken for a channel"),
         (["--dirty", "nan", "-o", "{out}"], "not a finite number"),
         (["--ram", "10T", "--rounds", "2", "-o", "{out}"], "too many for a plan"),
         (["--ram", "1000T", "-o", "{out}"], "are free"),
         (["--device", f"{DEVICE}=1000T", "-o", "{out}"], "are free"),
         (["--device", f"{DEVICE}=9999T/1K", "-o", "{out}"], "more than 4294967295 buffers"),
-        (["--plan", "{folder}/plan.pcap", "-o", "{folder}/plan.pcap"], "is also the plan"),
+        (["--plan", "{folder}/plan.pcap", "-o", "{folder}/plan.pcap"], "is also an input"),
     ],
 )
 def test_what_cannot_be_is_said_in_one_line(tmp_path: Path, options: list[str], words: str) -> None:

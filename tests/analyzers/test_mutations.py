@@ -24,7 +24,7 @@ from analyzers.rulebook.registry import RULES
 from captures.memory import recording_of
 from captures.model import Recording
 from captures.recording import open_recording
-from captures.write.tap import write_draft
+from captures.write.sent import write_draft
 from multifd_codec import sender
 from multifd_codec.draft.draft import Draft
 from multifd_codec.errors import InputError

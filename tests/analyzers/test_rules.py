@@ -8,7 +8,8 @@ from analyzers.findings import Outcome, Report, Severity
 from analyzers.linter.linter import LintOptions, lint_recording
 from analyzers.produce.mutate import apply
 from analyzers.rulebook.registry import RULES
-from captures.model import CaptureNote, ChannelKind, NoteKind, label
+from captures.model import CaptureNote, ChannelKind, NoteKind
+from captures.names import label
 from multifd_codec.draft.draft import Record
 from multifd_codec.main import events as ev
 from multifd_codec.source import Hole, HoleReason

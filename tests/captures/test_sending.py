@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 
 from captures.model import ChannelKind
 from captures.recording import open_recording
-from captures.write.sent import JOIN, check_target, chunks, write_sent
+from captures.write.sent import JOIN, chunks, write_sent
+from captures.write.target import check_target
 from multifd_codec.draft.draft import Draft, Record, Sent, raw
 from multifd_codec.errors import ChannelName, InputError
 from multifd_codec.plan.page_content import Pattern
@@ -70,7 +71,7 @@ def test_progress_ends_with_all_bytes(tmp_path: Path) -> None:
 def test_short_records_go_out_together_and_no_byte_changes_its_place() -> None:
     small, large = raw(b"s" * 100), raw(b"L" * JOIN)
     sent = [Sent("main", small), Sent("main", small), Sent(0, small), Sent("main", large), Sent("main", small)]
-    assert [(name, len(data)) for name, data in chunks(sent)] == [
+    assert [(name, len(data)) for name, data, _ in chunks(sent)] == [
         ("main", 200),
         (0, 100),
         ("main", JOIN),
@@ -78,7 +79,7 @@ def test_short_records_go_out_together_and_no_byte_changes_its_place() -> None:
     ]
     assert list(chunks([])) == []
     many = [Sent(0, Record(None, bytes([number]) * 999)) for number in range(200)]
-    joined = [bytes(data) for _, data in chunks(many)]
+    joined = [bytes(data) for _, data, _ in chunks(many)]
     assert b"".join(joined) == b"".join(bytes(sent.record.payload) for sent in many)
     assert all(JOIN <= len(data) < 2 * JOIN for data in joined[:-1])
 
@@ -117,20 +118,47 @@ def test_targets(tmp_path: Path) -> None:
         (tmp_path / "file", "is a file"),
         (tmp_path / "dir.pcap", "is a folder"),
         (tmp_path / "no" / "out.pcap", "there is no folder"),
-        (folder, "holds channel files already"),
+        (folder, "is not empty .channel-0.bin."),
     ):
         with pytest.raises(InputError, match=words):
             check_target(path)
     check_target(folder, force=True)
-    assert [path.name for path in folder.iterdir()] == ["notes.txt"]
+    with pytest.raises(InputError, match="holds an input"):
+        check_target(folder, force=True, inputs=[folder / "main.bin"])
+    (folder / "disk.bin").touch()
+    with pytest.raises(InputError, match=r"disk.bin would be taken for a channel"):
+        check_target(folder, force=True)
     assert (tmp_path / "file").read_bytes() == b"mine"
 
 
-def test_a_capture_is_complete_or_as_it_was(tmp_path: Path) -> None:
-    def breaks_off() -> Iterator[Sent]:
-        yield from islice(send(PLAN), 5)
-        raise OSError(errno.ENOSPC, "full")
+def breaks_off() -> Iterator[Sent]:
+    yield from islice(send(PLAN), 5)
+    raise OSError(errno.ENOSPC, "full")
 
+
+def test_a_folder_is_complete_or_as_it_was(tmp_path: Path) -> None:
+    """The channel files of a longer migration go when the new ones are there, and nothing else ever does."""
+    folder = tmp_path / "folder"
+    with pytest.raises(OSError, match="full"):
+        write_sent(folder, breaks_off(), 3)
+    assert not folder.exists()
+    folder.mkdir()
+    for name in ("main.bin", "channel-9.bin.zst", "notes.txt"):
+        (folder / name).write_bytes(b"mine")
+    with pytest.raises(OSError, match="full") as caught:
+        write_sent(folder, breaks_off(), 3)
+    assert caught.value.filename == str(folder)
+    assert {path.read_bytes() for path in folder.iterdir()} == {b"mine"} and len(list(folder.iterdir())) == 3
+    write_sent(folder, send(PLAN), 3)
+    assert read(folder) == streams_of(draft(PLAN)) and (folder / "notes.txt").read_bytes() == b"mine"
+    assert {path.name for path in folder.iterdir()} == {
+        "notes.txt",
+        "main.bin",
+        *(f"channel-{n}.bin" for n in range(3)),
+    }
+
+
+def test_a_capture_is_complete_or_as_it_was(tmp_path: Path) -> None:
     for name in ("out.pcap", "link.pcap"):
         (tmp_path / "out.pcap").write_bytes(b"mine")
         (tmp_path / "link.pcap").unlink(missing_ok=True)

@@ -10,11 +10,11 @@ from recorded_frames import ENCAPSULATIONS, cut, encapsulate, read_frames, write
 from captures.model import CapturedChannel, ChannelKind, Migration, NoteKind, Recording
 from captures.recording import open_recording
 from captures.wireshark import read_recording
-from captures.write.writer import write_pcap
 from multifd_codec.channel.decoder import ChannelDecoder
 from multifd_codec.channel.events import ChannelEnd, EndPosition, RamPacket
 from multifd_codec.errors import InputError
 from multifd_codec.source import HoleReason, StreamEnd
+from tests.captures.writing import write_pcap
 
 pytestmark = pytest.mark.tshark
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import subprocess
 import tracemalloc
 from pathlib import Path
@@ -12,12 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from captures.model import ChannelKind
 from captures.recording import open_recording
-from captures.write.tcp_frames import ETHERNET_SEGMENT, MAX_SEGMENT
-from captures.write.writer import Piece, round_robin, write_folder, write_pcap
-from multifd_codec.errors import EncodeError
+from captures.write.tcp_frames import MAX_SEGMENT
 from multifd_codec.source import BufferSource, Hole, HoleReason, StreamEnd
+from tests.captures.writing import ETHERNET_SEGMENT, Piece, round_robin, write_pcap
 
 HEADS = [b"QEVM\0\0\0\3", *(bytes.fromhex("1122334400000001") + bytes(16) + bytes([i]) + bytes(39) for i in range(3))]
 """How the streams of a migration begin: main, then channels 0, 1, 2."""
@@ -93,23 +90,6 @@ def _tshark(path: Path, *arguments: str) -> str:
     return subprocess.run(command, capture_output=True, check=True, text=True).stdout
 
 
-def test_folder_read_back(samples: Path, tmp_path: Path) -> None:
-    with open_recording(samples / "q10.0-none-device-state.pcap") as recording:
-        migration = recording.migrations[0]
-        written = write_folder(tmp_path / "folder", migration)
-        assert [(file.path.name, file.missing) for file in written] == [
-            ("main.bin", 0), ("channel-0.bin", 0), ("channel-1.bin", 0), ("return-path.bin", 0),
-        ]  # fmt: skip
-        with open_recording(tmp_path / "folder") as folder:
-            again = folder.migrations[0]
-            for before, after in zip(migration.channels, again.channels, strict=True):
-                assert (before.kind, before.channel_id) == (after.kind, after.channel_id)
-                assert bytes(before.source.read(0, before.source.size)) == bytes(
-                    after.source.read(0, after.source.size)
-                )
-            assert again.channels[0].kind is ChannelKind.MAIN
-
-
 def test_memory_does_not_grow_with_the_stream() -> None:
     class Zeros(BufferSource):
         size = 64 << 20
@@ -117,15 +97,8 @@ def test_memory_does_not_grow_with_the_stream() -> None:
         def read(self, offset: int, length: int) -> bytes:
             return bytes(min(length, self.size - offset))
 
-    with Path("/dev/null").open("wb") as nowhere:
-        tracemalloc.start()
-        write_pcap(nowhere, [Zeros(), Zeros()])
-        _, peak = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
+    tracemalloc.start()
+    write_pcap(Path("/dev/null"), [Zeros(), Zeros()])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
     assert peak < 4 << 20
-
-
-@pytest.mark.parametrize("order", [[(0, 1, 2)], [(0, 0, 5), (0, 4, 8)], [(0, 0, 9)], [(0, 3, 1)]])
-def test_leaping_order(order: list[Piece]) -> None:
-    with pytest.raises(EncodeError, match="do not follow"):
-        write_pcap(io.BytesIO(), [bytes(8)], order=order)
