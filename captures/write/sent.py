@@ -40,9 +40,11 @@ class Chunk(NamedTuple):
     """The record, when it was to stand alone."""
 
 
-def chunks(sent: Iterable[Sent], join: int = JOIN, alone: Container[int] = ()) -> Iterator[Chunk]:
+def chunks(
+    sent: Iterable[Sent], join: int = JOIN, alone: Container[int] = (), *, copies: bool = False
+) -> Iterator[Chunk]:
     """Records as bytes; those that follow each other on a channel are joined when shorter than ``join``, but for those
-    with an id() in ``alone``. Raises EncodeError."""
+    with an id() in ``alone``. Longer pieces go out as they are, or with ``copies`` joined, too. Raises EncodeError."""
     pending: list[Buffer] = []
     size, channel = 0, None
     for name, record in sent:
@@ -55,7 +57,7 @@ def chunks(sent: Iterable[Sent], join: int = JOIN, alone: Container[int] = ()) -
             yield Chunk(name, record.encoded(), record)
             continue
         for piece in record.pieces():
-            if len(piece) < join:
+            if copies or len(piece) < join:
                 pending.append(piece)
                 size += len(piece)
                 continue
@@ -79,8 +81,8 @@ class _Job(NamedTuple):
     """All channels, in the order in which they connect, and what their files are called."""
     tap: Tap = Tap()
     return_path: StreamSource | None = None
-    join: int = JOIN
-    acknowledge_bytes: int = ACKNOWLEDGED
+    like_recorded: bool = False
+    """In segments and acknowledgements as small programs send them."""
     checksums: bool = True
     progress: Progress | None = None
 
@@ -106,8 +108,11 @@ def write_draft(path: Path, draft: Draft, tap: Tap | None = None, return_path: S
     The tap is what saw the capture; a folder has none. A folder gets the return path only if it is whole, and files
     named by what the channels say they are (``names_of``). Raises EncodeError, OSError.
     """
-    job = _Job(draft.sent(), names_of(draft), tap or Tap(), return_path, JOIN_DRAFT, ACKNOWLEDGED_DRAFT)
-    _write(path, job)
+    _write(path, _Job(draft.sent(), names_of(draft), tap or Tap(), return_path, like_recorded=True))
+
+
+def _chunks(job: _Job, alone: Container[int] = ()) -> Iterator[Chunk]:
+    return chunks(job.sent, JOIN_DRAFT if job.like_recorded else JOIN, alone, copies=job.like_recorded)
 
 
 def _write(path: Path, job: _Job) -> int:
@@ -118,12 +123,11 @@ def _write_capture(path: Path, job: _Job) -> int:
     tap, done = job.tap, 0
     lost = {id(entry.record): entry for entry in tap.lost}
     again = {id(entry.record): entry for entry in tap.again}
+    acknowledge = ACKNOWLEDGED_DRAFT if job.like_recorded else ACKNOWLEDGED
     with replaced(path) as part:
-        with PcapWriter(
-            part, acknowledge_bytes=job.acknowledge_bytes, checksums=job.checksums, snaplen=tap.snaplen
-        ) as writer:
+        with PcapWriter(part, acknowledge_bytes=acknowledge, checksums=job.checksums, snaplen=tap.snaplen) as writer:
             numbers = {name: writer.connect(opened=name not in tap.unopened) for name in job.names}
-            for name, data, record in chunks(job.sent, job.join, lost.keys() | again.keys()):
+            for name, data, record in _chunks(job, lost.keys() | again.keys()):
                 number, gap, repeated = numbers[name], lost.get(id(record)), again.get(id(record))
                 if gap is None:
                     writer.send(number, data)
@@ -150,7 +154,7 @@ def _write_folder(path: Path, job: _Job) -> int:
     done = 0
     with refilled(path) as part, ExitStack() as stack:
         files = {name: stack.enter_context(GatheredFile(part / file)) for name, file in job.names.items()}
-        for name, data, _ in chunks(job.sent, job.join):
+        for name, data, _ in _chunks(job):
             files[name].write(data)
             done += len(data)
             if job.progress is not None:
