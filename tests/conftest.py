@@ -1,4 +1,7 @@
-"""Tests marked with a program's marker are skipped, loudly, on machines that have not got it."""
+"""How many examples the properties try; tests marked with a program's marker are skipped, loudly, where it is missing.
+
+Wall-clock time is no property of the code on a machine that does something else too: no profile has a deadline.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,20 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from captures.qemu import find_qemus
 
 PROGRAMS = {"tshark": "tshark", "qemu": "qemu-system-x86_64"}
 """Marker -> program."""
 SAMPLES = Path(__file__).parent.parent / "captures" / "samples"
+
+settings.register_profile("timeless", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("short", settings.get_profile("timeless"), max_examples=20, derandomize=True)
+"""The same few examples in every run, so that what fails is what was changed."""
+settings.register_profile("long", settings.get_profile("timeless"), max_examples=1000)
+"""Others in every run, and many: ``make test-long``."""
+settings.load_profile("short")
 
 
 @cache

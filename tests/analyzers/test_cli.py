@@ -252,7 +252,7 @@ def test_unreadable_file(tmp_path: Path) -> None:
     fails(run("lint", path), str(path), "Permission denied")
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(start=st.integers(0, 25000), noise=st.binary(min_size=1, max_size=40), command=st.sampled_from(COMMANDS[:3]))
 def test_damaged_captures_end_in_an_exit_code(start: int, noise: bytes, command: str, tmp_path: Path) -> None:
     data = bytearray(SMALL.read_bytes())

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from analyzers.cli.app import multifd
@@ -146,7 +146,6 @@ plans = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
 @given(plans)
 def test_what_the_sender_was_asked_to_send(plan: MigrationPlan) -> None:
     """Both ways of rebuilding give the memory of the plan."""

@@ -68,7 +68,7 @@ def test_a_block_that_claims_to_be_huge(tmp_path: Path, size: int) -> None:
         lean(stream.recording(), limit=1 << 30)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_any_damage_gives_a_result(data: st.DataObject) -> None:
     dialect = data.draw(st.sampled_from([Dialect(), V72, replace(V90, compression=int(PacketFlags.ZLIB))]))

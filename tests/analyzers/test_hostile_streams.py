@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from analyzers.findings import Outcome, Severity
@@ -116,7 +116,6 @@ def flip(data: st.DataObject, stream: Stream, line: Line) -> None:
 EDITS = (edit_field, edit_payload, drop, repeat, move, truncate, flip)
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_any_edit_gets_an_answer(data: st.DataObject) -> None:
     stream = pick(data, MIGRATIONS)()
@@ -138,7 +137,6 @@ def test_any_edit_gets_an_answer(data: st.DataObject) -> None:
     assert all(0 <= finding.offset <= max(sizes.values()) for finding in report.findings if finding.offset is not None)
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_a_recording_that_stops_early_is_no_violation(data: st.DataObject) -> None:
     """What was not captured is not missing. Left out: mapped-ram, which is a file and not captured."""

@@ -76,7 +76,7 @@ def lossy(loss: Loss) -> bytes:
     return b"".join(result)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(losses)
 def test_a_lossy_recording_is_undecided_at_worst(tmp_path: Path, loss: Loss) -> None:
     path = tmp_path / "lossy.pcap"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from analyzers.findings import Outcome, Report, Severity
 from analyzers.linter.linter import LintOptions, lint_recording
@@ -33,7 +33,6 @@ def judged(plan: MigrationPlan, profile: str) -> Report:
     return report
 
 
-@settings(max_examples=120, deadline=None)
 @given(plans())
 def test_what_a_release_sends_completes_there_without_a_finding(plan: MigrationPlan) -> None:
     report = judged(plan, plan.dialect)
@@ -41,7 +40,6 @@ def test_what_a_release_sends_completes_there_without_a_finding(plan: MigrationP
     assert [finding for finding in report.findings if finding.severity is not Severity.INFO] == []
 
 
-@settings(max_examples=60, deadline=None)
 @given(plans())
 def test_the_sender_is_recognised(plan: MigrationPlan) -> None:
     """Judged as whatever the stream looks like, it completes as well, in its own mode."""

@@ -109,7 +109,6 @@ CRASH_BEHIND_THE_RECORDING_OF_MAIN = Script(
 )
 
 
-@settings(max_examples=3000, deadline=None)
 @given(scripts())
 @example(OPEN_BESIDE_A_REPEAT)
 def test_counting_equals_brute_force(script: Script) -> None:

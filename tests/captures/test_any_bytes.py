@@ -11,7 +11,7 @@ from pathlib import Path
 import packets
 import pytest
 import zstandard
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from packets import MAIN, Conversation, multifd
 
@@ -72,7 +72,6 @@ def look_through(path: Path) -> Recording | None:
         return recording
 
 
-@settings(max_examples=500, deadline=None)
 @given(st.data())
 def test_altered_files(data: st.DataObject) -> None:
     content = bytearray(SEEDS[data.draw(st.sampled_from(list(SEEDS)), "seed")])
@@ -99,7 +98,6 @@ def test_altered_files(data: st.DataObject) -> None:
         look_through(Path(file.name))
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     st.binary(max_size=200), st.sampled_from([b"", PCAP[:4], PCAP[:24], PCAPNG[:4], PCAPNG[:28], b"\x1f\x8b", b"QEVM"])
 )

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import packets
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from packets import LINKS, Frame, Tcp
 
@@ -103,7 +103,6 @@ def frames(draw: st.DrawFn) -> Frame:
     return Frame(bytes(data[:kept]), original, link=link_number)
 
 
-@settings(max_examples=250, deadline=None)
 @given(st.lists(frames(), min_size=1, max_size=12))
 def test_fast_and_slow_dissection_agree(some: list[Frame]) -> None:
     with tempfile.TemporaryFile() as storage:

@@ -7,7 +7,7 @@ import struct
 import tempfile
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from captures.formats.leaps import RecordForm, Typical, leap
@@ -37,7 +37,6 @@ def capture(seed: int, sizes: list[int], deceit: float, count: int) -> tuple[byt
     return b"".join(parts), starts
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 2**32),
     sizes=st.lists(st.sampled_from([1, 9, 60, 150, 400]), min_size=1, max_size=3),

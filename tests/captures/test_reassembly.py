@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import packets
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from packets import ACK, FIN, RST, Conversation, Frame, Tcp
 
@@ -155,7 +155,6 @@ def subject(channels: tuple[CapturedChannel, ...]) -> CapturedChannel:
     return next(channel for channel in channels if ":50000 > " in channel.label)
 
 
-@settings(max_examples=300, deadline=None)
 @given(stories())
 def test_bytes_holes_frames_and_end(story: Story) -> None:
     frames, numbers = tell(story)

@@ -49,7 +49,7 @@ def read(path: Path) -> dict[ChannelName, bytes]:
         return found
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(plan=plans(max_pages=12))
 def test_what_is_written_is_read_back(tmp_path: Path, plan: MigrationPlan) -> None:
     expected = streams_of(draft(plan))

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from captures.recording import open_recording
@@ -39,7 +39,6 @@ def migrations(draw: st.DrawFn) -> tuple[list[BufferSource], list[Piece], list[i
     return sources, order, starts, draw(st.sampled_from([1, 7, 100, ETHERNET_SEGMENT, MAX_SEGMENT]))
 
 
-@settings(deadline=None, max_examples=60)
 @given(migrations())
 def test_read_back(case: tuple[list[BufferSource], list[Piece], list[int], int]) -> None:
     sources, order, starts, segment_size = case

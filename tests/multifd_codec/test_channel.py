@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from multifd_codec.channel.decoder import ChannelDecoder, encode_channel
@@ -94,7 +94,6 @@ def test_a_hole_in_payload_loses_nothing(events: list[ChannelEvent], data: st.Da
     assert decoded[:-1] == events
 
 
-@settings(max_examples=50)
 @given(channels(), st.data())
 def test_decoding_goes_on_behind_a_hole_over_a_header(events: list[ChannelEvent], data: st.DataObject) -> None:
     packets = [event for event in events if isinstance(event, RamPacket | DeviceStatePacket)]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from multifd_codec.main import records as make
@@ -215,7 +215,6 @@ def _as_found_by_search(event: MainEvent) -> MainEvent:
     return event
 
 
-@settings(max_examples=300)
 @given(st.sampled_from([SMALL, LEGACY, None]), st.data())
 def test_damage_never_raises_and_covers_every_byte(name: str | None, data: st.DataObject) -> None:
     stream = bytearray(recorded(name) if name else make.stream(data.draw(main_items()))[1])
@@ -243,7 +242,6 @@ def test_any_bytes_at_all(data: bytes) -> None:
     assert encoded(events, data) == data
 
 
-@settings(max_examples=300)
 @given(st.sampled_from([SMALL, LEGACY]), st.data())
 def test_holes_never_raise_and_never_add_problems(name: str, data: st.DataObject) -> None:
     """What was not recorded is no fault of the stream."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from multifd_codec.dialect.sync_policy import POLICIES
@@ -26,7 +26,6 @@ PLAN: dict[str, Any] = {
 PAGES = PLAN["rounds"][0]["pages"][0]
 
 
-@settings(max_examples=100, deadline=None)
 @given(plans(policies=[None, *POLICIES]))
 def test_round_trip(plan: MigrationPlan) -> None:
     text = plan_to_json(plan)
@@ -161,7 +160,6 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_any_value_anywhere_is_read_or_refused(data: st.DataObject) -> None:
     """A plan file with one value replaced, or a key taken away, is a plan or an InputError, never another error."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from multifd_codec.channel.events import DeviceStatePacket, RamPacket
@@ -25,9 +25,6 @@ from multifd_codec.wire.packet import pages_per_packet
 from multifd_codec.wire.qemufile import CommandId
 from tests.multifd_codec.grammar import L, M, Row, channel_letters, main_letters, rebuilt, rows
 
-QUICK = settings(max_examples=12, deadline=None)
-
-
 EVERY_ROW = pytest.mark.parametrize(("name", "row"), [pytest.param(n, r, id=f"{n}-{r.mode}") for n, r in rows()])
 
 
@@ -40,7 +37,6 @@ def test_every_dialect_has_its_rows() -> None:
 
 
 @EVERY_ROW
-@QUICK
 @given(data=st.data())
 def test_grammar(name: str, row: Row, data: st.DataObject) -> None:
     plan = data.draw(plans(dialects=[name], modes=[row.mode]))
@@ -115,7 +111,6 @@ def test_a_small_migration_letter_by_letter(
     assert (main_letters(BufferSource(made.encoded("main"))), *found) == expected
 
 
-@settings(max_examples=100, deadline=None)
 @given(plans(compression=["none", "zlib", "zstd", "qpl", "uadk"], policies=[None, *POLICIES]))
 def test_a_destination_gets_the_memory_of_the_plan(plan: MigrationPlan) -> None:
     """Twice the same bytes, in an order in which they can be sent, and the plan's memory when decoded."""
@@ -128,7 +123,6 @@ def test_a_destination_gets_the_memory_of_the_plan(plan: MigrationPlan) -> None:
     assert rebuilt(streams.pop("main"), streams.values(), plan.page_size, mode) == memory(plan)
 
 
-@settings(max_examples=80, deadline=None)
 @given(plans())
 def test_what_is_sent_before_what(plan: MigrationPlan) -> None:
     """SYNCs of every channel before their rendezvous record; device state between switchover and the FULL sections."""
@@ -153,7 +147,6 @@ def test_what_is_sent_before_what(plan: MigrationPlan) -> None:
             syncs[name] += 1
 
 
-@settings(max_examples=80, deadline=None)
 @given(plans())
 def test_packet_numbers(plan: MigrationPlan) -> None:
     """Dense from 9.0 on; before, a merged SYNC takes the number of its data with it (B.5, B.6)."""

@@ -53,7 +53,6 @@ def streams(made: Draft) -> dict[ChannelName, bytes]:
 
 
 class TestPlans:
-    @settings(max_examples=60, deadline=None)
     @given(st.data())
     def test_only_what_is_asked_for(self, data: st.DataObject) -> None:
         names = data.draw(st.lists(st.sampled_from(DIALECTS), min_size=1, unique=True))
@@ -115,7 +114,6 @@ ANY_EDIT = st.builds(
 
 
 class TestEdits:
-    @settings(max_examples=100, deadline=None)
     @given(st.lists(ANY_EDIT, min_size=1, max_size=6))
     def test_any_numbers_are_an_edit(self, several: list[Edit]) -> None:
         """Everything can be encoded, every record is sent once, the draft given stays as it was."""
@@ -185,7 +183,6 @@ class TestEdits:
         empty = Draft([], [])
         assert apply(empty, random_edit(empty, random.Random(1))) == empty
 
-    @settings(max_examples=60, deadline=None)
     @given(st.data())
     def test_edits_of_a_draft_name_records_that_it_has(self, data: st.DataObject) -> None:
         made = draft(PLAN)
@@ -195,7 +192,6 @@ class TestEdits:
 
 
 class TestEditedDrafts:
-    @settings(max_examples=60, deadline=None)
     @given(edited_drafts(plans(max_pages=8)))
     def test_they_are_judged_whatever_they_are(self, edited: EditedDraft) -> None:
         assert streams(apply_all(draft(edited.plan), edited.edits)) == streams(edited.draft)
