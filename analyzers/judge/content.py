@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analyzers.survey.channel import ChannelSurvey
-from analyzers.survey.checks import Columns
 from analyzers.survey.memory import block_names
 from multifd_codec.channel.batch import PacketBatch
+from multifd_codec.channel.columns import Columns
 from multifd_codec.channel.decoder import ChannelDecoder
 from multifd_codec.channel.framing import bytes_known
 

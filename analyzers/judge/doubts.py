@@ -13,18 +13,22 @@ import numpy as np
 
 from analyzers.judge.content import Channels
 from analyzers.judge.infer import Sender
+from analyzers.rulebook.conditions import PacketCondition
+from analyzers.rulebook.packets.page_rules import (
+    OUTSIDE_BLOCK,
+    UNKNOWN_BLOCK,
+    UNKNOWN_BLOCK_OF_ZERO_PAGES,
+    ZERO_PAGE_OUTSIDE_BLOCK,
+)
 from analyzers.survey.channel import ChannelSurvey
-from analyzers.survey.checks import STREAMED
 from analyzers.survey.main import MainSurvey
-from analyzers.survey.memory import OFFSET_RANGE, OFFSET_RANGE_ZERO, UNKNOWN_BLOCK, UNKNOWN_BLOCK_ZERO
 from analyzers.survey.pages import EMPTY, Runs, merge, overlap
+from multifd_codec.dialect.compression import STREAMED
 from multifd_codec.dialect.releases import DestinationHabits
 from multifd_codec.source import StreamEnd
 
 SEVERAL = 2
 """Packets that contradict the block list from which on the list may be what is wrong."""
-IMPOSSIBLE = ("pages_alloc", "normal_pages", "zero_pages", "offsets beyond packet")
-"""Conditions of packets whose pages cannot be told."""
 
 
 def doubts(channels: Channels, main: MainSurvey | None) -> Iterator[tuple[int, str]]:
@@ -35,15 +39,15 @@ def doubts(channels: Channels, main: MainSurvey | None) -> Iterator[tuple[int, s
     if main.setup is None or not main.blocks:
         return
     surveys = [survey for _, survey in channels]
-    unknown = _hits(surveys, UNKNOWN_BLOCK, UNKNOWN_BLOCK_ZERO)
+    unknown = _hits(surveys, UNKNOWN_BLOCK, UNKNOWN_BLOCK_OF_ZERO_PAGES)
     known = any(block in main.blocks for s in surveys for _, block, _ in s.pages)
     if unknown >= SEVERAL and not known:
         yield main.setup, "every packet names a RAM block that is not in the block list: the list may be wrong"
-    if _hits(surveys, OFFSET_RANGE, OFFSET_RANGE_ZERO) >= SEVERAL:
+    if _hits(surveys, OUTSIDE_BLOCK, ZERO_PAGE_OUTSIDE_BLOCK) >= SEVERAL:
         yield main.setup, "packets name pages beyond the block list's lengths: the list may be wrong"
     if main.eof is None or main.source.holes() or any(_partly_recorded(survey) for survey in surveys):
         return
-    if _hits(surveys, *IMPOSSIBLE):
+    if any(condition.hides_pages for survey in surveys for condition in survey.hits):
         return
     page_size = surveys[0].page_size if surveys else 4096
     behind = _behind_last(channels, main)
@@ -52,8 +56,8 @@ def doubts(channels: Channels, main: MainSurvey | None) -> Iterator[tuple[int, s
             yield main.setup, f"no page of the second half of {block!r} is sent: the block list may be wrong"
 
 
-def _hits(surveys: Sequence[ChannelSurvey], *keys: str) -> int:
-    return sum(survey.hits[key].count for survey in surveys for key in keys if key in survey.hits)
+def _hits(surveys: Sequence[ChannelSurvey], *conditions: PacketCondition) -> int:
+    return sum(survey.hits[found].count for survey in surveys for found in conditions if found in survey.hits)
 
 
 def _partly_recorded(survey: ChannelSurvey) -> bool:

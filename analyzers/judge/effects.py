@@ -2,74 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
-from analyzers.rulebook.codes import MFD401, MFD402, MFD403, MFD404, MFD405, MFD407, MFD408, MFD417
+from analyzers.rulebook.codes import MFD101, MFD205, MFD401, MFD402, MFD403, MFD404, MFD405, MFD407, MFD408, MFD417
+from analyzers.rulebook.conditions import Effect, PacketCondition
 from analyzers.rulebook.rule import Rule
 from analyzers.survey.channel import ChannelSurvey, Item
 from analyzers.survey.device_state import HUGE_INDEX, INVALID_INDEX
-from analyzers.survey.hits import Effect
 from analyzers.survey.main import MainSurvey
+from multifd_codec.dialect.compression import known
 from multifd_codec.dialect.releases import DestinationHabits
 from multifd_codec.wire.packet import PacketFlags
 
-EffectOf = Callable[[DestinationHabits], Effect]
-
 CONFIG_LOAD_READY_SINCE = (10, 1)
 """Release that knows the VFIO tag DEV_CONFIG_LOAD_READY."""
-
-
-def _always(effect: Effect) -> EffectOf:
-    return lambda _: effect
-
-
-METHODS: dict[str, tuple[int, int]] = {
-    "zlib or zstd payload": (int(PacketFlags.ZLIB | PacketFlags.ZSTD), int(PacketFlags.ZSTD)),
-    "qpl or uadk payload": (int(PacketFlags.QPL | PacketFlags.UADK), int(PacketFlags.UADK)),
-    "qatzip payload": (int(PacketFlags.QATZIP), int(PacketFlags.QATZIP)),
-}
-"""Compression methods that came in one release: all of them, and the bit its compression mask grew by. The mask of 5.0
-is one bit too wide, so that 5.0 to 9.0 see a qpl id, which is none of theirs."""
-
-
-def knows(destination: DestinationHabits, compression: int) -> bool:
-    """Whether a destination has this compression method (none: always)."""
-    return all(destination.compression_mask & bit for ids, bit in METHODS.values() if ids & compression)
-
-
-def _taken_for_plain(key: str) -> EffectOf:
-    return lambda d: Effect.NONE if knows(d, METHODS[key][0]) else Effect.ERROR
-
-
-def _sizes(destination: DestinationHabits) -> Effect:
-    return Effect.ERROR if destination.payload_sizes_checked else Effect.CRASH
-
-
-EFFECTS: dict[str, EffectOf] = {
-    "magic": _always(Effect.ERROR),
-    "version": _always(Effect.ERROR),
-    "pages_alloc": lambda d: Effect.ERROR if d.pages_alloc_factor == 1 else Effect.NONE,
-    "pages_alloc beyond 100": _always(Effect.ERROR),
-    "normal_pages": _always(Effect.ERROR),
-    "offsets beyond packet": lambda d: Effect.NONE if d.pages_alloc_factor == 1 else Effect.CRASH,
-    "zero_pages": lambda d: Effect.ERROR if d.zero_pages else Effect.NONE,
-    "unknown block": _always(Effect.ERROR),
-    "unknown block of zero pages": lambda d: Effect.ERROR if d.zero_pages else Effect.NONE,
-    "offset range": _always(Effect.ERROR),
-    "offset range of zero pages": lambda d: Effect.ERROR if d.zero_pages else Effect.NONE,
-    "misaligned normal": _always(Effect.SPOILS),
-    "compressed zero pages with size": lambda d: _sizes(d) if d.zero_pages else Effect.NONE,
-    "payload beyond buffer": _sizes,
-    "qatzip beyond buffer": _always(Effect.ERROR),
-    **{key: _taken_for_plain(key) for key in METHODS},
-    "container": _always(Effect.CRASH),
-    "payload": _always(Effect.ERROR),
-}
-"""Keys of ``CONDITIONS``, ``check_pages`` and ``PayloadChecker`` in ``analyzers.survey``; others have no effect."""
-
-OUT_OF_BOUNDS = frozenset({"payload beyond buffer", "offsets beyond packet"})
-"""Conditions that crash, end in an error, or do nothing, by chance: what lies there decides."""
 
 
 class Fault(NamedTuple):
@@ -78,8 +25,8 @@ class Fault(NamedTuple):
     offset: int
     effect: Effect
     reason: str
-    key: str | Rule
-    """Key of the condition, or the rule."""
+    what: PacketCondition | Rule
+    """The condition that holds there, or the rule that is broken."""
     queued: bool = False
     """The device-state buffer at this place is queued before the error."""
     chance: bool = False
@@ -90,18 +37,17 @@ def faults(
     survey: ChannelSurvey, main: MainSurvey | None, destination: DestinationHabits, compression: int
 ) -> Iterator[Fault]:
     """Everything on a channel that ends a receive thread or the process, in no order."""
-    for key, hits in survey.hits.items():
-        effect = EFFECTS.get(key, _always(Effect.NONE))(destination)
+    for condition, hits in survey.hits.items():
+        effect = condition.effect_on(destination)
         if effect in (Effect.ERROR, Effect.CRASH) and hits.kept:
             first = hits.first
-            yield Fault(
-                first.offset, effect, first.message, key, chance=effect is Effect.CRASH and key in OUT_OF_BOUNDS
-            )
-    expected = compression if knows(destination, compression) else 0
+            chance = effect is Effect.CRASH and condition.chance
+            yield Fault(first.offset, effect, first.message, condition, chance=chance)
+    expected = compression if known(destination.compression_mask, compression) else 0
     for number, hits in (survey.compressions if destination.zero_pages else survey.content_compressions).items():
         if (number & destination.compression_mask) != (expected & destination.compression_mask):
             reason = f"compression id {number:#x}, the destination expects {expected:#x}"
-            yield Fault(hits.first.offset, Effect.ERROR, reason, "compression")
+            yield Fault(hits.first.offset, Effect.ERROR, reason, MFD205)
     for item in survey.items:
         fault = _item_fault(item, main, destination, expected)
         if fault is not None:
@@ -150,5 +96,5 @@ def _item_fault(item: Item, main: MainSurvey | None, destination: DestinationHab
     if item.buffer is not None:
         return device_fault(item, main, destination, compression)
     if item.found and not item.hole:
-        return Fault(item.offset, Effect.ERROR, f"no packet here: {item.found[:8].hex(' ')} ...", "magic")
+        return Fault(item.offset, Effect.ERROR, f"no packet here: {item.found[:8].hex(' ')} ...", MFD101)
     return None

@@ -11,6 +11,11 @@ from typing import NamedTuple
 import numpy as np
 
 from analyzers.findings import ProfileChoice
+from analyzers.rulebook.conditions import PacketCondition
+from analyzers.rulebook.packets.habit_rules import EMPTY_WITHOUT_SYNC, STALE_NAME, STALE_OFFSETS, SYNC_WITH_PAGES
+from analyzers.rulebook.packets.page_rules import ZERO_PAGES
+from analyzers.rulebook.packets.rules import SYNC_WITH_ALLOC, SYNC_WITHOUT_ALLOC
+from analyzers.rulebook.payloads.rules import EMPTY_WITH_SIZE
 from analyzers.survey.channel import ChannelSurvey, ItemKind
 from analyzers.survey.main import MainSurvey, RecordKind, SectionKind
 from multifd_codec.arrays import distinct
@@ -23,8 +28,6 @@ from multifd_codec.dialect.words import Habit, since, which
 from multifd_codec.wire.qemufile import CommandId
 
 PING_PACKAGED_LOADED = 0x42
-SYNC_WITH_PAGES = "SYNC with pages"
-"""Key of the packets that say so."""
 
 
 class Facts(NamedTuple):
@@ -33,9 +36,9 @@ class Facts(NamedTuple):
     main: MainSurvey | None
     channels: Sequence[ChannelSurvey]
 
-    def seen(self, key: str) -> int:
+    def seen(self, condition: PacketCondition) -> int:
         """Packets for which a condition holds, over all channels."""
-        return sum(channel.hits[key].count for channel in self.channels if key in channel.hits)
+        return sum(channel.hits[condition].count for channel in self.channels if condition in channel.hits)
 
     def compressed(self, flags: int) -> bool:
         return any(number & flags for channel in self.channels for number in channel.compressions)
@@ -107,33 +110,33 @@ CLUES: tuple[Clue, ...] = (
         "PING 0x42: {which}",
     ),
     *_METHODS[:-1],
-    Clue(lambda r: r.sender.zero_pages, lambda f: f.seen("zero pages in packets"), "zero pages in packets: {which}"),
+    Clue(lambda r: r.sender.zero_pages, lambda f: f.seen(ZERO_PAGES), "zero pages in packets: {which}"),
     Clue(lambda r: r.sender.sync_carries_pages, lambda f: f.seen(SYNC_WITH_PAGES), "SYNC carries pages: {which}"),
     Clue(
         lambda r: r.sender.sync_carries_pages,
-        lambda f: f.seen("empty without SYNC"),
+        lambda f: f.seen(EMPTY_WITHOUT_SYNC),
         "empty packets without SYNC: {which}",
     ),
     Clue(
         lambda r: not r.sender.sync_pages_alloc_zero,
-        lambda f: f.seen("SYNC says pages_alloc"),
+        lambda f: f.seen(SYNC_WITH_ALLOC),
         "pages_alloc in SYNC packets: {which}",
     ),
     Clue(
         lambda r: r.sender.sync_pages_alloc_zero,
-        lambda f: f.seen("SYNC says no pages_alloc"),
+        lambda f: f.seen(SYNC_WITHOUT_ALLOC),
         "SYNC packets say pages_alloc 0: from {since}",
     ),
     Clue(
         lambda r: r.sender.sync_size_stale,
-        lambda f: f.seen("empty with size"),
+        lambda f: f.seen(EMPTY_WITH_SIZE),
         "stale next_packet_size in SYNC packets: {which}",
     ),
     _METHODS[-1],
     Clue(_per_round, lambda f: f.flushes(), "FLUSH records: {which}"),
     Clue(
         lambda r: r.sender.header_stale,
-        lambda f: f.seen("stale offsets") + f.seen("stale name"),
+        lambda f: f.seen(STALE_OFFSETS) + f.seen(STALE_NAME),
         "stale bytes in headers: {which}",
     ),
     Clue(

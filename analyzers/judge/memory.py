@@ -16,6 +16,7 @@ from analyzers.judge.infer import Sender
 from analyzers.judge.misaligned import misaligned_zero_pages
 from analyzers.receiver.script import Act, ChannelStep, Script
 from analyzers.receiver.solve import lockstep, segments
+from analyzers.rulebook.packets.page_rules import REPEATED_NORMAL_PAGE
 from analyzers.survey.channel import ChannelSurvey
 from analyzers.survey.main import MainSurvey
 from analyzers.survey.pages import EMPTY, Runs, merge, missing, overlap, shared, without
@@ -357,6 +358,6 @@ def _coverage(
         return  # packets of zero pages only were not sent: memory is zero there anyway
     if not content and drops:
         gaps = False  # without content nobody knows whether packets are compressed
-    repeated = any("repeated normal page" in survey.hits for _, survey in channels) or bool(verdict.overlaps)
+    repeated = any(REPEATED_NORMAL_PAGE in survey.hits for _, survey in channels) or bool(verdict.overlaps)
     sentence = f"never sent: {example}"
     (verdict.wrong if gaps or repeated else verdict.raced).append(sentence)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from analyzers.judge.content import Channels, Pages, batches, locate
+from analyzers.rulebook.packets.page_rules import MISALIGNED, MISALIGNED_ZERO_PAGE
 from analyzers.survey.channel import ChannelSurvey
 from analyzers.survey.hits import Hit
 from analyzers.survey.main import MainSurvey
@@ -21,7 +22,7 @@ def misaligned_zero_pages(channels: Channels, destination: DestinationHabits) ->
     if not destination.zero_pages:
         return
     for _, survey in channels:
-        for hit in survey.hits["misaligned zero"].kept if "misaligned zero" in survey.hits else ():
+        for hit in survey.hits[MISALIGNED_ZERO_PAGE].kept if MISALIGNED_ZERO_PAGE in survey.hits else ():
             for batch, columns, _ in batches(survey, hit.offset, hit.offset + 1, hit.segment):
                 normal = int(columns.normal[0])
                 if int(columns.compression[0]) & destination.normal_pages_unmarked:
@@ -45,7 +46,7 @@ def harmless(
 ) -> set[int]:
     """Segments of a channel in which normal pages lie over two pages and spoil nothing: both are loaded again in later
     rounds, or have never had content, and get none. ``if_unread``: compressed pages are taken to have none."""
-    hits = survey.hits.get("misaligned normal")
+    hits = survey.hits.get(MISALIGNED)
     if hits is None or len(hits.kept) < hits.count:
         return set()
     result = set(hits.segments)

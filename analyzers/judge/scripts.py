@@ -11,10 +11,10 @@ from analyzers.judge.effects import CONFIG_LOAD_READY_SINCE, Fault, faults
 from analyzers.receiver.device_state import state_buffers
 from analyzers.receiver.script import MAIN_TERMINAL, Act, ChannelStep, DeviceScript, MainAct, MainStep, Script
 from analyzers.rulebook.codes import MFD225, MFD405
+from analyzers.rulebook.conditions import Effect, PacketCondition
 from analyzers.rulebook.rule import Rule
 from analyzers.survey.channel import ChannelSurvey, Item, ItemKind
 from analyzers.survey.device_state import Buffer
-from analyzers.survey.hits import Effect
 from analyzers.survey.main import MainSurvey, RecordKind
 from multifd_codec.channel.events import EndPosition
 from multifd_codec.device_key import DeviceKey
@@ -38,18 +38,23 @@ class Judge(NamedTuple):
 
 
 def channel_steps(
-    survey: ChannelSurvey, main: MainSurvey | None, judge: Judge, ignoring: frozenset[str | Rule] = frozenset()
+    survey: ChannelSurvey,
+    main: MainSurvey | None,
+    judge: Judge,
+    ignoring: frozenset[PacketCondition | Rule | None] = frozenset(),
 ) -> tuple[tuple[ChannelStep, ...], Fault | None]:
-    """Steps of one channel, and the fault that ends it if one does. ``ignoring``: faults with these keys."""
+    """Steps of one channel, and the fault that ends it if one does. ``ignoring``: these faults."""
     if survey.starts_late:
         return (ChannelStep(Act.OPEN, 0, 0, reason="the start of the stream is not in the recording"),), None
     every = faults(survey, main, judge.destination, judge.compression)
-    found = (fault for fault in every if fault.key not in ignoring)
+    found = (fault for fault in every if fault.what not in ignoring)
     fault = min(found, key=lambda f: (f.offset, f.effect is Effect.CRASH), default=None)
-    spoiled: set[int] = set()
-    for key in ("misaligned normal",):
-        if key in survey.hits:
-            spoiled |= survey.hits[key].segments
+    spoiled = {
+        segment
+        for condition, hits in survey.hits.items()
+        if condition.effect_on(judge.destination) is Effect.SPOILS
+        for segment in hits.segments
+    }
     steps: list[ChannelStep] = []
     cut = survey.end.record if survey.end is not None and survey.end.position is EndPosition.PAYLOAD else None
     for item in survey.items:
@@ -118,7 +123,7 @@ def _up_to_fault(item: Item, fault: Fault, judge: Judge, spoiled: set[int]) -> l
     if fault.queued and item.buffer is not None:
         steps.append(_state(item, item.buffer, act, fault.reason))
     else:  # device state that is refused for want of a loader is lost when main completes all the same
-        steps.append(ChannelStep(act, fault.offset, item.end, matters=fault.key == MFD405, reason=fault.reason))
+        steps.append(ChannelStep(act, fault.offset, item.end, matters=fault.what == MFD405, reason=fault.reason))
     return steps
 
 
@@ -258,9 +263,9 @@ def build(
     channels: Sequence[tuple[int, ChannelSurvey]],
     main: MainSurvey | None,
     judge: Judge,
-    ignoring: frozenset[str | Rule] = frozenset(),
+    ignoring: frozenset[PacketCondition | Rule | None] = frozenset(),
 ) -> tuple[Script, dict[int, Fault]]:
-    """The script of a whole migration, and each channel position's fault. ``ignoring``: faults with these keys."""
+    """The script of a whole migration, and each channel position's fault. ``ignoring``: these faults."""
     found: dict[int, Fault] = {}
     steps = []
     for position, (_, survey) in enumerate(channels):

@@ -83,10 +83,10 @@ def _out_of_bounds(
     channels: Channels, main: MainSurvey | None, destination: Judge, faults: dict[int, Fault], like: Script
 ) -> frozenset[Outcome]:
     """What is written or read out of bounds may hit nothing that matters: the packet is loaded then."""
-    keys = frozenset(fault.key for fault in faults.values() if fault.chance)
-    if not keys:
+    chances = frozenset(fault.what for fault in faults.values() if fault.chance)
+    if not chances:
         return frozenset()
-    script, _ = build(channels, main, destination, ignoring=keys)
+    script, _ = build(channels, main, destination, ignoring=chances)
     lucky = solve(replace(like, channels=script.channels))
     return lucky | ({Outcome.LOSES_DATA} if Outcome.COMPLETES in lucky else frozenset())
 

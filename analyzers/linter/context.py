@@ -51,6 +51,11 @@ class Context:
         return source.frame_at(offset) if source is not None else None
 
     @property
+    def pages_lost(self) -> bool:
+        """Pages are never sent, for certain: a packet is missing, or a page stands twice in place of another."""
+        return bool(self.memory.never_sent and self.memory.wrong)
+
+    @property
     def facts(self) -> Facts:
         return Facts(self.main, [survey for _, survey in self.channels])
 

@@ -2,162 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from analyzers.findings import Severity
 from analyzers.judge.content import locate, packet_offset
-from analyzers.judge.effects import METHODS, knows
 from analyzers.judge.memory import Overlap
 from analyzers.linter.context import Collector, Context, Place
 from analyzers.linter.pairing import all_whole, header_length, is_whole, paired_records
+from analyzers.rulebook.capture.rules import PAYLOAD_NOT_CHECKED
 from analyzers.rulebook.codes import (
     MFD101,
-    MFD102,
     MFD129,
     MFD130,
-    MFD203,
-    MFD204,
     MFD205,
     MFD206,
-    MFD207,
-    MFD208,
-    MFD209,
-    MFD210,
     MFD211,
-    MFD212,
-    MFD213,
-    MFD214,
-    MFD215,
     MFD216,
-    MFD217,
-    MFD218,
-    MFD219,
-    MFD220,
-    MFD221,
-    MFD222,
-    MFD223,
-    MFD224,
-    MFD225,
-    MFD226,
-    MFD227,
     MFD228,
     MFD315,
     MFD910,
 )
+from analyzers.rulebook.packets.rules import METHOD_PAYLOADS
+from analyzers.rulebook.registry import PACKET_CONDITIONS
 from analyzers.rulebook.rule import Rule
 from analyzers.survey.channel import ChannelSurvey, ItemKind
 from analyzers.survey.hits import Hits
 from multifd_codec.arrays import distinct
 from multifd_codec.channel.events import EndPosition
+from multifd_codec.dialect.compression import known
 from multifd_codec.source import StreamEnd
-
-SeverityOf = Callable[[Context], Severity | None]
-
-
-def _default(_: Context) -> Severity | None:
-    return Severity.ERROR
-
-
-def _warning(_: Context) -> Severity | None:
-    return Severity.WARNING
-
-
-def _info(_: Context) -> Severity | None:
-    return Severity.INFO
-
-
-def _if_read(context: Context) -> Severity | None:
-    """Counts in a field the destination does not read cannot hurt it."""
-    return Severity.ERROR if context.release.destination.zero_pages else Severity.WARNING
-
-
-def _zero_pages(context: Context) -> Severity | None:
-    old = not context.release.destination.zero_pages or not context.sender.maybe(lambda s: s.zero_pages)
-    return Severity.WARNING if old else None
-
-
-def _pages_lost(context: Context) -> bool:
-    """Pages are never sent, for certain: a packet is missing, or a page stands twice in place of another."""
-    return bool(context.memory.never_sent and context.memory.wrong)
-
-
-def _in_place_of_another(context: Context) -> Severity | None:
-    return Severity.ERROR if _pages_lost(context) else Severity.WARNING
-
-
-def _compressed_zero_pages(context: Context) -> Severity | None:
-    """An assertion of releases that know zero pages in packets."""
-    return Severity.ERROR if context.release.destination.zero_pages else Severity.WARNING
-
-
-def _pages_of_sync(context: Context) -> Severity | None:
-    return Severity.ERROR if context.release.destination.drops_pages_of_sync else Severity.INFO
-
-
-def _stale_size(context: Context) -> Severity | None:
-    return None if context.sender.maybe(lambda s: s.sync_size_stale) else Severity.WARNING
-
-
-def _merged_sync(context: Context) -> Severity | None:
-    return Severity.INFO if context.sender.maybe(lambda s: s.sync_carries_pages) else Severity.WARNING
-
-
-def _sync_flags(context: Context) -> Severity | None:
-    return None if context.sender.maybe(lambda s: s.sync_carries_pages) else Severity.WARNING
-
-
-def _stale_bytes(context: Context) -> Severity | None:
-    return None if context.sender.maybe(lambda s: s.header_stale) else Severity.INFO
-
-
-ROW_OF_KEY: dict[str, tuple[Rule | None, SeverityOf]] = {
-    "magic": (MFD101, _default),
-    "version": (MFD102, _default),
-    "undefined flags": (MFD203, _warning),
-    "two compressions": (MFD204, _default),
-    "pages_alloc": (MFD207, _default),
-    "pages_alloc of data": (MFD208, _warning),
-    "normal_pages": (MFD209, _default),
-    "zero_pages": (MFD210, _if_read),
-    "zero pages in packets": (MFD211, _zero_pages),
-    "unknown block": (MFD212, _default),
-    "unknown block of zero pages": (MFD212, _if_read),
-    "offset range": (MFD213, _default),
-    "offset range of zero pages": (MFD213, _if_read),
-    "misaligned normal": (MFD214, _default),
-    "misaligned zero": (MFD214, _default),
-    "repeated offset": (MFD215, _in_place_of_another),
-    "plain size": (MFD217, _warning),
-    "plain zero pages with size": (MFD218, _warning),
-    "compressed zero pages with size": (MFD218, _compressed_zero_pages),
-    "empty with size": (MFD218, _stale_size),
-    "payload beyond buffer": (MFD219, _default),
-    "container": (MFD220, _default),
-    "qatzip beyond buffer": (MFD221, _default),
-    "payload": (MFD222, _default),
-    "payload left over": (MFD223, _warning),
-    "empty without SYNC": (MFD224, _merged_sync),
-    "SYNC with pages": (MFD225, _pages_of_sync),
-    "SYNC with other flags": (MFD226, _sync_flags),
-    "stale bytes": (MFD227, _info),
-    "stale offsets": (MFD227, _stale_bytes),
-    "stale name": (MFD227, _stale_bytes),
-}
-"""Key of a condition to its row, and how severe it is for this sender and destination (None: not at all)."""
 
 
 def check(context: Context, collect: Collector) -> None:
     """All rules on single packets, then those on packet numbers, compression ids, pages, and the ends of streams."""
     for number, survey in context.channels:
-        for key, hits in survey.hits.items():
-            row, severity_of = ROW_OF_KEY.get(key, (None, _default))
-            severity = severity_of(context)
-            if row is not None and severity is not None:
-                _hits(collect, row, number, survey, key, hits, severity)
-        if "payload not checked" in survey.hits:
-            collect.add(MFD910, survey.hits["payload not checked"].first.message, channel=number)
+        for condition, hits in survey.hits.items():
+            rule = PACKET_CONDITIONS[condition]
+            severity = condition.severity_in(context, rule.severity)
+            if severity is not None:
+                _hits(collect, rule, number, condition.field, hits, severity)
+        if PAYLOAD_NOT_CHECKED in survey.hits:
+            collect.add(MFD910, survey.hits[PAYLOAD_NOT_CHECKED].first.message, channel=number)
         for item in survey.items:
             if item.kind is ItemKind.UNREADABLE and item.found and not item.hole:
                 message = f"{item.found[:8].hex(' ')} where a packet must start"
@@ -169,18 +54,16 @@ def check(context: Context, collect: Collector) -> None:
     _numbers(context, collect)
 
 
-def _hits(
-    collect: Collector, row: Rule, number: int, survey: ChannelSurvey, key: str, hits: Hits, severity: Severity
-) -> None:
+def _hits(collect: Collector, rule: Rule, number: int, field: str, hits: Hits, severity: Severity) -> None:
     rest = hits.count - len(hits.kept)
     for position, hit in enumerate(hits.kept):
         collect.add(
-            row,
+            rule,
             hit.message,
             channel=number,
             offset=hit.offset,
             length=hit.length,
-            name=survey.fields[key],
+            name=field,
             severity=severity,
             repeats=rest if position == len(hits.kept) - 1 else 0,
         )
@@ -199,9 +82,9 @@ def _compression(context: Context, collect: Collector, number: int, survey: Chan
         if found != context.compression:
             message = f"compression id {found:#x}, elsewhere {context.compression:#x}"
             collect.add(MFD205, message, **place)
-        if not knows(destination, found):
+        if not known(destination.compression_mask, found):
             payload = next(
-                (survey.hits[k] for k, (ids, _) in METHODS.items() if ids & found and k in survey.hits), None
+                (survey.hits[p] for ids, p in METHOD_PAYLOADS.items() if ids & found and p in survey.hits), None
             )
             harms = payload is not None or found & destination.compression_mask
             if payload is not None and not found & destination.compression_mask:
@@ -236,14 +119,14 @@ def _overlaps(context: Context, collect: Collector) -> None:
         page = f"page {overlap.first_page:#x}{more} of {overlap.block!r}"
         if first == "main":
             message = f"{page} is a ZERO record on main and a normal page here in the same round"
-            severity = _in_place_of_another(context)
+            severity = Severity.ERROR if context.pages_lost else None
             collect.add(MFD315, message, channel=on, offset=offset, length=length, name="offset", severity=severity)
             continue
         at_boundary = overlap.behind_page - overlap.first_page == 1 and context.sender.maybe(lambda s: s.repeats_page)
         why = "; up to 7.2 a page may stand in two packets in a row" if at_boundary else ""
         harm = "" if overlap.differs else ", harmless: same content, or sent again later"
         message = f"{page} is also on channel {second} in round {overlap.round}{harm}{why}"
-        harmless = at_boundary and not overlap.differs and not _pages_lost(context)
+        harmless = at_boundary and not overlap.differs and not context.pages_lost
         severity = Severity.INFO if harmless else None
         collect.add(MFD216, message, channel=on, offset=offset, length=length, name="offset", severity=severity)
 
@@ -305,7 +188,7 @@ def _numbers(context: Context, collect: Collector) -> None:
         dropped = context.compression and context.sender.maybe(lambda s: s.drops_zero_only_compressed)
         why = ": 9.0 to 9.2 do not send compressed packets of zero pages only" if dropped else ""
         message = f"{gaps} packet numbers are missing, among them {first}{why}"
-        severity = Severity.ERROR if _pages_lost(context) else None
+        severity = Severity.ERROR if context.pages_lost else None
         collect.add(MFD228, message, name="packet_num", severity=Severity.INFO if dropped else severity)
 
 

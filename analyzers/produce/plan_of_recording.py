@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from analyzers.judge.infer import Facts, choose
+from analyzers.rulebook.packets.habit_rules import SYNC_WITH_PAGES
 from analyzers.survey.channel import survey_channel
 from analyzers.survey.main_pass import RAM, survey_main
 from captures.model import CapturedChannel, ChannelKind, Migration
@@ -74,7 +75,7 @@ class _Reader:
         self.dialect, self.page_size = dialect or choice.name, page_size
         self.sender = release(self.dialect).sender
         self.multifd = multifd
-        self.merges = any("SYNC with pages" in survey.hits for survey in surveys)
+        self.merges = any(SYNC_WITH_PAGES in survey.hits for survey in surveys)
 
     def plan(self) -> MigrationPlan:
         rounds, uuid, compression = self._channels()

@@ -11,7 +11,7 @@ from pkgutil import iter_modules
 from typing import TypeVar
 
 import analyzers.rulebook
-from analyzers.rulebook.conditions import MainProblem, RecordingNote
+from analyzers.rulebook.conditions import HeaderCondition, MainProblem, PacketCondition, RecordingNote
 from analyzers.rulebook.rule import Rule
 from captures.model import NoteKind
 from multifd_codec.main.problems import ProblemKind
@@ -24,9 +24,8 @@ _FAMILIES = [
     for folder in iter_modules(analyzers.rulebook.__path__)
     if folder.ispkg
 ]
-_ROWS: list[tuple[Rule, str]] = sorted(
-    ((rule, module.FAMILY) for module in _FAMILIES for rule in module.RULES), key=lambda row: row[0].code
-)
+_ROWS: list[tuple[Rule, str]] = [(rule, module.FAMILY) for module in _FAMILIES for rule in module.RULES]
+_IN_ORDER = sorted(_ROWS, key=lambda row: row[0].code)
 
 
 def _unique(pairs: Iterable[tuple[Key, Value]]) -> Mapping[Key, Value]:
@@ -39,10 +38,10 @@ def _unique(pairs: Iterable[tuple[Key, Value]]) -> Mapping[Key, Value]:
     return found
 
 
-RULES: Mapping[str, Rule] = _unique((rule.code, rule) for rule, _ in _ROWS)
+RULES: Mapping[str, Rule] = _unique((rule.code, rule) for rule, _ in _IN_ORDER)
 """Code to rule, in code order."""
 
-FAMILIES: Mapping[str, str] = _unique(dict.fromkeys((rule.code[:4], family) for rule, family in _ROWS))
+FAMILIES: Mapping[str, str] = _unique(dict.fromkeys((rule.code[:4], family) for rule, family in _IN_ORDER))
 """Code prefix to family name."""
 
 _CONDITIONS = [(rule, condition) for rule, _ in _ROWS for condition in rule.conditions]
@@ -56,3 +55,10 @@ NOTES: Mapping[NoteKind, tuple[Rule, RecordingNote]] = _unique(
     (condition.kind, (rule, condition)) for rule, condition in _CONDITIONS if isinstance(condition, RecordingNote)
 )
 """What a reader notices about a recording, and the rule it belongs to."""
+
+PACKET_CONDITIONS: Mapping[PacketCondition, Rule] = _unique(
+    (condition, rule) for rule, condition in _CONDITIONS if isinstance(condition, PacketCondition)
+)
+"""What may hold of a RAM packet, and the rule it breaks; in the order in which a receiver meets them."""
+
+HEADER_CONDITIONS = tuple(condition for condition in PACKET_CONDITIONS if isinstance(condition, HeaderCondition))

@@ -10,7 +10,8 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from analyzers.survey.checks import CONDITIONS, Columns, Condition
+from analyzers.rulebook.conditions import HeaderCondition, PacketCondition
+from analyzers.rulebook.registry import HEADER_CONDITIONS
 from analyzers.survey.device_state import Buffer, read_buffer
 from analyzers.survey.hits import KEPT, Hit, Hits
 from analyzers.survey.memory import Blocks, check_pages
@@ -18,6 +19,7 @@ from analyzers.survey.pages import PageKey, PageSet, page_sets
 from analyzers.survey.payloads import PayloadChecker
 from multifd_codec.arrays import distinct
 from multifd_codec.channel.batch import PacketBatch
+from multifd_codec.channel.columns import Columns
 from multifd_codec.channel.decoder import ChannelDecoder
 from multifd_codec.channel.events import ChannelEnd, ChannelInit, DeviceStatePacket, EndPosition, Unreadable
 from multifd_codec.channel.framing import read_known
@@ -69,9 +71,7 @@ class ChannelSurvey:
     normal_pages: int = 0
     zero_pages: int = 0
     items: list[Item] = field(default_factory=list)
-    hits: defaultdict[str, Hits] = field(default_factory=lambda: defaultdict(Hits))
-    fields: dict[str, str] = field(default_factory=dict)
-    """Wire field of each key in ``hits``."""
+    hits: defaultdict[PacketCondition, Hits] = field(default_factory=lambda: defaultdict(Hits))
     compressions: defaultdict[int, Hits] = field(default_factory=lambda: defaultdict(Hits))
     """Compression id to the packets with pages that carry it."""
     content_compressions: defaultdict[int, Hits] = field(default_factory=lambda: defaultdict(Hits))
@@ -81,7 +81,7 @@ class ChannelSurvey:
     """Packet numbers of all RAM packets, in order."""
     second_sync: int | None = None
     """Packet number of the second SYNC, which ends the first round of pages."""
-    alike: tuple[bytes, tuple[Condition, ...]] | None = None
+    alike: tuple[bytes, tuple[HeaderCondition, ...]] | None = None
     """Header of the last run of packets that were alike, and the conditions that held for it."""
     end: ChannelEnd | None = None
     experimental: bool = False
@@ -157,21 +157,18 @@ def _batch(survey: ChannelSurvey, batch: PacketBatch, blocks: Blocks | None, pay
     segments = survey.sync + np.cumsum(columns.sync) - columns.sync
     """A SYNC packet's own pages are loaded before it counts, so it belongs to the segment it ends."""
     for condition, found in _conditions(survey, columns):
-        survey.fields.setdefault(condition.key, condition.field)
-        hits = survey.hits[condition.key]
+        hits = survey.hits[condition]
         kept = found[: max(0, KEPT - len(hits.kept))]
         for index in kept:
-            hits.add(_hit(batch, segments, int(index), condition.message(columns, int(index))))
+            hits.add(_hit(batch, segments, int(index), condition.says(columns, int(index))))
         rest = found[len(kept) :]
         if len(rest):
             hits.more(len(rest), _distinct(segments[rest]))
     for problem in check_pages(columns, segments, blocks, survey.pages):
-        survey.fields.setdefault(problem.key, problem.field)
-        survey.hits[problem.key].add(_hit(batch, segments, problem.index, problem.message))
+        survey.hits[problem.condition].add(_hit(batch, segments, problem.index, problem.message))
     _compression(survey, columns, segments)
-    for index, key, message in payloads.check(columns):
-        survey.fields.setdefault(key, "payload")
-        survey.hits[key].add(_hit(batch, segments, index, message))
+    for index, found_there, message in payloads.check(columns):
+        survey.hits[found_there].add(_hit(batch, segments, index, message))
     survey.numbers.append(columns.number)
     survey.packets += len(batch)
     survey.cut_headers += int((batch.known < batch.header_length).sum())
@@ -192,19 +189,19 @@ def _distinct(segments: NDArray[np.int64]) -> set[int]:
     return {int(segment) for segment in distinct(segments)}
 
 
-def _conditions(survey: ChannelSurvey, columns: Columns) -> Iterator[tuple[Condition, NDArray[np.int64]]]:
+def _conditions(survey: ChannelSurvey, columns: Columns) -> Iterator[tuple[HeaderCondition, NDArray[np.int64]]]:
     """Conditions that hold, with the packets they hold for.
 
     Packets that are full of pages and otherwise alike, as in a storm of zero pages, are checked once for all of them.
     """
     if not columns.full_of_pages:
-        for condition in CONDITIONS:
-            found = condition.mask(columns).nonzero()[0]
+        for condition in HEADER_CONDITIONS:
+            found = condition.when(columns).nonzero()[0]
             if len(found):
                 yield condition, found
         return
     if survey.alike is None or survey.alike[0] != columns.first_fixed:
-        holding = tuple(condition for condition in CONDITIONS if condition.mask(columns)[0])
+        holding = tuple(condition for condition in HEADER_CONDITIONS if condition.when(columns)[0])
         survey.alike = columns.first_fixed, holding
     every = np.arange(len(columns.batch))
     for condition in survey.alike[1]:

@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 KEPT = 20
 """Places kept in detail for each condition and channel; the rest is counted."""
-
-
-class Effect(enum.IntEnum):
-    """What a receiver does about it, mildest first."""
-
-    NONE = 0
-    SPOILS = 1
-    """Loads the pages to the wrong place."""
-    ERROR = 2
-    """The channel records an error and ends."""
-    CRASH = 3
-    """The process aborts or writes out of bounds."""
 
 
 class Hit(NamedTuple):

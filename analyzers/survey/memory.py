@@ -8,10 +8,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from analyzers.survey.checks import Columns, Mask
+from analyzers.rulebook.conditions import PacketCondition
+from analyzers.rulebook.packets.page_rules import (
+    MISALIGNED,
+    MISALIGNED_ZERO_PAGE,
+    OUTSIDE_BLOCK,
+    REPEATED_NORMAL_PAGE,
+    REPEATED_PAGE,
+    UNKNOWN_BLOCK,
+    UNKNOWN_BLOCK_OF_ZERO_PAGES,
+    ZERO_PAGE_OUTSIDE_BLOCK,
+)
 from analyzers.survey.pages import PageSet, Runs, runs_of
 from multifd_codec.arrays import distinct
 from multifd_codec.channel.batch import PacketBatch
+from multifd_codec.channel.columns import Columns, Mask
 from multifd_codec.layout import layout
 from multifd_codec.wire.packet import ram_packet
 
@@ -23,9 +34,8 @@ Blocks = Mapping[str, int]
 class PageProblem:
     """Packets of a batch that name pages they should not: ``index`` is the packet's position in the batch."""
 
-    key: str
+    condition: PacketCondition
     index: int
-    field: str
     message: str
 
 
@@ -50,11 +60,6 @@ def block_name(batch: PacketBatch, index: int) -> str:
 
 def _name(raw: bytes) -> str:
     return raw[:255].split(b"\0", 1)[0].decode("utf-8", "backslashreplace")
-
-
-UNKNOWN_BLOCK, UNKNOWN_BLOCK_ZERO = "unknown block", "unknown block of zero pages"
-OFFSET_RANGE, OFFSET_RANGE_ZERO = "offset range", "offset range of zero pages"
-"""Keys of pages that are nowhere. Destinations before 9.0 do not read zero pages, and so do not miss them."""
 
 
 def check_pages(
@@ -92,9 +97,9 @@ def check_pages(
         length = None if blocks is None else blocks.get(name)
         if blocks is not None and length is None:
             for index in members:
-                key = UNKNOWN_BLOCK if normal[index] else UNKNOWN_BLOCK_ZERO
+                condition = UNKNOWN_BLOCK if normal[index] else UNKNOWN_BLOCK_OF_ZERO_PAGES
                 message = f"RAM block {name!r} is not in the block list"
-                yield PageProblem(key, int(selected[index]), "ramblock", message)
+                yield PageProblem(condition, int(selected[index]), message)
             continue
         whole = members.size == selected.size
         group = _Group(
@@ -105,8 +110,8 @@ def check_pages(
             length,
         )
         where = selected if whole else selected[members]
-        for key, row, message in group.problems():
-            yield PageProblem(key, int(where[row]), "offset", f"{message} of RAM block {name!r}")
+        for condition, row, message in group.problems():
+            yield PageProblem(condition, int(where[row]), f"{message} of RAM block {name!r}")
         for segment, zero, runs in group.runs(segments[where]):
             sets[segment, name, zero].add(runs)
 
@@ -138,8 +143,8 @@ class _Group:
             valid = np.arange(offsets.shape[1]) < used[self.rest, None]
             self.unused_as_first = np.where(valid, self.unused_as_first, self.unused_as_first[:, :1])
 
-    def problems(self) -> Iterator[tuple[str, int, str]]:
-        """(key, row, message) of packets with an offset out of range, misaligned or repeated."""
+    def problems(self) -> Iterator[tuple[PacketCondition, int, str]]:
+        """(condition, row, message) of packets with an offset out of range, misaligned or repeated."""
         if self.uniform and not self._broken_run():
             return
         low, high, crooked = self.offsets[:, 0].copy(), self.offsets[:, -1].copy(), self.offsets[:, 0].copy()
@@ -153,14 +158,14 @@ class _Group:
             for row in np.flatnonzero(known & ((high > limit) | (low < 0))):  # 2**63 and more turn negative
                 values = self.offsets[row][: self.used[row]]
                 first = int(np.flatnonzero((values > limit) | (values < 0))[0])
-                key = OFFSET_RANGE if first < self.normal[row] else OFFSET_RANGE_ZERO
+                condition = OUTSIDE_BLOCK if first < self.normal[row] else ZERO_PAGE_OUTSIDE_BLOCK
                 value = int(values[first]) % (1 << 64)
-                yield key, int(row), f"offset {value:#x} lies beyond the last page ({limit:#x})"
+                yield condition, int(row), f"offset {value:#x} lies beyond the last page ({limit:#x})"
         for row in np.flatnonzero(known & (crooked & (self.page_size - 1) != 0)):
             values = self.offsets[row][: self.used[row]]
             first = int(np.flatnonzero(values & (self.page_size - 1))[0])
-            kind = "normal" if first < self.normal[row] else "zero"
-            yield f"misaligned {kind}", int(row), f"offset {int(values[first]):#x} is no multiple of {self.page_size}"
+            condition = MISALIGNED if first < self.normal[row] else MISALIGNED_ZERO_PAGE
+            yield condition, int(row), f"offset {int(values[first]):#x} is no multiple of {self.page_size}"
         several = np.flatnonzero(~self.one_run & (self.used > 1))
         if len(several):
             entries = np.arange(self.offsets.shape[1])
@@ -169,10 +174,10 @@ class _Group:
             same = (values[:, 1:] == values[:, :-1]) & (values[:, 1:] >= 0)
             for row in np.flatnonzero(same.any(axis=1)):
                 value = int(values[row, 1:][same[row]][0])
-                yield "repeated offset", int(several[row]), f"offset {value:#x} stands twice in one packet"
+                yield REPEATED_PAGE, int(several[row]), f"offset {value:#x} stands twice in one packet"
                 normal = self.offsets[several[row]][: self.normal[several[row]]]
                 if (normal == value).sum() > 1:
-                    yield "repeated normal page", int(several[row]), f"offset {value:#x} stands twice, with content"
+                    yield REPEATED_NORMAL_PAGE, int(several[row]), f"offset {value:#x} stands twice, with content"
 
     def _broken_run(self) -> bool:
         """Whether any of the runs of consecutive pages leaves its block or is not aligned."""

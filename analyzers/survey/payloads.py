@@ -6,12 +6,16 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from analyzers.survey.checks import RECEIVE_BUFFER, Columns
+from analyzers.rulebook.capture.rules import PAYLOAD_NOT_CHECKED
+from analyzers.rulebook.conditions import PacketCondition
+from analyzers.rulebook.payloads.rules import DAMAGED, LEFT_OVER, PAGE_LENGTHS
+from multifd_codec.channel.columns import Columns
 from multifd_codec.channel.framing import bytes_known
 from multifd_codec.compression import MissingExtraError, PageDecompressor, container_lengths, decompressor_of_flags
 from multifd_codec.dialect.compression import STREAMED, Payload, flags_of
 from multifd_codec.errors import FormatError
 from multifd_codec.source import ByteSource
+from multifd_codec.wire.payload import MAX_COMPRESSED_PAYLOAD
 
 CONTAINERS = flags_of(Payload.LENGTHS)
 
@@ -33,8 +37,8 @@ class PayloadChecker:
         """Packets are missing: later payloads cannot be read."""
         self._broken = True
 
-    def check(self, columns: Columns) -> Iterator[tuple[int, str, str]]:
-        """(packet's position in the batch, key, message) of each payload that is not what its packet announces."""
+    def check(self, columns: Columns) -> Iterator[tuple[int, PacketCondition, str]]:
+        """(packet's position in the batch, condition, message) of each payload that is not what its packet says."""
         if self._broken:
             return
         if self._method == 0 and columns.alike and not columns.compression[0]:
@@ -59,18 +63,18 @@ class PayloadChecker:
                 return
         self._broken = bool(len(others) or len(impossible))
 
-    def _packet(self, columns: Columns, index: int) -> Iterator[tuple[int, str, str]]:
+    def _packet(self, columns: Columns, index: int) -> Iterator[tuple[int, PacketCondition, str]]:
         offset = int(columns.batch.offset[index]) + columns.batch.header_length
         compression, normal = int(columns.compression[index]), int(columns.normal[index])
         size, page_size = int(columns.size[index]), columns.batch.page_size
-        if size > RECEIVE_BUFFER or bytes_known(self._source, offset) < size:
+        if size > MAX_COMPRESSED_PAYLOAD or bytes_known(self._source, offset) < size:
             self._broken = True  # cut off, in a hole, or no receiver reads it
             return
         payload = self._source.read(offset, size)
         if compression & CONTAINERS:
             message = _container(bytes(payload), normal, page_size)
             if message:
-                yield index, "container", message
+                yield index, PAGE_LENGTHS, message
             return
         if not compression & STREAMED:  # else a receiver's error there is MFD222
             return
@@ -83,14 +87,14 @@ class PayloadChecker:
             _, left = stream.pages(payload, normal, page_size)
         except MissingExtraError as error:
             self._broken = True
-            yield index, "payload not checked", error.message
+            yield index, PAYLOAD_NOT_CHECKED, error.message
             return
         except FormatError as error:
             self._broken = True
-            yield index, "payload", error.message
+            yield index, DAMAGED, error.message
             return
         if left:
-            yield index, "payload left over", f"{left} bytes are left behind the last page"
+            yield index, LEFT_OVER, f"{left} bytes are left behind the last page"
 
 
 def _container(payload: bytes, normal: int, page_size: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from analyzers.findings import Severity
-from analyzers.rulebook.conditions import Load, MainProblem, RecordingNote
+from analyzers.rulebook.conditions import Load, MainProblem, PacketCondition, RecordingNote
 from analyzers.rulebook.rule import Rule
 from captures.model import NoteKind
 from multifd_codec.main.problems import ProblemKind
@@ -11,6 +11,9 @@ from multifd_codec.main.problems import ProblemKind
 FAMILY = "capture quality"
 UNAFFECTED = "None: the destination received what the recording lacks. The verdict is undecided where it depends on it."
 READER = "not QEMU: the capture reader of this tool"
+
+PAYLOAD_NOT_CHECKED = PacketCondition(field="payload", silent=True)
+"""Said once a channel, whatever the number of packets."""
 
 RULES = (
     Rule(
@@ -159,7 +162,7 @@ RULES = (
         reference=READER + "; --reader wireshark knows more encapsulations",
         since="any capture",
         example="a pcap file with link type 189 (USB)",
-        conditions=(RecordingNote(NoteKind.UNSUPPORTED_LINK),),
+        conditions=(RecordingNote(NoteKind.UNSUPPORTED_LINK), PAYLOAD_NOT_CHECKED),
     ),
     Rule(
         code="MFD911",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from analyzers.findings import Severity
+from analyzers.rulebook.conditions import Effect, HeaderCondition
 from analyzers.rulebook.phrases import CHANNEL_ERROR, RECEIVE
 from analyzers.rulebook.rule import Rule
+from multifd_codec.wire.handshake import MULTIFD_MAGIC, MULTIFD_VERSION
 
 FAMILY = "framing"
 RULES = (
@@ -24,6 +26,14 @@ RULES = (
         ),
         since="all releases with multifd (4.0 and later)",
         example="main: START[B F E] END[F E]   channel 0: I S D S   with D.magic = 0x11223345",
+        conditions=(
+            HeaderCondition(
+                field="magic",
+                when=lambda c: c.magic != MULTIFD_MAGIC,
+                says=lambda c, i: f"magic {c.magic[i]:#010x}, expected {MULTIFD_MAGIC:#010x}",
+                effect=Effect.ERROR,
+            ),
+        ),
     ),
     Rule(
         code="MFD102",
@@ -40,6 +50,14 @@ RULES = (
         ),
         since="all releases with multifd (4.0 and later)",
         example="main: START[B F E] END[F E]   channel 0: I S D S   with D.version = 2",
+        conditions=(
+            HeaderCondition(
+                field="version",
+                when=lambda c: c.version != MULTIFD_VERSION,
+                says=lambda c, i: f"version {c.version[i]}, expected {MULTIFD_VERSION}",
+                effect=Effect.ERROR,
+            ),
+        ),
     ),
     Rule(
         code="MFD129",

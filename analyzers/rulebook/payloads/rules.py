@@ -3,10 +3,31 @@
 from __future__ import annotations
 
 from analyzers.findings import Severity
+from analyzers.rulebook.conditions import Effect, HeaderCondition, PacketCondition, if_zero_pages_read
 from analyzers.rulebook.phrases import CHANNEL_ERROR
 from analyzers.rulebook.rule import Rule
+from multifd_codec.dialect.compression import STREAMED
+from multifd_codec.dialect.releases import DestinationHabits
+from multifd_codec.wire.packet import PacketFlags
+from multifd_codec.wire.payload import MAX_COMPRESSED_PAYLOAD
 
 FAMILY = "packet fields"
+
+
+def _size_checked(destination: DestinationHabits) -> Effect:
+    return Effect.ERROR if destination.payload_sizes_checked else Effect.CRASH
+
+
+EMPTY_WITH_SIZE = HeaderCondition(
+    field="next_packet_size",
+    when=lambda c: ~c.has_pages & (c.size != 0),
+    says=lambda c, i: f"next_packet_size {c.size[i]} on a packet without pages",
+    severity=lambda c: None if c.sender.maybe(lambda s: s.sync_size_stale) else Severity.WARNING,
+)
+PAGE_LENGTHS = PacketCondition(field="payload", effect=Effect.CRASH)
+DAMAGED = PacketCondition(field="payload", effect=Effect.ERROR)
+LEFT_OVER = PacketCondition(field="payload")
+
 RULES = (
     Rule(
         code="MFD217",
@@ -22,6 +43,13 @@ RULES = (
         ),
         since="all releases with multifd (4.0 and later)",
         example="channel 0: I S D S   with D.normal_pages = 1, D.next_packet_size = 8192",
+        conditions=(
+            HeaderCondition(
+                field="next_packet_size",
+                when=lambda c: (c.compression == 0) & (c.normal > 0) & c.possible & (c.size != c.plain_size),
+                says=lambda c, i: f"next_packet_size {c.size[i]}, {c.normal[i]} pages are {c.plain_size[i]} bytes",
+            ),
+        ),
     ),
     Rule(
         code="MFD218",
@@ -41,6 +69,22 @@ RULES = (
         ),
         since="all releases with multifd (4.0 and later); the assertion since 9.0",
         example="zlib: channel 0: I S D S   with D.normal_pages = 0, D.zero_pages = 1, D.next_packet_size = 100",
+        conditions=(
+            HeaderCondition(
+                field="next_packet_size",
+                when=lambda c: (c.compression == 0) & (c.normal == 0) & (c.zero > 0) & (c.size != 0),
+                says=lambda c, i: f"next_packet_size {c.size[i]} on a packet with zero pages only",
+                severity=Severity.WARNING,
+            ),
+            HeaderCondition(
+                field="next_packet_size",
+                when=lambda c: (c.compression != 0) & (c.normal == 0) & (c.zero > 0) & (c.size != 0),
+                says=lambda c, i: f"next_packet_size {c.size[i]} on a compressed packet with zero pages only",
+                effect=lambda d: _size_checked(d) if d.zero_pages else Effect.NONE,
+                severity=if_zero_pages_read,
+            ),
+            EMPTY_WITH_SIZE,
+        ),
     ),
     Rule(
         code="MFD219",
@@ -57,6 +101,17 @@ RULES = (
         reference="multifd_zlib_recv, migration/multifd-zlib.c; multifd_zstd_recv, migration/multifd-zstd.c",
         since="5.0 and later, still in the tree of February 2026",
         example="zlib: channel 0: I S D S   with D.next_packet_size = 1048577",
+        conditions=(
+            HeaderCondition(
+                field="next_packet_size",
+                when=lambda c: ((c.compression & STREAMED) != 0) & (c.normal > 0) & (c.size > MAX_COMPRESSED_PAYLOAD),
+                says=lambda c, i: (
+                    f"next_packet_size {c.size[i]} exceeds the receive buffer of {MAX_COMPRESSED_PAYLOAD} bytes"
+                ),
+                effect=_size_checked,
+                chance=True,
+            ),
+        ),
     ),
     Rule(
         code="MFD220",
@@ -70,6 +125,7 @@ RULES = (
         reference="multifd_qpl_recv, migration/multifd-qpl.c; multifd_uadk_recv, migration/multifd-uadk.c",
         since="9.1 and later",
         example="qpl: channel 0: I S D S   with a first page length of 4097",
+        conditions=(PAGE_LENGTHS,),
     ),
     Rule(
         code="MFD221",
@@ -83,6 +139,18 @@ RULES = (
         reference="multifd_qatzip_recv, migration/multifd-qatzip.c",
         since="9.2 and later",
         example="qatzip: channel 0: I S D S   with D.next_packet_size = 1048577",
+        conditions=(
+            HeaderCondition(
+                field="next_packet_size",
+                when=lambda c: (
+                    (c.compression == int(PacketFlags.QATZIP)) & (c.normal > 0) & (c.size > MAX_COMPRESSED_PAYLOAD)
+                ),
+                says=lambda c, i: (
+                    f"next_packet_size {c.size[i]} exceeds the receive buffer of {MAX_COMPRESSED_PAYLOAD} bytes"
+                ),
+                effect=Effect.ERROR,
+            ),
+        ),
     ),
     Rule(
         code="MFD222",
@@ -97,6 +165,7 @@ RULES = (
         reference="multifd_zlib_recv, migration/multifd-zlib.c; multifd_zstd_recv, migration/multifd-zstd.c",
         since="5.0 and later",
         example="zlib: channel 0: I S D D S   with the first D removed",
+        conditions=(DAMAGED,),
     ),
     Rule(
         code="MFD223",
@@ -110,5 +179,6 @@ RULES = (
         reference="multifd_zlib_recv, migration/multifd-zlib.c; multifd_zstd_recv, migration/multifd-zstd.c",
         since="5.0 and later",
         example="zlib: channel 0: I S D S   with 4 bytes appended to D's payload and counted in next_packet_size",
+        conditions=(LEFT_OVER,),
     ),
 )
