@@ -15,6 +15,9 @@ from analyzers.cli.numbers import FiniteRange
 from analyzers.cli.output import check_output, output_path, write_text
 from analyzers.cli.progress import ProgressBar
 from analyzers.report.exit_codes import ExitCode
+from multifd_codec.dialect.compression import COMPRESSIONS, either
+from multifd_codec.dialect.releases import EVERY_PROFILE
+from multifd_codec.dialect.words import which
 from multifd_codec.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,7 +27,9 @@ CHECKSUMS_BELOW = 256 << 20
 """Bytes of guest memory and device state from which on TCP checksums are left out of a capture."""
 OFTEN = 0.25
 """Of the SYNCs that could, so many are merged into data, by sources that do so."""
-EPILOG = """\b
+MERGERS = which(lambda r: r.sender.sync_carries_pages).capitalize()
+FLUSHERS = which(lambda r: r.sender.flush_at_complete)
+EPILOG = f"""\b
 Examples:
   multifd generate --dialect qemu-7.2 --ram 64M -o out.pcap
   multifd generate --policy rfc-v3 --channels 4 --device 0000:00:05.0/vfio=8M -o channels/
@@ -43,7 +48,7 @@ Sync policies (when the final SYNC is sent):
   defer-always       behind all iterable devices, device state or not
   threads-only       never: the source waits for its own threads only
   upstream           per section only (QEMU 10.0)
-  flush-at-complete  with a FLUSH of its own (QEMU 8.1 to 9.0)
+  flush-at-complete  with a FLUSH of its own (QEMU {FLUSHERS})
 """
 
 
@@ -51,7 +56,7 @@ Sync policies (when the final SYNC is sent):
 @click.option("-o", "output", type=output_path, metavar="OUT", help="OUT.pcap: a capture; another name: a folder.")
 @click.option("--plan", "plan_file", type=Path, metavar="FILE", help="Plan file (JSON).")
 @click.option("--from", "recorded", type=Path, metavar="INPUT", help="Plan of a recorded migration.")
-@click.option("--dialect", metavar="RELEASE", help="Sending release: qemu-4.0 to qemu-11.1, or rfc-v3. [qemu-10.0]")
+@click.option("--dialect", metavar="RELEASE", help=f"Sending release: {EVERY_PROFILE}. [qemu-10.0]")
 @click.option("--policy", metavar="NAME", help="Sync policy. Default: the release's own.")
 @click.option(
     "--mode", type=click.Choice(("per-section", "per-round")), help="Default: as release and machine have it."
@@ -63,10 +68,12 @@ Sync policies (when the final SYNC is sent):
 @click.option("--dirty", type=FiniteRange(0, 1), metavar="SHARE", help="Part of RAM dirty in further rounds. [0.1]")
 @click.option("--zero", type=FiniteRange(0, 1), metavar="SHARE", help="Part of the pages that are zero. [0]")
 @click.option("--zero-page-detection", type=click.Choice(("none", "legacy", "multifd")), help="Where zero pages go.")
-@click.option("--compression", metavar="METHOD", help="none, zlib, zstd, qpl, uadk or qatzip. [none]")
+@click.option("--compression", metavar="METHOD", help=f"{either(list(COMPRESSIONS))}. [none]")
 @click.option("--page-size", callback=page_size_option, metavar="BYTES", help="Target page size. [4096]")
 @click.option("--device", "devices", multiple=True, metavar="IDSTR=SIZE[/BUFFER]", help="VFIO device with state.")
-@click.option("--merge-sync", type=FiniteRange(0, 1), metavar="SHARE", help="Up to 8.2: SYNCs merged into data. [0.25]")
+@click.option(
+    "--merge-sync", type=FiniteRange(0, 1), metavar="SHARE", help=f"{MERGERS}: SYNCs merged into data. [0.25]"
+)
 @click.option("--uuid", metavar="UUID", help="The source's uuid. [none given]")
 @click.option("--return-path", is_flag=True, help="Open the return path, as libvirt has it.")
 @click.option("--switchover-start/--no-switchover-start", default=None, help="SWITCHOVER_START on main.")

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 READERS: tuple[Reader, ...] = get_args(Reader)
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-PAGE_SIZES = tuple(1 << shift for shift in range(10, 17))
-
 _KINDS = (
     (stat.S_ISFIFO, "a FIFO"),
     (stat.S_ISCHR, "a character device"),
@@ -102,6 +100,8 @@ def reading_options(function: Function) -> Function:
 
 def page_size_option(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
     """A power of two from 1 KiB to 64 KiB, with an optional ``k``."""
+    from multifd_codec.channel.framing import PAGE_SIZES  # noqa: PLC0415 -- slow to import
+
     if value is None:
         return None
     text = value.lower().removesuffix("ib")

@@ -14,6 +14,7 @@ from analyzers.cli.progress import ProgressBar
 from analyzers.report import FORMATS, render
 from analyzers.report.exit_codes import ExitCode, exit_code, gravest
 from captures.model import Reader
+from multifd_codec.dialect.releases import OLDEST, RELEASES, RFC_V3
 from multifd_codec.errors import MultifdError
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ Exit codes:
 
 @click.command("lint", epilog=EPILOG, short_help="Judge migrations: rules they break, ways they can end.")
 @click.argument("inputs", metavar="INPUT...", nargs=-1, required=True, type=Path)
-@click.option("--profile", metavar="P", help="Destination that judges: a release from qemu-4.0 on, or rfc-v3.")
+@click.option("--profile", metavar="P",
+              help=f"Destination that judges: a release from {RELEASES[OLDEST].name} on, or {RFC_V3}.")  # fmt: skip
 @click.option(
     "--mode",
     type=click.Choice(("per-section", "per-round")),

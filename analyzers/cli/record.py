@@ -14,11 +14,13 @@ from analyzers.cli.numbers import FiniteRange
 from analyzers.cli.output import check_output, output_path, write_text
 from analyzers.cli.progress import ProgressBar
 from analyzers.report.exit_codes import ExitCode
+from multifd_codec.dialect.words import since, which
 from multifd_codec.errors import InputError
 
 if TYPE_CHECKING:
     from captures.qemu.recorder import RecordOptions
 
+SINCE = since(lambda r: r.sender.per_round)
 DEFAULT_QEMU = "qemu-system-x86_64"
 FACTS_SUFFIX = ".json"
 
@@ -55,7 +57,7 @@ Exit codes:
 @click.option("--channels", type=click.IntRange(1, 255), metavar="N", default=2, show_default=True)
 @click.option("--compression", metavar="METHOD", default="none", show_default=True, help="multifd-compression.")
 @click.option("--mode", type=click.Choice(("per-section", "per-round")),
-              help="multifd-flush-after-each-section. [per-round; per-section with one before 8.1]")  # fmt: skip
+              help=f"multifd-flush-after-each-section. [per-round; per-section with one before {SINCE}]")  # fmt: skip
 @click.option("--uuid", metavar="UUID", help="Of both sides. [none given]")
 @click.option("--return-path/--no-return-path", default=True, show_default=True, help="As libvirt has it.")
 @click.option("--capability", "capabilities", multiple=True, metavar="NAME", help="Switch on on both sides, too.")
@@ -97,7 +99,7 @@ def command(
 ) -> int:
     """Start two QEMUs, migrate one to the other, and record it with tcpdump."""
     from captures.qemu.binary import parse_command  # noqa: PLC0415
-    from captures.qemu.guest import PER_ROUND_SINCE, DestinationOptions  # noqa: PLC0415
+    from captures.qemu.guest import DestinationOptions  # noqa: PLC0415
     from captures.qemu.recorder import RecordOptions  # noqa: PLC0415
     from multifd_codec.plan.file import parse_size  # noqa: PLC0415
 
@@ -110,9 +112,9 @@ def command(
     check_output(facts_path(output), inputs)
     more = [word for name in properties for word in ("-global", name)] + list(arguments)
     qemus = parse_command(source or qemu), parse_command(destination or qemu)
-    old = next((one.name for one in qemus if one.version < PER_ROUND_SINCE), None)
+    old = next((one.name for one in qemus if not one.release.sender.per_round), None)
     if old is not None and mode == "per-round":
-        raise InputError(f"{old} has no per-round mode (8.1 and later have)")
+        raise InputError(f"{old} has no per-round mode ({which(lambda r: r.sender.per_round)} have)")
     guest = DestinationOptions(
         ram_size=parse_size(ram_size),
         ram_block=ram_block or ("ram0" if machine == "none" else "pc.ram"),

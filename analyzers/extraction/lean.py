@@ -26,9 +26,8 @@ from multifd_codec.main.events import (
     ZeroPageRun,
 )
 from multifd_codec.source import Buffer, ByteSource
-from multifd_codec.wire.packet import PacketFlags
+from multifd_codec.wire.packet import SYNC
 
-SYNC = int(PacketFlags.SYNC)
 CARRIERS = frozenset({BlockList, ZeroPageRun, ZeroPage, Page, XbzrlePage, CompressedPage})
 """Records on main that memory depends on."""
 KEPT = CARRIERS | {Flush, EndOfRam, Command}

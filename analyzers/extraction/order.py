@@ -20,10 +20,9 @@ from multifd_codec.channel.events import ChannelEnd, ChannelInit, DeviceStatePac
 from multifd_codec.dialect.releases import Mode
 from multifd_codec.layout import layout
 from multifd_codec.main.events import Command, EndOfRam, Flush, MainItem
-from multifd_codec.wire.packet import COMPRESSION_MASK, PacketFlags, ram_packet
+from multifd_codec.wire.packet import COMPRESSION_MASK, SYNC, ram_packet
 from multifd_codec.wire.qemufile import CommandId
 
-SYNC = int(PacketFlags.SYNC)
 MAIN = -1
 """The main channel, among positions of multifd channels."""
 

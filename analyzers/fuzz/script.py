@@ -18,13 +18,12 @@ from multifd_codec.draft.channel_records import VFIO_HEADER
 from multifd_codec.draft.draft import Draft, Line
 from multifd_codec.draft.edits import EditKind
 from multifd_codec.main.events import Command, EndOfRam, EndOfStream, Flush, SectionStart
-from multifd_codec.wire.packet import PacketFlags
+from multifd_codec.wire.packet import SYNC
 from multifd_codec.wire.qemufile import CommandId
 from multifd_codec.wire.vfio import CONFIG_STATE
 
 STRUCTURAL = (EditKind.DROP, EditKind.REPEAT, EditKind.MOVE, EditKind.TRANSFER)
 VFIO_SUFFIX = b"/vfio"
-SYNC = int(PacketFlags.SYNC)
 ACTING = frozenset({SectionStart, Flush, EndOfRam, Command, EndOfStream})
 """Events of main that are steps of a destination."""
 

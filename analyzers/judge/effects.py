@@ -9,11 +9,12 @@ from analyzers.rulebook.codes import MFD101, MFD205, MFD401, MFD402, MFD403, MFD
 from analyzers.rulebook.conditions import Effect, PacketCondition
 from analyzers.rulebook.rule import Rule
 from analyzers.survey.channel import ChannelSurvey, Item
-from analyzers.survey.device_state import HUGE_INDEX, INVALID_INDEX
+from analyzers.survey.device_state import HUGE_INDEX
 from analyzers.survey.main import MainSurvey
 from multifd_codec.dialect.compression import known
 from multifd_codec.dialect.releases import DestinationHabits
 from multifd_codec.wire.packet import PacketFlags
+from multifd_codec.wire.vfio import INVALID_IDX
 
 CONFIG_LOAD_READY_SINCE = (10, 1)
 """Release that knows the VFIO tag DEV_CONFIG_LOAD_READY."""
@@ -83,7 +84,7 @@ def device_fault(
         return fault(MFD407, f"a payload of {packet.next_packet_size} bytes, the VFIO header alone has 12")
     if buffer.version != 0:
         return fault(MFD407, f"VFIO header version {buffer.version}")
-    if buffer.index == INVALID_INDEX:
+    if buffer.index == INVALID_IDX:
         return fault(MFD408, f"index {buffer.index:#x}")
     if buffer.index >= HUGE_INDEX:
         return fault(MFD408, f"index {buffer.index}: memory for all smaller ones is allocated", Effect.CRASH)

@@ -30,12 +30,12 @@ from analyzers.rulebook.codes import (
     MFD417,
 )
 from analyzers.rulebook.rule import Rule
-from analyzers.survey.device_state import HEADER, HUGE_INDEX, INVALID_INDEX, TAG, Buffer
+from analyzers.survey.device_state import HEADER, HUGE_INDEX, TAG, Buffer
 from analyzers.survey.main import MULTIFD_FULL, MainSurvey
 from multifd_codec.device_key import DeviceKey
 from multifd_codec.wire.packet import COMPRESSION_MASK, MULTIFD_PACKET_SIZE, PacketFlags
 from multifd_codec.wire.qemufile import CommandId
-from multifd_codec.wire.vfio import CONFIG_STATE, VfioTagId
+from multifd_codec.wire.vfio import CONFIG_STATE, INVALID_IDX, VfioTagId
 
 LONGEST_NAME = 64
 """Characters of a device's name that a message shows."""
@@ -97,13 +97,13 @@ BUFFER_RULES: tuple[BufferRule, ...] = (
         ),
     ),
     BufferRule(MFD407, "version", lambda b: f"VFIO header version {b.version}, expected 0" if b.version else ""),
-    BufferRule(MFD408, "idx", lambda b: "idx 0xffffffff is invalid" if b.index == INVALID_INDEX else ""),
+    BufferRule(MFD408, "idx", lambda b: "idx 0xffffffff is invalid" if b.index == INVALID_IDX else ""),
     BufferRule(
         MFD408,
         "idx",
         lambda b: (
             f"idx {b.index} makes the destination allocate memory for all smaller ones"
-            if b.index is not None and HUGE_INDEX <= b.index < INVALID_INDEX
+            if b.index is not None and HUGE_INDEX <= b.index < INVALID_IDX
             else ""
         ),
     ),

@@ -13,7 +13,6 @@ from multifd_codec.wire.vfio import CONFIG_STATE, VFIODeviceStatePacket, VfioTag
 
 HEADER = layout(VFIODeviceStatePacket)
 TAG = compile_struct(VfioTag)
-INVALID_INDEX = 0xFFFFFFFF
 HUGE_INDEX = 1 << 28
 """An index makes a loader allocate about 24 bytes for each smaller one: from here on more than 6 GiB."""
 

@@ -14,7 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from multifd_codec.dialect.version import Version
+from multifd_codec.dialect.releases import Release, release_at
+from multifd_codec.dialect.version import Version, dotted
 from multifd_codec.errors import InputError
 
 PROGRAM = "qemu-system-x86_64"
@@ -40,11 +41,16 @@ class Qemu(NamedTuple):
     @property
     def name(self) -> str:
         """As profiles are called."""
-        return f"qemu-{self.version[0]}.{self.version[1]}"
+        return f"qemu-{dotted(self.version)}"
+
+    @property
+    def release(self) -> Release:
+        """What it does on the wire, as far as known: its row of the table, or the newest before it."""
+        return release_at(self.version)
 
     @property
     def full_version(self) -> str:
-        return f"{self.version[0]}.{self.version[1]}.{self.micro}"
+        return f"{dotted(self.version)}.{self.micro}"
 
 
 @cache

@@ -12,7 +12,6 @@ from captures.qemu.process import Process
 from multifd_codec.errors import InputError
 from multifd_codec.source import Buffer
 
-PER_ROUND_SINCE = (8, 1)
 _COMPARED = 1 << 20
 
 
@@ -27,7 +26,7 @@ class DestinationOptions:
     machine: str = "none"
     uuid: str | None = None
     per_section: bool = False
-    """multifd-flush-after-each-section. Releases before 8.1 know nothing else, whatever is said here."""
+    """multifd-flush-after-each-section. Old releases know nothing else, whatever is said here."""
     arguments: tuple[str, ...] = ()
     """Further arguments of the program."""
     channels: int = 2
@@ -50,7 +49,7 @@ def _arguments(qemu: Qemu, options: DestinationOptions, ram: int, stopped: bool)
     result += ["-S"] * stopped
     if options.uuid is not None:
         result += ["-uuid", options.uuid]
-    if qemu.version >= PER_ROUND_SINCE:
+    if qemu.release.sender.per_round:
         state = "on" if options.per_section else "off"
         result += ["-global", f"migration.multifd-flush-after-each-section={state}"]
     return result

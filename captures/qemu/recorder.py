@@ -17,6 +17,7 @@ from captures.qemu.loop import run
 from captures.qemu.process import GoneError, Process
 from captures.qemu.tcpdump import Tcpdump
 from captures.write.replacing import replaced
+from multifd_codec.dialect.releases import Mode
 from multifd_codec.errors import InputError
 from multifd_codec.plan.page_content import Pattern
 
@@ -120,6 +121,7 @@ async def _record(options: RecordOptions, output: Path, progress: Progress | Non
         statistics = await _statistics(source)
     completed = all(side.status == "completed" for side in sides) and tcpdump.counts.dropped == 0
     guest = options.guest
+    per_round = options.source.release.sender.per_round and not guest.per_section
     facts = {
         "schema": "multifd-recording/1",
         "capture": output.name,
@@ -132,7 +134,7 @@ async def _record(options: RecordOptions, output: Path, progress: Progress | Non
         "running": options.running,
         "channels": guest.channels,
         "compression": guest.compression,
-        "mode": "per-section" if guest.per_section or options.source.version < (8, 1) else "per-round",
+        "mode": str(Mode.PER_ROUND if per_round else Mode.PER_SECTION),
         "uuid": guest.uuid,
         "capabilities": ["multifd", *guest.capabilities],
         "parameters": dict(sender.parameters),

@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from multifd_codec.dialect.compression import mask_of, unmarked_by
-from multifd_codec.dialect.version import Version, said
+from multifd_codec.dialect.version import Version, dotted
 from multifd_codec.errors import InputError
 from multifd_codec.wire.handshake import MULTIFD_MAGIC, MULTIFD_VERSION
 
@@ -126,7 +126,7 @@ class Release(NamedTuple):
 
     @property
     def name(self) -> str:
-        return f"qemu-{said(self.version)}"
+        return f"qemu-{dotted(self.version)}"
 
 
 _CHANGES: dict[Version, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -232,11 +232,11 @@ def release(name: str) -> Release:
                 row = row._replace(destination=row.destination._replace(**does))
         return row
     if version < OLDEST:
-        raise InputError(f"profile {name}: multifd before {said(OLDEST)} was experimental and is not supported")
+        raise InputError(f"profile {name}: multifd before {dotted(OLDEST)} was experimental and is not supported")
     raise InputError(f"profile {name}: no such release is known, the newest is {RELEASES[NEWEST].name}")
 
 
-def at(version: Version) -> Release:
+def release_at(version: Version) -> Release:
     """The row of a release, or of the newest one before it; older than all: the oldest."""
     return RELEASES[max((known for known in RELEASES if known <= version), default=OLDEST)]
 

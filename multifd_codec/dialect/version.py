@@ -6,6 +6,6 @@ Version = tuple[int, int]
 """A QEMU release: ``(8, 1)``."""
 
 
-def said(version: Version) -> str:
+def dotted(version: Version) -> str:
     """``8.1``."""
     return f"{version[0]}.{version[1]}"

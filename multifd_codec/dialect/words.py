@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from multifd_codec.dialect.releases import NEWEST, OLDEST, RELEASES, Release
-from multifd_codec.dialect.version import Version, said
+from multifd_codec.dialect.version import Version, dotted
 
 Habit = Callable[[Release], object]
 
@@ -20,12 +20,12 @@ def releases_with(habit: Habit) -> tuple[Version, ...]:
 
 def since(habit: Habit) -> str:
     """The first release that has it: ``9.0``, to say ``before 9.0`` or ``from 9.0 on``. Raises ValueError for none."""
-    return said(min(releases_with(habit)))
+    return dotted(min(releases_with(habit)))
 
 
 def until(habit: Habit) -> str:
     """The last release that has it: ``8.2``. Raises ValueError for none."""
-    return said(max(releases_with(habit)))
+    return dotted(max(releases_with(habit)))
 
 
 def which(habit: Habit, joined: str = "and") -> str:
@@ -47,9 +47,9 @@ def which(habit: Habit, joined: str = "and") -> str:
 
 def _run(first: Version, last: Version, length: int, joined: str) -> str:
     if last == NEWEST:
-        return f"{said(first)} {joined} later"
+        return f"{dotted(first)} {joined} later"
     if first == OLDEST:
-        return f"up to {said(last)}"
+        return f"up to {dotted(last)}"
     if length == 1:
-        return said(first)
-    return f"{said(first)} {joined if length == 2 else 'to'} {said(last)}"
+        return dotted(first)
+    return f"{dotted(first)} {joined if length == 2 else 'to'} {dotted(last)}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from multifd_codec.channel.framing import PAGE_SIZES
 from multifd_codec.layout import compile_struct, parse_declared
 from multifd_codec.main.events import (
     CapabilityList,
@@ -26,7 +27,7 @@ CONFIGURATION = compile_struct(wire.ConfigurationFixed)
 COUNT = compile_struct(wire.CapabilityCount)
 MAX_MACHINE_NAME = 4096
 MAX_CAPABILITIES = 1024
-PAGE_BITS = range(10, 17)
+PAGE_BITS = frozenset(size.bit_length() - 1 for size in PAGE_SIZES)
 
 
 def configuration(state: MainState) -> Iterator[MainEvent]:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeGuard
 
-from multifd_codec.channel.framing import bytes_known
+from multifd_codec.channel.framing import PAGE_SIZES, bytes_known
 from multifd_codec.device_key import DeviceKey
 from multifd_codec.errors import FormatError, HoleError
 from multifd_codec.layout import compile_struct
@@ -31,8 +31,6 @@ MAX_DEPTH = 64
 SEARCH_CHUNK = 1 << 20
 _MARK = re.compile(rb"\x06[\x00-\x04](?s:...)\{\s*\"")
 _LARGEST_SIZE = 1 << 48
-_PAGE_SIZES = frozenset(1 << bits for bits in range(10, 17))
-"""Target page sizes there are."""
 
 
 @dataclass(slots=True)
@@ -146,7 +144,7 @@ def _version(device: dict[str, Any]) -> int | None:
 
 
 def _page_size(value: Any) -> int | None:
-    return int(value) if _is_count(value) and value in _PAGE_SIZES else None
+    return int(value) if _is_count(value) and value in PAGE_SIZES else None
 
 
 def _is_count(value: Any) -> TypeGuard[int]:

@@ -18,7 +18,7 @@ from multifd_codec.dialect.compression import Compression, named
 from multifd_codec.dialect.machine import machine_defaults, machine_version
 from multifd_codec.dialect.releases import Mode, Release, release
 from multifd_codec.dialect.sync_policy import FinalSync, SyncPolicy, policy, policy_of
-from multifd_codec.dialect.version import said
+from multifd_codec.dialect.version import dotted
 from multifd_codec.dialect.words import which
 from multifd_codec.errors import FormatError, InputError
 from multifd_codec.main.vmdescription import parse_description
@@ -157,7 +157,7 @@ def habits(plan: MigrationPlan) -> Habits:
         raise InputError(f"{plan.dialect} cannot send per round ({which(lambda r: r.sender.per_round)} can)")
     compression = named(plan.compression)
     if row.version < compression.since:
-        have = f"{said(compression.since)} and later have"
+        have = f"{dotted(compression.since)} and later have"
         raise InputError(f"{plan.dialect} has no compression {plan.compression} ({have})")
     zero_pages = plan.zero_page_detection
     if zero_pages is None:

@@ -22,9 +22,7 @@ from multifd_codec.draft.draft import Record, Sent
 from multifd_codec.plan.page_content import PageArray
 from multifd_codec.plan.plan import Habits, MigrationPlan
 from multifd_codec.source import Buffer
-from multifd_codec.wire.packet import PacketFlags, pages_per_packet
-
-SYNC = int(PacketFlags.SYNC)
+from multifd_codec.wire.packet import SYNC, pages_per_packet
 
 
 @dataclass(slots=True)
