@@ -29,12 +29,12 @@ from multifd_codec.channel.batch import PacketBatch
 from multifd_codec.channel.decoder import ChannelDecoder
 from multifd_codec.channel.events import ChannelInit
 from multifd_codec.dialect.releases import RELEASES
-from multifd_codec.draft.draft import CHANNEL_EVENTS, Draft, Line
+from multifd_codec.draft.draft import CHANNEL_EVENTS, Draft, Line, Record
 from multifd_codec.draft.edits import Edit, apply, random_edit
+from multifd_codec.draft.main_records import placed
 from multifd_codec.errors import ChannelName, EncodeError, MultifdError
 from multifd_codec.main.decoder import MainDecoder
-from multifd_codec.main.encode import WithPayload, place
-from multifd_codec.main.events import Command, Flush, MainEvent, ZeroPageRun
+from multifd_codec.main.events import Command, Flush, ZeroPageRun
 from multifd_codec.plan.plan import memory
 from multifd_codec.sender import draft
 from multifd_codec.source import BufferSource, StreamEnd
@@ -161,13 +161,13 @@ class _Family:
     def _main_round_trip(self, items: Sequence[object]) -> None:
         sent = list(_main_records(self.draft.main))
         items = [part for item in items for part in (item.records() if isinstance(item, ZeroPageRun) else (item,))]
-        placed = [item.event if isinstance(item, WithPayload) else item for item in place(sent)]
-        for expected, item in zip(placed, items, strict=False):
+        records = [record.event for record in placed(sent)]
+        for expected, item in zip(records, items, strict=False):
             if type(expected) is not type(item) or expected.offset != item.offset or expected.length != item.length:
                 self._fails("round trip", f"main, offset {expected.offset}: {type(expected).__name__} became {item}")
                 return
-        if len(items) != len(placed) + 1:  # and the end
-            self._fails("round trip", f"main: {len(placed)} records encoded, {len(items)} decoded")
+        if len(items) != len(records) + 1:  # and the end
+            self._fails("round trip", f"main: {len(records)} records encoded, {len(items)} decoded")
 
     def _chunks(self, data: bytes, whole: Sequence[object]) -> None:
         """The same bytes in pieces give the same events."""
@@ -308,12 +308,12 @@ def _events(items: Iterator[object] | Sequence[object]) -> list[object]:
     return events[:-1]
 
 
-def _main_records(line: Line) -> Iterator[MainEvent | WithPayload]:
+def _main_records(line: Line) -> Iterator[Record]:
     for record in line:
         if isinstance(record.event, ZeroPageRun):
-            yield from record.event.records()
+            yield from map(Record, record.event.records())
         else:
-            yield WithPayload(record.event, record.payload) if len(record.payload) else record.event
+            yield record
 
 
 def _is_movable(event: object) -> bool:

@@ -22,7 +22,7 @@ VFIO_HEADER = layout(VFIODeviceStatePacket)
 _TAG = compile_struct(VfioTag)
 
 
-def channel_init(number: int, uuid: bytes = bytes(16)) -> Record:
+def channel_init(number: int, uuid: bytes = bytes(16)) -> Record[ChannelInit]:
     """The ChannelInit of a channel; ``uuid`` is 16 bytes."""
     return Record(ChannelInit(0, INIT.size, MULTIFD_MAGIC, MULTIFD_VERSION, uuid, number, bytes(7), (0, 0, 0, 0)))
 
@@ -36,7 +36,7 @@ def ram_record(
     *,
     page_size: int = 4096,
     **fields: Any,
-) -> Record:
+) -> Record[RamPacket]:
     """A RAM packet; without pages it is a SYNC. ``payload`` is what follows it, ``fields`` are set at last."""
     capacity = pages_per_packet(page_size)
     length = layout(ram_packet(page_size)).size
@@ -65,7 +65,7 @@ def ram_record(
 
 def device_state_packet(
     payload: Buffer, device: bytes, instance_id: int = 0, flags: int = PacketFlags.DEVICE_STATE
-) -> Record:
+) -> Record[DeviceStatePacket]:
     """A device-state packet with any payload."""
     name = device.ljust(DEVICE.span("idstr").size, b"\0")
     size = len(payload)
@@ -77,7 +77,7 @@ def device_state_packet(
 
 def vfio_buffer(
     index: int, data: bytes, device: bytes, instance_id: int = 0, *, flags: int = 0, version: int = 0
-) -> Record:
+) -> Record[DeviceStatePacket]:
     """A device-state packet with a VFIO header: buffer ``index`` of the device's state."""
     return device_state_packet(VFIO_HEADER.struct.pack(version, index, flags) + data, device, instance_id)
 
@@ -90,7 +90,7 @@ def vfio_config(
     *,
     first: int = VfioTagId.DEV_CONFIG_STATE,
     last: int = VfioTagId.END_OF_STATE,
-) -> Record:
+) -> Record[DeviceStatePacket]:
     """The last device-state packet of a VFIO device: ``config`` is its PCI config vmstate."""
     data = _TAG.pack(first) + config + _TAG.pack(last)
     return vfio_buffer(index, data, device, instance_id, flags=CONFIG_STATE)

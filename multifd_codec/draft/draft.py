@@ -9,48 +9,62 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar
 
 from multifd_codec.channel.decoder import encode_event
 from multifd_codec.channel.events import ChannelInit, DeviceStatePacket, RamPacket
 from multifd_codec.errors import ChannelName
-from multifd_codec.main.encode import WithPayload, encode_main
+from multifd_codec.main.encode import encode_item
 from multifd_codec.source import Buffer
 from multifd_codec.wire.packet import PacketFlags
 
 CHANNEL_EVENTS = (ChannelInit, RamPacket, DeviceStatePacket)
 
 
-@dataclass(slots=True, eq=False, repr=False)
-class Record:
-    """One event with its payload, or raw bytes."""
+if TYPE_CHECKING:
+    import typing_extensions
 
-    event: Any
+    Event_co = typing_extensions.TypeVar("Event_co", covariant=True, default=Any)
+else:
+    Event_co = TypeVar("Event_co", covariant=True)
+Found = TypeVar("Found")
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Record(Generic[Event_co]):
+    """One event with its payload, or raw bytes.
+
+    ``Record[RamPacket]`` has such an event, ``Record[None]`` is raw bytes; of a plain ``Record`` it is not known.
+    """
+
+    event: Event_co
     """A ChannelEvent, a MainItem, or None."""
     payload: Buffer = b""
 
     def set(self, **changes: object) -> Self:
         """Change fields of the event."""
-        self.event = self.event._replace(**changes)
+        event: Any = self.event
+        self.event = event._replace(**changes)
         return self
 
     def __repr__(self) -> str:
         """Short: failing tests print whole migrations of these."""
         return f"{type(self.event).__name__}+{len(self.payload)}"
 
-    def copy(self) -> Record:
+    def copy(self) -> Record[Event_co]:
         return Record(self.event, self.payload)
 
     def pieces(self) -> Iterator[Buffer]:
         """The bytes on the wire. Raises EncodeError when a value does not fit its field."""
-        if self.event is None:
+        event: Any = self.event
+        if event is None:
             yield self.payload
-        elif isinstance(self.event, CHANNEL_EVENTS):
-            yield encode_event(self.event)
+        elif isinstance(event, CHANNEL_EVENTS):
+            yield encode_event(event)
             if self.payload:
                 yield self.payload
         else:
-            yield from encode_main([WithPayload(self.event, self.payload) if len(self.payload) else self.event])
+            yield from encode_item(event, self.payload if len(self.payload) else None)
 
     def encoded(self) -> bytes:
         """The bytes on the wire, joined."""
@@ -61,7 +75,7 @@ class Record:
         return sum(map(len, self.pieces()))
 
 
-def raw(data: Buffer) -> Record:
+def raw(data: Buffer) -> Record[None]:
     """Bytes that are no record."""
     return Record(None, data)
 
@@ -99,36 +113,36 @@ class Draft:
         """The channel a record is on. Raises StopIteration when it is on none."""
         return next(line for _, line in self.lines() if any(record is other for other in line))
 
-    def init(self, channel: int) -> Record:
-        return next(r for r in self.channels[channel] if isinstance(r.event, ChannelInit))
+    def init(self, channel: int) -> Record[ChannelInit]:
+        return _having(self.channels[channel], ChannelInit)[0]
 
-    def rams(self, channel: int) -> list[Record]:
-        return [record for record in self.channels[channel] if isinstance(record.event, RamPacket)]
+    def rams(self, channel: int) -> list[Record[RamPacket]]:
+        return _having(self.channels[channel], RamPacket)
 
-    def data(self, channel: int, number: int = 0) -> Record:
+    def data(self, channel: int, number: int = 0) -> Record[RamPacket]:
         """The channel's RAM packet with pages of that number."""
         return [r for r in self.rams(channel) if r.event.normal_pages + r.event.zero_pages][number]
 
-    def zeros(self, channel: int, number: int = 0) -> Record:
+    def zeros(self, channel: int, number: int = 0) -> Record[RamPacket]:
         """The channel's packet with zero pages only of that number."""
         return [r for r in self.rams(channel) if r.event.zero_pages and not r.event.normal_pages][number]
 
-    def sync(self, channel: int, number: int = -1) -> Record:
+    def sync(self, channel: int, number: int = -1) -> Record[RamPacket]:
         return [r for r in self.rams(channel) if r.event.sync][number]
 
-    def state(self, channel: int, number: int = 0) -> Record:
+    def state(self, channel: int, number: int = 0) -> Record[DeviceStatePacket]:
         """The channel's device-state packet of that number."""
-        return [r for r in self.channels[channel] if isinstance(r.event, DeviceStatePacket)][number]
+        return _having(self.channels[channel], DeviceStatePacket)[number]
 
-    def states(self) -> list[Record]:
-        return [r for line in self.channels for r in line if isinstance(r.event, DeviceStatePacket)]
+    def states(self) -> list[Record[DeviceStatePacket]]:
+        return [record for line in self.channels for record in _having(line, DeviceStatePacket)]
 
-    def on_main(self, kind: type | tuple[type, ...], number: int = 0) -> Record:
-        return [r for r in self.main if isinstance(r.event, kind)][number]
+    def on_main(self, kind: type[Found] | tuple[type[Found], ...], number: int = 0) -> Record[Found]:
+        return _having(self.main, kind)[number]
 
     # How to edit.
 
-    def drop(self, record: Record) -> Record:
+    def drop(self, record: Record[Found]) -> Record[Found]:
         line = self.line(record)
         line[:] = [other for other in line if other is not record]
         return record
@@ -197,6 +211,11 @@ class Draft:
         keyed.sort(key=lambda entry: entry[:2])
         for _, _, sent in keyed:
             yield sent
+
+
+def _having(line: Line, kind: type[Found] | tuple[type[Found], ...]) -> list[Record[Found]]:
+    """The records with events of that kind."""
+    return [record for record in line if isinstance(record.event, kind)]
 
 
 def draft_of(sent: Iterable[Sent], channels: int) -> Draft:

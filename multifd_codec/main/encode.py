@@ -1,56 +1,20 @@
 """The main channel: events to bytes.
 
 Events do not hold payload. Whoever encodes gives it: for what was decoded, ``read`` is the ``read`` of its source; for
-what is made from nothing, WithPayload carries it. Encoding what was decoded gives the same bytes, whatever they were.
+what is made from nothing, the Record of a draft. Encoding what was decoded gives the same bytes, whatever they were.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from multifd_codec.errors import EncodeError
 from multifd_codec.layout import build_declared, compile_struct, layout
-from multifd_codec.main.events import (
-    BlockList,
-    CapabilityList,
-    Command,
-    CompressedPage,
-    Configuration,
-    ConfigurationSubsection,
-    ConfigurationUuid,
-    DeviceBody,
-    EndOfRam,
-    EndOfStream,
-    FileHeader,
-    Flush,
-    Hook,
-    MainEnd,
-    MainEvent,
-    MainItem,
-    Missing,
-    PackageEnd,
-    Page,
-    RamBlock,
-    SectionEnd,
-    SectionFooter,
-    SectionFull,
-    SectionPart,
-    SectionStart,
-    Skipped,
-    StreamStopped,
-    TargetPageBits,
-    Trailing,
-    UnknownRamRecord,
-    VfioRecord,
-    VmDescription,
-    XbzrlePage,
-    ZeroPage,
-    ZeroPageRun,
-)
+from multifd_codec.main import events as ev
 from multifd_codec.source import Buffer
 from multifd_codec.wire import qemufile as wire
 from multifd_codec.wire import ram as ram_wire
@@ -70,135 +34,123 @@ PIECE = 1 << 20
 Read = Callable[[int, int], Buffer]
 
 
-class WithPayload(NamedTuple):
-    """An event and the bytes that belong to it but are not in it: payload, device body, skipped or trailing bytes.
-
-    For the block list of a mapped-ram file: what stands behind each entry, joined.
-    """
-
-    event: MainEvent
-    payload: Buffer
-
-
-def encode_main(items: Iterable[MainItem | WithPayload], read: Read | None = None) -> Iterator[Buffer]:
+def encode_main(items: Iterable[ev.MainItem], read: Read | None = None) -> Iterator[Buffer]:
     """The bytes of a main channel, piece by piece.
 
     ``read(offset, length)`` gives payload that events only point to; what it raises is passed on. Raises EncodeError
-    when a value does not fit its field, or when payload is asked for and there is neither ``read`` nor WithPayload.
+    when a value does not fit its field, or when payload is asked for and there is no ``read``.
     """
     for item in items:
-        event, given = (item.event, item.payload) if isinstance(item, WithPayload) else (item, None)
-        offset = event.offset
-        try:
-            head = encode_head(event)
-        except (struct.error, OverflowError) as error:
-            raise EncodeError(str(error), channel="main", offset=offset) from None
-        position = 0
-        for piece in head:
-            if isinstance(piece, bytes):
-                yield piece
-            elif given is not None:
-                yield given[position : position + piece[1]]
-                position += piece[1]
-            else:
-                yield from _pieces(event, read, *piece)
+        yield from encode_item(item, None, read)
 
 
-def place(items: Iterable[MainEvent | WithPayload]) -> Iterator[MainEvent | WithPayload]:
-    """The same with the offsets and lengths they have when encoded one behind the other: for events made from nothing.
-
-    Raises EncodeError like ``encode_main``.
+def encode_item(event: ev.MainItem, payload: Buffer | None = None, read: Read | None = None) -> Iterator[Buffer]:
+    """The bytes of one event. ``payload``: the bytes that belong to it but are not in it, as payload, device body,
+    skipped or trailing bytes; of the block list of a mapped-ram file what stands behind each entry, joined. Without,
+    ``read`` is asked. Raises EncodeError like ``encode_main``.
     """
-    offset = 0
-    for item in items:
-        event, given = (item.event, item.payload) if isinstance(item, WithPayload) else (item, None)
-        event = event._replace(offset=offset)
-        own = isinstance(event, _BODIES)
-        size = sum(len(piece) for piece in encode_main([event if given is None else WithPayload(event, b"")], _nothing))
-        payload = len(given or b"")
-        changes: dict[str, Any] = {"length": size}
-        if own:
-            changes["length"] = event.length if given is None else payload
-        elif isinstance(event, BlockList):
-            changes["length"] += payload
-        elif (behind := getattr(event, "payload_length", None)) is not None:
-            changes |= {"payload_offset": offset + size, "payload_length": behind if given is None else payload}
-        if isinstance(event, Configuration):
-            changes["subsections"] = tuple(_placed_subsections(event, offset))
-        event = event._replace(**changes)
-        offset += changes["length"] + changes.get("payload_length", 0)
-        yield event if given is None else WithPayload(event, given)
+    try:
+        head = encode_head(event)
+    except (struct.error, OverflowError) as error:
+        raise EncodeError(str(error), channel="main", offset=event.offset) from None
+    position = 0
+    for piece in head:
+        if isinstance(piece, bytes):
+            yield piece
+        elif payload is not None:
+            yield payload[position : position + piece[1]]
+            position += piece[1]
+        else:
+            yield from _pieces(event, read, *piece)
 
 
-_BODIES = (DeviceBody, Skipped, Trailing, StreamStopped, MainEnd)
+def place(event: ev.MainEvent, offset: int, payload: int | None = None) -> ev.MainEvent:
+    """The event with the offsets and lengths it has when encoded at ``offset``, ``payload`` bytes of payload with it;
+    None: as many as it says itself. Raises EncodeError like ``encode_main``.
+    """
+    event = event._replace(offset=offset)
+    size = sum(map(len, encode_item(event, b"")))
+    changes: dict[str, Any] = {"length": size}
+    if isinstance(event, _BODIES):
+        changes["length"] = event.length if payload is None else payload
+    elif isinstance(event, ev.BlockList):
+        changes["length"] += payload or 0
+    elif (behind := getattr(event, "payload_length", None)) is not None:
+        changes |= {"payload_offset": offset + size, "payload_length": behind if payload is None else payload}
+    if isinstance(event, ev.Configuration):
+        changes["subsections"] = tuple(_placed_subsections(event, offset))
+    return event._replace(**changes)
+
+
+_BODIES = (ev.DeviceBody, ev.Skipped, ev.Trailing, ev.StreamStopped, ev.MainEnd)
 """Events that are nothing but bytes not in the event."""
 
 
-def encode_head(event: MainItem) -> list[bytes | tuple[int, int]]:
+def encode_head(event: ev.MainItem) -> list[bytes | tuple[int, int]]:
     """The bytes of an event, with (offset, length) where bytes belong that are not in it."""
     match event:
-        case FileHeader():
+        case ev.FileHeader():
             return [compile_struct(wire.FileHeader).pack(event.magic, event.version)]
-        case Configuration():
+        case ev.Configuration():
             return [_configuration(event)]
-        case SectionStart() | SectionFull():
-            kind = SectionType.START if isinstance(event, SectionStart) else SectionType.FULL
+        case ev.SectionStart() | ev.SectionFull():
+            kind = SectionType.START if isinstance(event, ev.SectionStart) else SectionType.FULL
             return [build_declared(wire.SectionStart, {"type": kind, **event._asdict()})]
-        case SectionPart():
+        case ev.SectionPart():
             return [PART.pack(SectionType.PART, event.section_id)]
-        case SectionEnd():
+        case ev.SectionEnd():
             return [PART.pack(SectionType.END, event.section_id)]
-        case SectionFooter():
+        case ev.SectionFooter():
             return [PART.pack(SectionType.FOOTER, event.section_id)]
-        case Command():
+        case ev.Command():
             return [COMMAND.pack(SectionType.COMMAND, event.command, event.declared_length), event.payload]
-        case EndOfStream():
+        case ev.EndOfStream():
             return [bytes([SectionType.EOF])]
-        case VmDescription():
+        case ev.VmDescription():
             head = compile_struct(wire.VmDescription).pack(SectionType.VMDESCRIPTION, event.declared_length)
             return [head, (event.payload_offset, event.payload_length)]
-        case VfioRecord():
+        case ev.VfioRecord():
             return _vfio(event)
-        case PackageEnd() | Missing():
+        case ev.PackageEnd() | ev.Missing():
             return []
-        case DeviceBody() | Skipped() | Trailing() | StreamStopped() | MainEnd():
+        case ev.DeviceBody() | ev.Skipped() | ev.Trailing() | ev.StreamStopped() | ev.MainEnd():
             return [(event.offset, event.length)]
         case _:
             return _ram(event)
 
 
-def _ram(event: MainItem) -> list[bytes | tuple[int, int]]:
+def _ram(event: ev.MainItem) -> list[bytes | tuple[int, int]]:
     match event:
-        case ZeroPageRun():
+        case ev.ZeroPageRun():
             rows = np.empty(len(event.pages), ZERO.dtype)
             rows["word"] = event.pages | np.uint64(RamFlags.ZERO | RamFlags.CONTINUE)
             rows["fill"] = 0
             return [rows.tobytes()]
-        case BlockList():
+        case ev.BlockList():
             return _block_list(event)
-        case Flush() | EndOfRam() | Hook() | UnknownRamRecord():
+        case ev.Flush() | ev.EndOfRam() | ev.Hook() | ev.UnknownRamRecord():
             return [WORD.pack(event.addr | event.flags)]
-        case ZeroPage():
+        case ev.ZeroPage():
             return [_page(event), FILL.pack(event.fill)]
-        case Page():
+        case ev.Page():
             return [_page(event), (event.payload_offset, event.payload_length)]
-        case XbzrlePage():
+        case ev.XbzrlePage():
             head = compile_struct(ram_wire.XbzrlePage).pack(event.encoding, event.payload_length)
             return [_page(event), head, (event.payload_offset, event.payload_length)]
-        case CompressedPage():
+        case ev.CompressedPage():
             head = compile_struct(ram_wire.CompressedPage).pack(event.payload_length)
             return [_page(event), head, (event.payload_offset, event.payload_length)]
     raise EncodeError(f"{type(event).__name__} is not an event of the main channel", channel="main")
 
 
-def _page(event: ZeroPage | Page | XbzrlePage | CompressedPage) -> bytes:
+def _page(event: ev.ZeroPage | ev.Page | ev.XbzrlePage | ev.CompressedPage) -> bytes:
     word = WORD.pack(event.addr | event.flags)
     if bool(event.flags & RamFlags.CONTINUE) != (event.idstr is None):
         raise EncodeError("a record names its RAM block, or has the flag CONTINUE", channel="main", offset=event.offset)
     return word if event.idstr is None else word + build_declared(wire.Str8, event.idstr)
 
 
-def _block_list(event: BlockList) -> list[bytes | tuple[int, int]]:
+def _block_list(event: ev.BlockList) -> list[bytes | tuple[int, int]]:
     pieces: list[bytes | tuple[int, int]] = [WORD.pack(event.total | event.flags)]
     position = event.offset + WORD.size
     for block in event.blocks:
@@ -211,7 +163,7 @@ def _block_list(event: BlockList) -> list[bytes | tuple[int, int]]:
     return pieces
 
 
-def _block(block: RamBlock) -> bytes:
+def _block(block: ev.RamBlock) -> bytes:
     form = ram_wire.block_entry(
         page_size=block.page_size is not None,
         guest_address=block.guest_address is not None,
@@ -223,7 +175,7 @@ def _block(block: RamBlock) -> bytes:
     return build_declared(form, values)
 
 
-def _vfio(event: VfioRecord) -> list[bytes | tuple[int, int]]:
+def _vfio(event: ev.VfioRecord) -> list[bytes | tuple[int, int]]:
     if event.tag == VfioTagId.DEV_DATA_STATE:
         head = compile_struct(vfio_wire.VfioData).pack(event.tag, event.payload_length)
     else:
@@ -231,24 +183,24 @@ def _vfio(event: VfioRecord) -> list[bytes | tuple[int, int]]:
     return [head, (event.payload_offset, event.payload_length)] if event.payload_length else [head]
 
 
-def _configuration(event: Configuration) -> bytes:
+def _configuration(event: ev.Configuration) -> bytes:
     head = build_declared(wire.Configuration, {"type": SectionType.CONFIGURATION, "name": event.name})
     return head + b"".join(map(_subsection, event.subsections))
 
 
-def _subsection(part: ConfigurationSubsection) -> bytes:
+def _subsection(part: ev.ConfigurationSubsection) -> bytes:
     match part:
-        case TargetPageBits():
+        case ev.TargetPageBits():
             name, body = b"target-page-bits", build_declared(wire.TargetPageBits, {"bits": part.bits})
-        case CapabilityList():
+        case ev.CapabilityList():
             name, body = b"capabilities", build_declared(wire.CapabilityList, {"names": part.names})
-        case ConfigurationUuid():
+        case ev.ConfigurationUuid():
             name, body = b"uuid", build_declared(wire.ConfigurationUuid, {"uuid": part.uuid})
     values = {"type": SectionType.SUBSECTION, "name": CONFIGURATION_PREFIX + name, "version_id": part.version_id}
     return build_declared(wire.Subsection, values) + body
 
 
-def _placed_subsections(event: Configuration, offset: int) -> Iterator[ConfigurationSubsection]:
+def _placed_subsections(event: ev.Configuration, offset: int) -> Iterator[ev.ConfigurationSubsection]:
     offset += len(_configuration(event._replace(subsections=())))
     for part in event.subsections:
         length = len(_subsection(part))
@@ -256,7 +208,7 @@ def _placed_subsections(event: Configuration, offset: int) -> Iterator[Configura
         offset += length
 
 
-def _pieces(event: MainItem, read: Read | None, offset: int, length: int) -> Iterator[Buffer]:
+def _pieces(event: ev.MainItem, read: Read | None, offset: int, length: int) -> Iterator[Buffer]:
     if length and read is None:
         name = type(event).__name__
         raise EncodeError(f"the {length} bytes of {name} are not given", channel="main", offset=offset)
@@ -267,7 +219,3 @@ def _pieces(event: MainItem, read: Read | None, offset: int, length: int) -> Ite
         yield data
         offset += len(data)
         length -= len(data)
-
-
-def _nothing(_offset: int, _length: int) -> bytes:
-    return b""

@@ -15,11 +15,10 @@ import numpy as np
 from construct import Int64ub
 
 from multifd_codec.dialect.releases import SenderHabits
+from multifd_codec.draft import main_records as make
 from multifd_codec.draft.channel_records import vfio_buffer, vfio_config
 from multifd_codec.draft.draft import Record
 from multifd_codec.layout import build_declared
-from multifd_codec.main import records as make
-from multifd_codec.main.encode import encode_main
 from multifd_codec.plan.plan import Device, MigrationPlan, Section
 from multifd_codec.wire.devices import GlobalState, Timers
 from multifd_codec.wire.vfio import VfioTagId
@@ -104,7 +103,7 @@ def description(plan: MigrationPlan, sender: SenderHabits, full: list[Section]) 
 
 def end_of_state() -> bytes:
     """The body of a VFIO section that has nothing to say on main."""
-    return b"".join(bytes(piece) for piece in encode_main([make.vfio(VfioTagId.END_OF_STATE)]))
+    return make.vfio(VfioTagId.END_OF_STATE).encoded()
 
 
 def device_state(plan: MigrationPlan) -> Iterator[Record]:

@@ -9,9 +9,8 @@ import numpy as np
 
 from multifd_codec.dialect.releases import Mode
 from multifd_codec.dialect.sync_policy import FinalSync
+from multifd_codec.draft import main_records as make
 from multifd_codec.draft.draft import Draft, Record, Sent, draft_of
-from multifd_codec.main import records as make
-from multifd_codec.main.encode import WithPayload
 from multifd_codec.main.events import RamBlock, ZeroPageRun
 from multifd_codec.plan.plan import MigrationPlan, Pages, check
 from multifd_codec.sender import devices
@@ -88,10 +87,10 @@ class _Source:
         """SYNC on every channel, then the record that releases it: FLUSH, or per section the EOS that comes anyway."""
         yield from self.channels.sync()
         if self.habits.mode is Mode.PER_ROUND:
-            yield from _main(make.FLUSH)
+            yield from _main(make.flush())
 
     def _end_of_ram(self) -> Iterator[Sent]:
-        yield from _main(make.END_OF_RAM, make.footer(self.ram_id))
+        yield from _main(make.end_of_ram(), make.footer(self.ram_id))
 
     def _round(self, sections: list[tuple[Pages, ...]]) -> Iterator[Sent]:
         """PART sections; the round ends in the last of them."""
@@ -123,7 +122,7 @@ class _Source:
             yield from _main(make.zero_page(int(offsets[0]), zero.block))
             offsets = offsets[1:]
         if len(offsets):
-            yield from _main(ZeroPageRun(0, 0, zero.block, offsets))
+            yield from _main(Record(ZeroPageRun(0, 0, zero.block, offsets)))
 
     def _complete(self) -> Iterator[Sent]:
         """The guest has stopped."""
@@ -144,7 +143,7 @@ class _Source:
             yield from self.channels.sync()
         yield from self.channels.settle()
         if final_sync is FinalSync.WITH_FLUSH:
-            yield from _main(make.FLUSH)
+            yield from _main(make.flush())
         yield from self._end_of_ram()
         for device, number in self.vfio_ids.items():
             yield from _main(
@@ -172,11 +171,10 @@ class _Source:
                 yield from _main(head, make.vfio(VfioTagId.END_OF_STATE), make.footer(number))
             else:
                 yield from _main(*make.device(number, name, bytes(section.body), instance_id, section.version_id))
-        yield from _main(make.END_OF_STREAM)
+        yield from _main(make.end_of_stream())
         yield from _main(make.vmdescription(devices.description(self.plan, self.sender, full)))
 
 
-def _main(*items: make.Item | ZeroPageRun) -> Iterator[Sent]:
-    for item in items:
-        record = Record(item.event, item.payload) if isinstance(item, WithPayload) else Record(item)
+def _main(*records: Record) -> Iterator[Sent]:
+    for record in records:
         yield Sent("main", record)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 
 from hypothesis import strategies as st
 
 from captures.model import ChannelKind
 from captures.recording import open_recording
-from multifd_codec.main import records as make
+from multifd_codec.draft import main_records as make
+from multifd_codec.draft.draft import Record
+from multifd_codec.draft.main_records import MainRecord
 from multifd_codec.main.decoder import MainDecoder
-from multifd_codec.main.events import MainEvent, RamBlock
-from multifd_codec.main.records import Item
+from multifd_codec.main.events import MainEvent, PackageEnd, RamBlock, Trailing, VfioRecord
 from multifd_codec.source import BufferSource, Hole, HoleReason, StreamEnd
 from multifd_codec.wire.qemufile import CommandId
 from multifd_codec.wire.vfio import VfioTagId
@@ -35,14 +37,31 @@ def decode(data: bytes, *holes: tuple[int, int], end: StreamEnd = StreamEnd.CLOS
     return list(MainDecoder(BufferSource(data, end=end, holes=lost)).events())
 
 
+def trailing(data: bytes) -> MainRecord:
+    return Record(Trailing(0, len(data)), data)
+
+
+def package(records: Iterable[MainRecord]) -> list[MainRecord]:
+    """PACKAGED, the records in it, and its end."""
+    inside = list(records)
+    length = sum(record.size() for record in inside)
+    return [make.command(CommandId.PACKAGED, length.to_bytes(4, "big")), *inside, Record(PackageEnd(0))]
+
+
+def placed_stream(records: Iterable[MainRecord]) -> tuple[list[MainEvent], bytes]:
+    """The events, placed, and the bytes they make."""
+    whole = list(make.placed(records))
+    return [record.event for record in whole], b"".join(record.encoded() for record in whole)
+
+
 @st.composite
-def page_records(draw: st.DrawFn, blocks: list[RamBlock]) -> list[Item]:
+def page_records(draw: st.DrawFn, blocks: list[RamBlock]) -> list[MainRecord]:
     """Records of one RAM section, up to EOS."""
-    items: list[Item] = []
+    items: list[MainRecord] = []
     block: RamBlock | None = None
     for kind in draw(st.lists(st.sampled_from(["zero", "zeros", "page", "flush"]), max_size=4)):
         if kind == "flush":
-            items.append(make.FLUSH)
+            items.append(make.flush())
             continue
         chosen = draw(st.sampled_from(blocks))
         pages = chosen.used_length // PAGE
@@ -56,16 +75,16 @@ def page_records(draw: st.DrawFn, blocks: list[RamBlock]) -> list[Item]:
         items.append(make.zero_page(first * PAGE, chosen.block, named=named))
         count = draw(st.integers(0, 90)) if kind == "zeros" else 0
         items += [make.zero_page((first + number) % pages * PAGE, chosen.block, named=False) for number in range(count)]
-    return [*items, make.END_OF_RAM]
+    return [*items, make.end_of_ram()]
 
 
 @st.composite
-def main_items(draw: st.DrawFn) -> list[Item]:
+def main_items(draw: st.DrawFn) -> list[MainRecord]:
     """A whole healthy migration, as its source writes it."""
     old = draw(st.booleans())  # neither configuration nor footers
     shared = not old and draw(st.booleans())
     bits = None if old else draw(st.sampled_from([None, 12]))
-    items: list[Item] = [make.file_header()]
+    items: list[MainRecord] = [make.file_header()]
     if not old:
         capabilities = ["x-ignore-shared"] if shared else []
         uuid = draw(st.none() | st.binary(min_size=16, max_size=16))
@@ -77,14 +96,14 @@ def main_items(draw: st.DrawFn) -> list[Item]:
         RamBlock(name.encode(), length * 16 * PAGE, None, address) for name, length in zip(names, lengths, strict=True)
     ]
 
-    def whole(header: Item, body: list[Item], section_id: int) -> list[Item]:
+    def whole(header: MainRecord, body: list[MainRecord], section_id: int) -> list[MainRecord]:
         return [header, *body, *([] if old else [make.footer(section_id)])]
 
     if draw(st.booleans()):
         items += [make.command(CommandId.OPEN_RETURN_PATH), make.ping(1)]
-    items += whole(make.section_start(2, "ram"), [make.block_list(blocks), make.FLUSH, make.END_OF_RAM], 2)
+    items += whole(make.section_start(2, "ram"), [make.block_list(blocks), make.flush(), make.end_of_ram()], 2)
     vfio = draw(st.booleans())
-    setup: list[Item] = [make.vfio(VfioTagId.DEV_SETUP_STATE), make.vfio(VfioTagId.END_OF_STATE)]
+    setup: list[MainRecord] = [make.vfio(VfioTagId.DEV_SETUP_STATE), make.vfio(VfioTagId.END_OF_STATE)]
     if vfio:
         items += whole(make.section_start(3, "0000:00:05.0/vfio", version_id=1), setup, 3)
     # A section may go on with the block of the one before: the strategy starts each with a named record instead.
@@ -92,7 +111,8 @@ def main_items(draw: st.DrawFn) -> list[Item]:
         items += whole(make.section_part(2, "ram"), draw(page_records(blocks)), 2)
         if vfio:
             data = draw(st.binary(max_size=40))
-            body = [make.vfio_data(data), make.vfio(VfioTagId.END_OF_STATE)]
+            state = Record(VfioRecord(0, 0, VfioTagId.DEV_DATA_STATE, 0, len(data)), data)
+            body: list[MainRecord] = [state, make.vfio(VfioTagId.END_OF_STATE)]
             items += whole(make.section_part(3, "0000:00:05.0/vfio"), body, 3)
     items.append(make.command(CommandId.SWITCHOVER_START))
     items += whole(make.section_end(2, "ram"), draw(page_records(blocks)), 2)
@@ -103,6 +123,6 @@ def main_items(draw: st.DrawFn) -> list[Item]:
         device = make.device(4 + number, "timer", body, instance_id=number)
         items += device[:-1] if old else device
         described.append(make.buffer_device("timer", len(body), number))
-    items.append(make.END_OF_STREAM)
+    items.append(make.end_of_stream())
     items.append(make.vmdescription({"page_size": PAGE, "devices": described}))
-    return [*items, make.trailing(b"\0" * 9)] if draw(st.booleans()) else items
+    return [*items, trailing(b"\0" * 9)] if draw(st.booleans()) else items

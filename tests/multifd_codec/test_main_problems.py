@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from multifd_codec.main import records as make
-from multifd_codec.main.encode import WithPayload
+from multifd_codec.draft import main_records as make
+from multifd_codec.draft.draft import Record
+from multifd_codec.draft.main_records import MainRecord
 from multifd_codec.main.events import (
     BodyLength,
     CapabilityList,
@@ -23,11 +24,10 @@ from multifd_codec.main.events import (
     XbzrlePage,
 )
 from multifd_codec.main.problems import ProblemKind as Kind
-from multifd_codec.main.records import Item
 from multifd_codec.source import StreamEnd
 from multifd_codec.wire.qemufile import CommandId
 from multifd_codec.wire.vfio import VfioTagId
-from tests.multifd_codec.main_channels import PAGE, decode
+from tests.multifd_codec.main_channels import PAGE, decode, package, placed_stream, trailing
 
 BLOCK = RamBlock(b"ram", 16 * PAGE)
 OTHER = RamBlock(b"rom", 4 * PAGE)
@@ -35,45 +35,45 @@ TIMER = b"\x11" * 24
 STATE = b"\x22" * 9
 DEVICES = [make.buffer_device("timer", len(TIMER)), make.buffer_device("globalstate", len(STATE))]
 
-HEALTHY: list[tuple[str, list[Item]]] = [
+HEALTHY: list[tuple[str, list[MainRecord]]] = [
     ("header", [make.file_header()]),
     ("configuration", [make.configuration("none")]),
     ("return path", [make.command(CommandId.OPEN_RETURN_PATH), make.ping(1)]),
     ("start", [make.section_start(2, "ram")]),
     ("blocks", [make.block_list([BLOCK, OTHER])]),
-    ("start records", [make.FLUSH, make.END_OF_RAM]),
+    ("start records", [make.flush(), make.end_of_ram()]),
     ("start footer", [make.footer(2)]),
     ("part", [make.section_part(2, "ram")]),
     ("pages", [make.zero_page(PAGE, "ram"), make.zero_page(2 * PAGE, "ram", named=False)]),
-    ("part records", [make.FLUSH, make.END_OF_RAM]),
+    ("part records", [make.flush(), make.end_of_ram()]),
     ("part footer", [make.footer(2)]),
     ("switchover", [make.command(CommandId.SWITCHOVER_START)]),
     ("end", [make.section_end(2, "ram")]),
-    ("end records", [make.FLUSH, make.END_OF_RAM]),
+    ("end records", [make.flush(), make.end_of_ram()]),
     ("end footer", [make.footer(2)]),
     ("timer", make.device(0, "timer", TIMER)),
     ("globalstate", make.device(5, "globalstate", STATE)),
-    ("eof", [make.END_OF_STREAM]),
+    ("eof", [make.end_of_stream()]),
     ("vmdescription", [make.vmdescription({"page_size": PAGE, "devices": DEVICES})]),
 ]
 """A whole migration, in named pieces that a case replaces, or puts something in front of."""
 
-Change = dict[str, list[Item]]
+Change = dict[str, list[MainRecord]]
 
 
 def build(change: Change) -> bytes:
     """``{"eof": [...]}`` replaces a piece, ``{"+eof": [...]}`` adds in front of it."""
     assert {name.removeprefix("+") for name in change} <= {name for name, _ in HEALTHY}
     items = [item for name, piece in HEALTHY for item in (*change.get("+" + name, ()), *change.get(name, piece))]
-    return make.stream(items)[1]
+    return placed_stream(items)[1]
 
 
 PACKAGE = [make.command(CommandId.POSTCOPY_LISTEN), *make.device(7, "cpu", b"12345"), make.ping(3)]
 RUN = make.command(CommandId.POSTCOPY_RUN)
 ADVISE = make.command(CommandId.POSTCOPY_ADVISE)
 LONG = make.vmdescription({"page_size": PAGE, "devices": DEVICES})
-XBZRLE = WithPayload(XbzrlePage(0, 0, PAGE, b"ram", "ram", 2, 0, 3), b"abc")
-COMPRESSED = WithPayload(CompressedPage(0, 0, PAGE, b"ram", "ram", 0, 5000), b"z" * 5000)
+XBZRLE = Record(XbzrlePage(0, 0, PAGE, b"ram", "ram", 2, 0, 3), b"abc")
+COMPRESSED = Record(CompressedPage(0, 0, PAGE, b"ram", "ram", 0, 5000), b"z" * 5000)
 DISCARD = b"\0\3ram\0" + bytes(16)
 
 CASES: dict[str, tuple[Change, list[tuple[Kind, str]]]] = {
@@ -82,7 +82,7 @@ CASES: dict[str, tuple[Change, list[tuple[Kind, str]]]] = {
     "version": ({"header": [make.file_header(version=2)]}, [(Kind.FILE_VERSION, "version")]),
     "page bits": ({"configuration": [make.configuration("none", page_bits=40)]}, [(Kind.CONFIGURATION_FORM, "bits")]),
     "second footer": ({"+part": [make.footer(2)]}, [(Kind.SECTION_TYPE, "type")]),
-    "garbage between sections": ({"+timer": [make.trailing(b"\x33garbage")]}, [(Kind.SECTION_TYPE, "type")]),
+    "garbage between sections": ({"+timer": [trailing(b"\x33garbage")]}, [(Kind.SECTION_TYPE, "type")]),
     "empty name": (
         {"timer": make.device(0, "", TIMER)},
         [
@@ -103,12 +103,12 @@ CASES: dict[str, tuple[Change, list[tuple[Kind, str]]]] = {
         [(Kind.SECTION_ID_REUSED, "section_id")],
     ),
     "PART behind END": (
-        {"+timer": [make.section_part(2, "ram"), make.END_OF_RAM, make.footer(2)]},
+        {"+timer": [make.section_part(2, "ram"), make.end_of_ram(), make.footer(2)]},
         [(Kind.PART_AFTER_END, "section_id"), (Kind.SWITCHOVER_START_ORDER, "type")],
     ),
     "no END": ({"end": [], "end records": [], "end footer": []}, [(Kind.END_MISSING, "type")]),
     "RAM version": ({"start": [make.section_start(2, "ram", 0, 3)]}, [(Kind.RAM_VERSION, "version_id")]),
-    "two RAM flags": ({"+part records": [UnknownRamRecord(0, 0, PAGE, 0x0A)]}, [(Kind.RAM_FLAGS, "flags")]),
+    "two RAM flags": ({"+part records": [Record(UnknownRamRecord(0, 0, PAGE, 0x0A))]}, [(Kind.RAM_FLAGS, "flags")]),
     "CONTINUE first": (
         {"pages": [make.zero_page(PAGE, "ram", named=False), make.zero_page(PAGE, "ram")]},
         [(Kind.CONTINUE_WITHOUT_BLOCK, "flags")],
@@ -131,9 +131,9 @@ CASES: dict[str, tuple[Change, list[tuple[Kind, str]]]] = {
         {"blocks": [make.block_list([BLOCK, OTHER._replace(page_size=1 << 21)])]},
         [(Kind.BLOCK_LIST_FIELDS, "page_size")],
     ),
-    "no EOS": ({"part records": [make.FLUSH]}, [(Kind.EOS_MISSING, "flags")]),
+    "no EOS": ({"part records": [make.flush()]}, [(Kind.EOS_MISSING, "flags")]),
     "records behind EOS": (
-        {"+part footer": [make.zero_page(PAGE, "rom"), make.END_OF_RAM]},
+        {"+part footer": [make.zero_page(PAGE, "rom"), make.end_of_ram()]},
         [(Kind.RECORD_AFTER_EOS, "flags")],
     ),
     "XBZRLE": ({"pages": [XBZRLE]}, [(Kind.XBZRLE_FORM, "encoding")]),
@@ -141,7 +141,7 @@ CASES: dict[str, tuple[Change, list[tuple[Kind, str]]]] = {
     "unknown command": ({"+part": [make.command(77, b"what")]}, [(Kind.COMMAND_UNKNOWN, "command")]),
     "long command": ({"+part": [make.command(CommandId.ENABLE_COLO, b"?")]}, [(Kind.COMMAND_LENGTH, "length")]),
     "length too large": (
-        {"switchover": [make.command(CommandId.SWITCHOVER_START)._replace(declared_length=1)]},
+        {"switchover": [make.command(CommandId.SWITCHOVER_START).set(declared_length=1)]},
         [(Kind.COMMAND_LENGTH, "length")],
     ),
     "discard": (
@@ -161,18 +161,18 @@ CASES: dict[str, tuple[Change, list[tuple[Kind, str]]]] = {
         [(Kind.SWITCHOVER_START_ORDER, "command")],
     ),
     "ping without return path": ({"return path": [make.ping(1)]}, [(Kind.RETURN_PATH_CLOSED, "command")]),
-    "package": ({"+timer": [ADVISE, *make.package([*PACKAGE, RUN])]}, [(Kind.DEVICE_NOT_SENT, "devices")]),
+    "package": ({"+timer": [ADVISE, *package([*PACKAGE, RUN])]}, [(Kind.DEVICE_NOT_SENT, "devices")]),
     "package without RUN": (
-        {"+timer": [ADVISE, *make.package(PACKAGE)]},
+        {"+timer": [ADVISE, *package(PACKAGE)]},
         [(Kind.PACKAGE_WITHOUT_RUN, "command"), (Kind.DEVICE_NOT_SENT, "devices")],
     ),
-    "no vmdescription": ({"vmdescription": [make.trailing(b"\0\0")]}, [(Kind.DESCRIPTION_MISSING, "type")]),
+    "no vmdescription": ({"vmdescription": [trailing(b"\0\0")]}, [(Kind.DESCRIPTION_MISSING, "type")]),
     "vmdescription cut": (
-        {"vmdescription": [WithPayload(LONG.event, LONG.payload[:-9])]},
+        {"vmdescription": [Record(LONG.event, LONG.payload[:-9])]},
         [(Kind.DESCRIPTION_FORM, "length")],
     ),
     "vmdescription no JSON": (
-        {"vmdescription": [WithPayload(VmDescription(0, 0, 4, 0, 4), b"{oh}")]},
+        {"vmdescription": [Record(VmDescription(0, 0, 4, 0, 4), b"{oh}")]},
         [(Kind.DESCRIPTION_FORM, "json")],
     ),
     "device larger than described": (
@@ -184,7 +184,7 @@ CASES: dict[str, tuple[Change, list[tuple[Kind, str]]]] = {
         {
             "+switchover": [
                 *(make.section_start(8, "vfio"), make.vfio(VfioTagId.DEV_SETUP_STATE)),
-                *(make.trailing(b"\xff\xff\xff\xff\xef\x10\0\x77"), make.footer(8)),
+                *(trailing(b"\xff\xff\xff\xff\xef\x10\0\x77"), make.footer(8)),
                 *(make.section_end(8, "vfio"), make.vfio(VfioTagId.END_OF_STATE), make.footer(8)),
             ],
         },
@@ -222,19 +222,20 @@ def test_mapped_ram_file(page_size: int) -> None:
     """The stream goes on behind the pages of each block; a header that leads outside the file ends the list."""
     first = RamBlock(b"ram", 16 * page_size, mapped_ram=MappedRam(1, page_size, 0x100, 1 << 20))
     second = RamBlock(b"rom", 4 * page_size, mapped_ram=MappedRam(1, page_size, 0x300000, 4 << 20))
-    head: list[Item] = [make.file_header(), make.configuration("none", capabilities=["mapped-ram"])]
-    begin = len(make.stream([*head, make.section_start(2, "ram"), make.block_list([])])[1])
+    head: list[MainRecord] = [make.file_header(), make.configuration("none", capabilities=["mapped-ram"])]
+    begin = len(placed_stream([*head, make.section_start(2, "ram"), make.block_list([])])[1])
     gaps = []
     for block in (first, second):
         assert block.mapped_ram is not None
-        entry = len(make.stream([make.block_list([block], 0)])[1]) - 8
+        entry = len(placed_stream([make.block_list([block], 0)])[1]) - 8
         end = block.mapped_ram.pages_offset + block.used_length
         gaps.append(end - begin - entry)
         begin = end
     blocks = tuple(block._replace(behind=gap) for block, gap in zip((first, second), gaps, strict=True))
-    listed = WithPayload(make.block_list(blocks), bytes(sum(gaps)))
-    tail: list[Item] = [make.END_OF_RAM, make.footer(2), make.section_end(2, "ram"), make.END_OF_RAM, make.footer(2)]
-    events, data = make.stream([*head, make.section_start(2, "ram"), listed, *tail, make.END_OF_STREAM])
+    listed = Record(make.block_list(blocks).event, bytes(sum(gaps)))
+    end = [make.end_of_ram(), make.footer(2)]
+    tail: list[MainRecord] = [*end, make.section_end(2, "ram"), *end]
+    events, data = placed_stream([*head, make.section_start(2, "ram"), listed, *tail, make.end_of_stream()])
     assert decode(data)[:-1] == events
     problems = [problem for event in decode(data[: 4 << 20]) for problem in event.problems]
     assert (problems[0].kind, problems[0].field) == (Kind.MAPPED_RAM_HEADER, "pages_offset")
@@ -244,7 +245,7 @@ def test_nothing_is_allocated_or_repeated_by_a_length_alone() -> None:
     """Lengths and counts far beyond what is there: cut, in no time, with nothing kept."""
     huge = b"\xff\xff\xff\xff"
     start = b"QEVM\0\0\0\3"
-    ram = start + b"\x07\0\0\0\4none" + make.stream([make.section_start(2, "ram")])[1]
+    ram = start + b"\x07\0\0\0\4none" + placed_stream([make.section_start(2, "ram")])[1]
     capabilities = b"\x05\x1aconfiguration/capabilities\0\0\0\1"
     streams = {
         "machine name": start + b"\x07" + huge,
@@ -262,17 +263,17 @@ def test_nothing_is_allocated_or_repeated_by_a_length_alone() -> None:
 
 
 def test_packages_nest_only_so_deep() -> None:
-    nested: list[Item] = [RUN]
+    nested: list[MainRecord] = [RUN]
     for _ in range(20):
-        nested = make.package(nested)
-    events = decode(make.stream([make.file_header(), make.configuration("none"), *nested, make.END_OF_STREAM])[1])
+        nested = package(nested)
+    events = decode(placed_stream([make.file_header(), make.configuration("none"), *nested, make.end_of_stream()])[1])
     assert [event.problems[0].kind for event in events if isinstance(event, Skipped)] == [Kind.LIMIT]
     assert events[-1].position is MainPosition.COMPLETE  # type: ignore[union-attr]
 
 
 def test_capabilities_and_names_of_any_bytes_survive() -> None:
     odd = Configuration(0, 0, b"\xff\0pc", (CapabilityList(0, 0, 1, (b"", b"\x80x")),))
-    events, data = make.stream([make.file_header(), odd, *make.device(1, "a", b"")[:1]])
+    events, data = placed_stream([make.file_header(), Record(odd), *make.device(1, "a", b"")[:1]])
     decoded = decode(data)
     assert decoded[1] == events[1]
     assert decoded[1].machine == "\\xff\x00pc"  # type: ignore[union-attr]

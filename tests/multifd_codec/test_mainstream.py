@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multifd_codec.main import records as make
+from multifd_codec.draft import main_records as make
+from multifd_codec.draft.main_records import MainRecord
 from multifd_codec.main.decoder import MainDecoder
 from multifd_codec.main.encode import encode_main
 from multifd_codec.main.events import (
@@ -27,6 +28,7 @@ from multifd_codec.main.events import (
     MainEnd,
     MainEvent,
     MainPosition,
+    RamBlock,
     SectionEnd,
     SectionFull,
     SectionPart,
@@ -38,10 +40,9 @@ from multifd_codec.main.events import (
     ZeroPageRun,
     end_of,
 )
-from multifd_codec.main.records import Item
 from multifd_codec.source import BufferSource, StreamEnd
 from tests.conftest import SAMPLES
-from tests.multifd_codec.main_channels import decode, main_items, recorded
+from tests.multifd_codec.main_channels import decode, main_items, placed_stream, recorded
 
 RECORDED = sorted(path.name for path in SAMPLES.glob("*.pcap*") if "tls" not in path.name)
 SMALL = "q10.0-none-known-ram-two-devices.pcap.zst"
@@ -132,8 +133,8 @@ def test_what_a_recording_says() -> None:
 
 
 @given(main_items())
-def test_round_trip(items: list[Item]) -> None:
-    events, data = make.stream(items)
+def test_round_trip(items: list[MainRecord]) -> None:
+    events, data = placed_stream(items)
     decoded = decode(data)
     assert decoded[:-1] == events
     assert decoded[-1] == MainEnd(len(data), 0, MainPosition.COMPLETE, 0, StreamEnd.CLOSED)
@@ -144,13 +145,13 @@ def test_round_trip(items: list[Item]) -> None:
 def test_runs_of_zero_pages_are_the_records(count: int, data: st.DataObject) -> None:
     """Runs hold what the records say one by one, wherever an address outside, a fill byte or a name interrupts them."""
     odd = data.draw(st.dictionaries(st.integers(0, max(0, count - 1)), st.sampled_from(["out", "fill", "name"])))
-    block, pages = make.RamBlock(b"ram", 512 * 4096), []
+    block, pages = RamBlock(b"ram", 512 * 4096), []
     for number in range(count):
         what = odd.get(number)
         addr = (number + 512 * (what == "out")) * 4096
         pages.append(make.zero_page(addr, "ram", named=number == 0 or what == "name", fill=7 * (what == "fill")))
-    items = [make.section_start(2, "ram"), make.block_list([block]), *pages, make.END_OF_RAM, make.footer(2)]
-    events, stream = make.stream([make.file_header(), make.configuration("none"), *items, make.END_OF_STREAM])
+    items = [make.section_start(2, "ram"), make.block_list([block]), *pages, make.end_of_ram(), make.footer(2)]
+    events, stream = placed_stream([make.file_header(), make.configuration("none"), *items, make.end_of_stream()])
     walked = list(MainDecoder(BufferSource(stream)).walk())
     expanded = [e for item in walked for e in (item.records() if isinstance(item, ZeroPageRun) else [item])]
     assert expanded == decode(stream)
@@ -164,8 +165,8 @@ def test_runs_of_zero_pages_are_the_records(count: int, data: st.DataObject) -> 
 
 
 @given(main_items(), st.data())
-def test_any_chunking_gives_the_same_events(items: list[Item], data: st.DataObject) -> None:
-    stream = make.stream(items)[1]
+def test_any_chunking_gives_the_same_events(items: list[MainRecord], data: st.DataObject) -> None:
+    stream = placed_stream(items)[1]
     if data.draw(st.booleans()):
         cut = data.draw(st.integers(0, len(stream)))
         stream = stream[:cut] + data.draw(st.binary(max_size=9)) + stream[cut + data.draw(st.integers(0, 9)) :]
@@ -217,7 +218,7 @@ def _as_found_by_search(event: MainEvent) -> MainEvent:
 
 @given(st.sampled_from([SMALL, LEGACY, None]), st.data())
 def test_damage_never_raises_and_covers_every_byte(name: str | None, data: st.DataObject) -> None:
-    stream = bytearray(recorded(name) if name else make.stream(data.draw(main_items()))[1])
+    stream = bytearray(recorded(name) if name else placed_stream(data.draw(main_items()))[1])
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(stream)))
         kind = data.draw(st.sampled_from(["flip", "insert", "delete", "copy"]))

@@ -15,15 +15,15 @@ from captures.model import Migration
 from captures.recording import open_recording
 from multifd_codec.channel.decoder import ChannelDecoder
 from multifd_codec.channel.events import DeviceStatePacket, RamPacket
+from multifd_codec.draft.main_records import MainRecord, block_list, page, zero_page
 from multifd_codec.errors import FormatError, TruncatedError
 from multifd_codec.layout import build_declared, parse_declared
 from multifd_codec.main.events import BlockList, MainEvent, Page, RamBlock, end_of
-from multifd_codec.main.records import Item, block_list, page, stream, zero_page
 from multifd_codec.main.return_path import ReturnPathEnd, ReturnPathMessage, decode_return_path, encode_message
 from multifd_codec.source import BufferSource, StreamEnd
 from multifd_codec.wire import payload, qemufile, ram, return_path, vfio
 from tests.conftest import SAMPLES
-from tests.multifd_codec.main_channels import PAGE, decode, recorded
+from tests.multifd_codec.main_channels import PAGE, decode, placed_stream, recorded
 
 DECLARATIONS: dict[str, Construct] = {
     f"{module.__name__.rsplit('.', 1)[-1]}.{name}": value
@@ -105,9 +105,9 @@ def test_declared_and_decoded_records_agree_on_recordings(name: str) -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 1 << 40), st.booleans()), max_size=5), st.integers(0, 255))
 def test_declared_and_decoded_records_agree(pages: list[tuple[int, bool]], fill: int) -> None:
-    items: list[Item] = [zero_page(number * PAGE, "ram", named=named, fill=fill) for number, named in pages]
+    items: list[MainRecord] = [zero_page(number * PAGE, "ram", named=named, fill=fill) for number, named in pages]
     items += [page(number * PAGE, "ram", b"\x10" * PAGE, named=named) for number, named in pages]
-    events, data = stream([block_list([RamBlock(b"ram", PAGE)]), *items])
+    events, data = placed_stream([block_list([RamBlock(b"ram", PAGE)]), *items])
     assert all(agrees(event, data) for event in events)
     assert sum(isinstance(event, Page) for event in events) == len(pages)
 

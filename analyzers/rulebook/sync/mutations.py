@@ -78,7 +78,7 @@ def data_first(draft: Draft, random: Random) -> Place:
     """The first data of a channel in front of its first SYNC."""
     shape = Shape(draft)
     shape.multifd()
-    first = {p.channel: p for p in reversed(shape.paired_data)}
+    first = {p.channel: p for p in shape.paired_data[::-1]}
     if not first:
         channel = random.randrange(len(draft.channels))
         need(shape.syncs[channel], "a SYNC")
@@ -238,7 +238,7 @@ def unreleased_data(draft: Draft, random: Random) -> Place:
     packets = shape.paired_data
     for record in shape.rendezvous[1:]:
         draft.drop(record)
-    first = {p.channel: p.record for p in reversed(packets)}
+    first = {p.channel: p.record for p in packets[::-1]}
     return random.choice(list(first.values()))
 
 
