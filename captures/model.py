@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import enum
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, NamedTuple, Protocol, Self
 
+from multifd_codec.channel import framing
+from multifd_codec.channel.decoder import ChannelDecoder
+from multifd_codec.errors import ChannelName
+from multifd_codec.main.decoder import MainDecoder
 from multifd_codec.source import ByteSource
+from multifd_codec.wire.handshake import MULTIFD_MAGIC, MULTIFD_VERSION
 
 ProgressCallback = Callable[[str, int, int], None]
 """Called as (what is being done, how much is done, how much there is); units are bytes."""
@@ -51,6 +57,36 @@ class CapturedChannel(NamedTuple):
     """False when the connection was already open when the recording began: offset 0 is then just the first byte seen,
     and no ChannelInit or file header is to be expected there."""
 
+    @property
+    def starts_with_init(self) -> bool:
+        """Whether the first bytes are a ChannelInit, be it a wrong one. For multifd channels and unknown ones."""
+        source = self.source
+        marked = framing.read_known(source, 0, len(framing.MARK)) == framing.MARK
+        if not self.start_captured:
+            return marked and framing.starts_packet(source, framing.INIT.size) is framing.Fit.YES
+        return marked or (
+            source.size <= framing.INIT.size
+            or framing.starts_packet(source, framing.INIT.size) is framing.Fit.YES
+            or self.kind is ChannelKind.MULTIFD
+        )
+
+    @property
+    def stated_id(self) -> int | None:
+        """The id that a ChannelInit states, if it can be believed: magic or version is right."""
+        if self.kind not in (ChannelKind.MULTIFD, ChannelKind.UNKNOWN) or not self.starts_with_init:
+            return None
+        head, place = framing.read_known(self.source, 0, framing.INIT.size), framing.INIT.span("id").offset
+        if len(head) <= place:
+            return None
+        magic, version = framing.MAGIC_VERSION.unpack_from(head)
+        return head[place] if magic == MULTIFD_MAGIC or version == MULTIFD_VERSION else None
+
+    def decoder(self, page_size: int | None = None) -> MainDecoder | ChannelDecoder:
+        """What decodes this channel from its start. ``page_size``: target page size in bytes, inferred when None."""
+        if self.kind is ChannelKind.MAIN:
+            return MainDecoder(self.source, page_size=page_size)
+        return ChannelDecoder(self.source, page_size=page_size, starts_with_init=self.starts_with_init)
+
 
 class NoteKind(enum.StrEnum):
     """What a reader noticed about the quality of a recording; each becomes a finding of the MFD9xx family."""
@@ -85,6 +121,17 @@ class Migration(NamedTuple):
     channels: tuple[CapturedChannel, ...]
     return_path: StreamSource | None = None
     notes: tuple[CaptureNote, ...] = ()
+
+    @property
+    def names(self) -> tuple[ChannelName, ...]:
+        """What each connection is called, everywhere: ``main``, else the id it states, else the lowest number that none
+        states and none before it was given. Channels that state the same id share it."""
+        stated = [(channel.kind, channel.stated_id) for channel in self.channels]
+        taken = {number for _, number in stated}
+        free = (number for number in itertools.count() if number not in taken)
+        return tuple(
+            "main" if kind is ChannelKind.MAIN else next(free) if number is None else number for kind, number in stated
+        )
 
 
 class InputForm(enum.StrEnum):

@@ -97,7 +97,7 @@ class BufferSource:
         self._end = end
 
     def read(self, offset: int, length: int) -> bytes:
-        hole = self.next_hole(offset) if self._holes else None
+        hole = self.next_hole(offset) if self._holes and length else None
         if hole is not None and hole.start < min(offset + length, len(self._data)):
             raise HoleError(f"bytes {hole.start} to {hole.end} are missing ({hole.reason})", offset=hole.start)
         return bytes(self._data[offset : offset + length])

@@ -82,13 +82,14 @@ def command(
     from analyzers.linter.linter import LintOptions, lint_recording  # noqa: PLC0415
     from analyzers.report.selection import parse_codes, with_selected_findings  # noqa: PLC0415
     from analyzers.rulebook.registry import RULES  # noqa: PLC0415
-    from multifd_codec.dialect.releases import release  # noqa: PLC0415
+    from multifd_codec.dialect.releases import Mode, release  # noqa: PLC0415
 
     if profile is not None:
         release(profile)  # a misspelt profile is told before a large input is read
     selected, ignored = parse_codes(select, RULES), parse_codes(ignore, RULES)
     check_output(output, inputs)
-    options = LintOptions(profile=profile, mode=mode, channels=channels, page_size=page_size, witness=witness)
+    chosen = None if mode is None else Mode(mode)
+    options = LintOptions(profile=profile, mode=chosen, channels=channels, page_size=page_size, witness=witness)
     reports: list[Report] = []
     failures = []
     with ProgressBar() as progress:

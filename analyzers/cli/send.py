@@ -18,7 +18,7 @@ from captures.model import Reader
 from multifd_codec.errors import HoleError, InputError
 
 if TYPE_CHECKING:
-    from captures.model import Migration, Recording
+    from captures.model import Migration
     from captures.qemu.feeding import Feed
 
 EPILOG = """\b
@@ -90,6 +90,7 @@ def command(
     """Send a migration to a real destination and say what that did with it, in one line."""
     from analyzers.produce.destination_for import Wishes  # noqa: PLC0415
     from captures.qemu.feeding import feed_of_migration  # noqa: PLC0415
+    from multifd_codec.dialect.releases import Mode  # noqa: PLC0415
     from multifd_codec.plan.file import parse_size  # noqa: PLC0415
 
     if (address is None) == (qemu_command is None):
@@ -98,7 +99,8 @@ def command(
         check_input(expect_ram)
     check_output(save_ram, [path] if expect_ram is None else [path, expect_ram])
     size = None if ram_size is None else parse_size(ram_size)
-    wishes = Wishes(mode, channels, compression, uuid, machine, ram_block, size, arguments)
+    chosen_mode = None if mode is None else Mode(mode)
+    wishes = Wishes(chosen_mode, channels, compression, uuid, machine, ram_block, size, arguments)
     if address is not None and (expect_ram or save_ram or any(wishes)):
         raise InputError("--to: the destination runs already; leave out what it should be like")
     with ProgressBar() as progress, open_input(path, reader, keylog, progress) as recording:
@@ -115,7 +117,7 @@ def command(
             line, facts = _to(address, feed, limit)
         else:
             assert qemu_command is not None
-            line, facts = _into(qemu_command, recording, chosen, feed, wishes, expect_ram, save_ram, limit)
+            line, facts = _into(qemu_command, chosen, feed, wishes, expect_ram, save_ram, limit)
         facts = {"schema": "multifd-send/1", "input": str(path), "migration": migration, **facts}
         facts["connections"] = _connections(chosen, facts.pop("taken"))
     write_text(json.dumps(facts, indent=1) + "\n" if form == "json" else line + "\n")
@@ -134,7 +136,6 @@ def _to(address: str, feed: Feed, limit: float) -> tuple[str, dict[str, Any]]:
 
 def _into(
     text: str,
-    recording: Recording,
     migration: Migration,
     feed: Feed,
     wishes: Any,
@@ -146,7 +147,7 @@ def _into(
     from captures.qemu import parse_command, replay  # noqa: PLC0415
 
     qemu = parse_command(text)
-    options = destination_for(recording, migration, qemu, wishes)
+    options = destination_for(migration, qemu, wishes)
     keep = save_ram is not None
     seen = replay(qemu, feed, options, expected_ram=expect_ram, keep_ram=keep, limit=limit)
     if save_ram is not None and seen.ram is not None:
@@ -170,9 +171,10 @@ def _into(
 def _connections(migration: Migration, taken: tuple[int, ...]) -> list[dict[str, Any]]:
     from captures.qemu.feeding import in_feeding_order  # noqa: PLC0415
 
+    names = dict(zip(migration.channels, migration.names, strict=True))
     return [
         {
-            "channel": channel.channel_id if channel.channel_id is not None else str(channel.kind),
+            "channel": names[channel],
             "bytes": channel.source.size,
             "taken": count,
         }

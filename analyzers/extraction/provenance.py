@@ -9,7 +9,7 @@ from typing import Any
 
 from analyzers.extraction.output import Folder
 from analyzers.extraction.page_table import PageKind, Run
-from analyzers.extraction.reading import Plan
+from analyzers.extraction.reading import Reading
 from analyzers.extraction.results import RebuiltBlock
 from captures.model import StreamSource
 from multifd_codec.errors import ChannelName
@@ -17,23 +17,23 @@ from multifd_codec.errors import ChannelName
 SUFFIX = ".provenance.jsonl"
 
 
-def write_provenance(blocks: Sequence[RebuiltBlock], plan: Plan, folder: Folder) -> None:
+def write_provenance(blocks: Sequence[RebuiltBlock], reading: Reading, folder: Folder) -> None:
     """One file for each block, named in its ``provenance``."""
     for block in blocks:
         block.provenance = folder.name(block.name, SUFFIX)
         with os.fdopen(folder.create(block.provenance), "w", encoding="utf-8") as file:
-            for line in provenance(block, plan):
+            for line in provenance(block, reading):
                 file.write(json.dumps(line) + "\n")
 
 
-def provenance(block: RebuiltBlock, plan: Plan) -> Iterator[dict[str, Any]]:
+def provenance(block: RebuiltBlock, reading: Reading) -> Iterator[dict[str, Any]]:
     """Runs of pages in rising order. ``offset`` is in the RAM block, ``packet_offset`` in the channel's stream, both in
     bytes; for ZERO records it is that of the first page's."""
     for run in block.table.runs(block.pages):
-        channel, source = _channel(run, plan)
+        channel, source = _channel(run, reading)
         sent = run.round >= 0
         yield {
-            "offset": run.first * plan.page_size,
+            "offset": run.first * reading.page_size,
             "pages": run.behind - run.first,
             "kind": run.kind.label,
             "channel": channel,
@@ -44,10 +44,10 @@ def provenance(block: RebuiltBlock, plan: Plan) -> Iterator[dict[str, Any]]:
         }
 
 
-def _channel(run: Run, plan: Plan) -> tuple[ChannelName | None, StreamSource | None]:
+def _channel(run: Run, reading: Reading) -> tuple[ChannelName | None, StreamSource | None]:
     if run.kind in (PageKind.NEVER_SENT, PageKind.CLEAR):
         return None, None
     if run.position < 0:
-        return "main", None if plan.main is None else plan.main.source
-    channel = plan.channels[run.position]
+        return "main", None if reading.main is None else reading.main.source
+    channel = reading.channels[run.position]
     return channel.name, channel.captured.source

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from analyzers.judge.infer import Facts, choose
+from analyzers.judge.infer import Sender, choose
 from analyzers.judge.scripts import Judge, build
 from analyzers.receiver.script import Act, MainAct
-from analyzers.survey.channel import ChannelSurvey, survey_channel
-from analyzers.survey.main import MainSurvey, RecordKind
-from analyzers.survey.main_pass import survey_main
-from analyzers.survey.start import starts_with_init
-from captures.model import CapturedChannel, ChannelKind, Migration, ProgressCallback
+from analyzers.survey.channel import ChannelSurvey
+from analyzers.survey.main import RecordKind
+from analyzers.survey.migration import Surveyed, SurveyedChannel, survey_migration
+from captures.model import CapturedChannel, Migration, ProgressCallback
 from multifd_codec.channel.decoder import ChannelDecoder, ScanItem
+from multifd_codec.dialect.compression import named
 from multifd_codec.dialect.releases import Mode
-from multifd_codec.errors import ChannelName
 from multifd_codec.main.decoder import MainDecoder
 from multifd_codec.main.events import BlockList, MainItem
 
-UNKNOWN_PAGE_SIZE = 4096
 
-
-@dataclass(slots=True)
-class PlannedChannel:
+@dataclass(frozen=True, slots=True)
+class ReadChannel:
     """One multifd channel. ``stop``: offset of the first record a destination does not take; None: it takes all."""
 
-    name: ChannelName
+    name: int
     captured: CapturedChannel
     survey: ChannelSurvey
     stop: int | None = None
@@ -34,19 +31,18 @@ class PlannedChannel:
     """Why it does not."""
 
     def items(self, page_size: int) -> Iterator[ScanItem]:
-        source, starts = self.captured.source, starts_with_init(self.captured)
+        source, starts = self.captured.source, self.captured.starts_with_init
         return ChannelDecoder(source, page_size=page_size, starts_with_init=starts).scan()
 
 
-@dataclass(slots=True)
-class Plan:
+@dataclass(frozen=True, slots=True)
+class Reading:
     """What is loaded, and how far."""
 
     mode: Mode
     page_size: int
     main: CapturedChannel | None
-    main_survey: MainSurvey | None
-    channels: list[PlannedChannel]
+    channels: tuple[ReadChannel, ...]
     reached: int | None
     """Rendezvous that complete; None when the recording does not tell."""
     main_stop: int | None = None
@@ -54,144 +50,77 @@ class Plan:
     main_reason: str = ""
     racing: int | None = None
     """The round behind the last rendezvous, if main gets there: it races with the end of the migration."""
-    incomplete: list[str] = field(default_factory=list)
+    incomplete: tuple[str, ...] = ()
     """Why the recording cannot tell everything."""
 
-    def main_items(self) -> Iterator[MainItem]:
-        """Records on main, up to where loading ends."""
+    def main_items(self, stop: int | None) -> Iterator[MainItem]:
+        """Records on main, up to offset ``stop``, where loading ends."""
         if self.main is None:
             return
         for item in MainDecoder(self.main.source, page_size=self.page_size).walk():
-            if self.main_stop is not None and item.offset >= self.main_stop:
-                if isinstance(item, BlockList) and item.offset == self.main_stop:
+            if stop is not None and item.offset >= stop:
+                if isinstance(item, BlockList) and item.offset == stop:
                     yield item  # a destination had read some of it
                 return
             yield item
 
 
-def make_plan(
+def read_migration(
     migration: Migration,
     *,
     page_size: int | None = None,
     mode: Mode | None = None,
     progress: ProgressCallback | None = None,
-) -> Plan:
+) -> Reading:
     """Read all headers once and judge them by a destination like the sender."""
-    total = sum(channel.source.size for channel in migration.channels)
-    done = 0
-
-    def moved(offset: int) -> None:
-        if progress is not None:
-            progress("reading headers", done + offset, total)
-
-    mains = [channel for channel in migration.channels if channel.kind is ChannelKind.MAIN]
-    main = mains[0] if mains else None
-    surveyed = None
-    if main is not None:
-        surveyed = survey_main(main.source, page_size=page_size, progress=moved)
-        done += main.source.size
-        if page_size is None and surveyed.page_size_stated:
-            page_size = surveyed.page_size
-    channels: list[PlannedChannel] = []
-    for captured in migration.channels:
-        if captured.kind not in (ChannelKind.MULTIFD, ChannelKind.UNKNOWN):
-            continue
-        survey = survey_channel(
-            captured.source,
-            page_size=page_size,
-            blocks=None if surveyed is None else surveyed.blocks,
-            starts_with_init=starts_with_init(captured),
-            progress=moved,
-        )
-        done += captured.source.size
-        if captured.kind is ChannelKind.MULTIFD or survey.packets:
-            number = captured.channel_id if captured.channel_id is not None else len(channels)
-            channels.append(PlannedChannel(number, captured, survey))
-    if surveyed is not None and "mapped-ram" in surveyed.capabilities:
-        channels = []  # no packets in such a file
-    channels.sort(key=lambda channel: channel.name if isinstance(channel.name, int) else -1)
-    plan = _judged(main, surveyed, channels, page_size, mode)
-    if any(channel.kind is ChannelKind.TLS for channel in migration.channels):
-        plan.incomplete.insert(0, "TLS sessions cannot be read without the key log of this migration (--keylog)")
-    return plan
-
-
-def _judged(
-    main: CapturedChannel | None,
-    surveyed: MainSurvey | None,
-    channels: list[PlannedChannel],
-    page_size: int | None,
-    mode: Mode | None,
-) -> Plan:
-    surveys = [channel.survey for channel in channels]
-    if page_size is None:
-        guessed = surveyed.page_size if surveyed is not None else None
-        page_size = surveys[0].page_size if surveys else guessed or UNKNOWN_PAGE_SIZE
-    incomplete = list(_incomplete(surveyed, channels))
-    profile, release, sender = choose(
-        Facts(surveyed, surveys),
-        partial=bool(incomplete),
-        profile=None,
-        mode=None if mode is None else str(mode),
-        channels=None,
-        page_size=page_size,
-    )
+    surveyed = survey_migration(migration, page_size=page_size, progress=progress)
+    profile, release, sender = choose(surveyed, mode=mode)
     chosen = Mode(profile.mode)
-    plan = Plan(chosen, page_size, main, surveyed, channels, None, incomplete=incomplete)
-    judge = Judge(release.destination, chosen, _compression(surveys), release.version)
-    named = [(position, channel.survey) for position, channel in enumerate(channels)]
-    script, faults = build(named, surveyed, judge)
-    counts: list[int] = []
-    for position, steps in enumerate(script.channels):
-        if steps[-1].act is not Act.OPEN:
-            counts.append(sum(step.act is Act.SYNC for step in steps))
-        if position in faults:
-            channels[position].stop, channels[position].reason = faults[position].offset, faults[position].reason
+    read = () if surveyed.mapped_ram else surveyed.channels  # no packets in such a file
+    judge = Judge(release.destination, chosen, named(surveyed.compression).flag, release.version)
+    script, faults = build([(channel.name, channel.survey) for channel in read], surveyed.main, judge)
+    counts = [sum(step.act is Act.SYNC for step in steps) for steps in script.channels if steps[-1].act is not Act.OPEN]
     last = script.main[-1]
     if last.act is not MainAct.OPEN:
         counts.append(sum(step.act is MainAct.RENDEZVOUS for step in script.main))
-    if last.act in (MainAct.FAIL, MainAct.CRASH):
-        plan.main_stop, plan.main_reason = last.offset, last.reason
-    plan.reached = min(counts, default=None)
-    if last.act is not MainAct.OPEN and plan.reached == counts[-1]:
-        plan.racing = plan.reached
-    expected = max((channel.captured.channel_id or 0 for channel in channels), default=-1) + 1
-    dropped = sender.maybe(lambda habits: habits.drops_zero_only_compressed)
-    if not dropped and any(survey.normal_pages + survey.zero_pages for survey in surveys):
-        expected = max(expected, profile.channels)  # told by packet numbers that are missing
-    if len(channels) < expected:
-        plan.incomplete.append(f"{len(channels)} of at least {expected} multifd channels are in the recording")
-    elif surveyed is not None and not channels and surveyed.count(RecordKind.FLUSH) and not surveyed.page_records:
-        plan.incomplete.append("the multifd channels are not in the recording")
-    return plan
+    reached = min(counts, default=None)
+    fails = last.act in (MainAct.FAIL, MainAct.CRASH)
+    main_stop = last.offset if fails else None
+    channels = []
+    for position, (channel, steps) in enumerate(zip(read, script.channels, strict=True)):
+        ends = steps[-1].act in (Act.ERROR, Act.CRASH)
+        stop = faults[position].offset if position in faults else steps[-1].offset
+        channels.append(ReadChannel(*channel, stop if ends else None, steps[-1].reason if ends else ""))
+    return Reading(
+        chosen,
+        surveyed.page_size,
+        surveyed.mains[0] if surveyed.mains else None,
+        tuple(channels),
+        reached,
+        main_stop,
+        last.reason if fails else "",
+        racing=reached if last.act is not MainAct.OPEN and reached == counts[-1] else None,
+        incomplete=tuple(_incomplete(surveyed, read, main_stop, profile.channels, sender)),
+    )
 
 
-def _compression(surveys: Sequence[ChannelSurvey]) -> int:
-    """The compression id most packets with pages carry."""
-    counts: dict[int, int] = {}
-    for survey in surveys:
-        for number, hits in survey.compressions.items():
-            counts[number] = counts.get(number, 0) + hits.count
-    return max(counts, key=lambda number: counts[number], default=0)
-
-
-def _incomplete(main: MainSurvey | None, channels: Sequence[PlannedChannel]) -> Iterator[str]:
-    """What the recording has not got, as far as headers tell it."""
-    if main is None:
-        yield "the main channel is not in the recording"
-    elif main.skipped is not None:
-        yield f"main channel: bytes that could not be read from offset {main.skipped} on"
-    elif main.eof is None and main.failure is None:
+def _incomplete(
+    surveyed: Surveyed, read: Sequence[SurveyedChannel], main_stop: int | None, channels: int, sender: Sender
+) -> Iterator[str]:
+    """Why what a destination would load is not all in the recording. ``channels``: as many as it must have."""
+    main, named = surveyed.main, {channel.name for channel in read}
+    for missing in surveyed.missing:
+        behind = missing.channel == "main" and main_stop is not None and missing.offset >= main_stop
+        if not behind and (missing.channel in (None, "main") or missing.channel in named):
+            yield missing.text
+    understood = main is None or main.stopped is None or main.failure is not None
+    if main is not None and not understood and not any(m.channel == "main" for m in surveyed.missing):
         yield f"main channel: the recording is understood up to offset {main.understood} only"
-    for channel in channels:
-        survey = channel.survey
-        if survey.starts_late:
-            yield f"channel {channel.name}: the start of the stream is not in the recording"
-        holes = [item for item in survey.items if item.hole]
-        if holes:
-            yield (
-                f"channel {channel.name}: {len(holes)} stretches with packet headers are missing, the first at offset "
-                f"{holes[0].offset}: pages they carried may be missing or of an earlier round, and SYNCs may be"
-            )
-        if survey.end is not None and not survey.ends_at_boundary:
-            yield f"channel {channel.name}: the stream ends {survey.end.position}, at offset {survey.end.offset}"
+    expected = max((channel.captured.stated_id or 0 for channel in read), default=-1) + 1
+    dropped = sender.maybe(lambda habits: habits.drops_zero_only_compressed)
+    if not dropped and any(channel.survey.normal_pages + channel.survey.zero_pages for channel in read):
+        expected = max(expected, channels)  # told by packet numbers that are missing
+    if len(read) < expected:
+        yield f"{len(read)} of at least {expected} multifd channels are in the recording"
+    elif main is not None and not read and main.count(RecordKind.FLUSH) and not main.page_records:
+        yield "the multifd channels are not in the recording"

@@ -14,7 +14,7 @@ from analyzers.extraction.loader import Block, Loader
 from analyzers.extraction.order import MAIN, Ordered, PacketPages, channel_steps, in_order
 from analyzers.extraction.output import Folder
 from analyzers.extraction.provenance import write_provenance
-from analyzers.extraction.reading import Plan, make_plan
+from analyzers.extraction.reading import Reading, read_migration
 from analyzers.extraction.results import Rebuilt, RebuiltBlock, RebuiltDevice
 from analyzers.extraction.stores import ZEROS, FileStore, MemoryStore, Store
 from analyzers.survey.channel import Item, ItemKind
@@ -108,41 +108,41 @@ def rebuild(
     block that is asked for and not there, and when memory or disk do not suffice.
     """
     options = options or RebuildOptions()
-    plan = make_plan(migration, page_size=options.page_size, mode=options.mode, progress=progress)
+    reading = read_migration(migration, page_size=options.page_size, mode=options.mode, progress=progress)
     target = _Memory() if folder is None else _Files(folder)
     loader = Loader(
         target.store,
-        plan.page_size,
-        [channel.captured.source for channel in plan.channels],
-        [channel.name for channel in plan.channels],
-        None if plan.main is None else plan.main.source,
+        reading.page_size,
+        [channel.captured.source for channel in reading.channels],
+        [channel.name for channel in reading.channels],
+        None if reading.main is None else reading.main.source,
         None if options.blocks is None else frozenset(options.blocks),
         options.provenance,
     )
     devices = Devices()
-    run = _Run(plan, options, loader, devices, progress)
+    run = _Run(reading, options, loader, devices, progress)
     try:
         run.load()
         _check_blocks(options, loader)
         blocks = [
-            _finished(block, plan, target, loader, progress)
+            _finished(block, reading, target, loader, progress)
             for block in loader.blocks.values()
             if options.blocks is None or block.name in options.blocks
         ]
         rebuilt_devices = [_device(blob, target, loader) for blob in devices.blobs()]
         if folder is not None and options.provenance:
-            write_provenance(blocks, plan, folder)
+            write_provenance(blocks, reading, folder)
     except OSError as error:
         raise InputError(f"{folder.path if folder else 'memory'}: {error.strerror or error}") from None
     finally:
         if isinstance(target, _Files):
             target.store.close()
-    incomplete = list(plan.incomplete)
+    incomplete = list(reading.incomplete)
     if loader.missing:
         incomplete.append(f"bytes of {loader.missing} packets or records are not in the recording")
     return Rebuilt(
-        mode=str(plan.mode),
-        page_size=plan.page_size,
+        mode=str(reading.mode),
+        page_size=reading.page_size,
         rounds=run.rounds,
         blocks=blocks,
         devices=rebuilt_devices,
@@ -160,37 +160,42 @@ class _Run:
     """One pass over everything that is loaded."""
 
     def __init__(
-        self, plan: Plan, options: RebuildOptions, loader: Loader, devices: Devices, progress: ProgressCallback | None
+        self,
+        reading: Reading,
+        options: RebuildOptions,
+        loader: Loader,
+        devices: Devices,
+        progress: ProgressCallback | None,
     ) -> None:
-        self.plan, self.options, self.loader, self.devices, self.progress = plan, options, loader, devices, progress
+        self.reading, self.options, self.progress = reading, options, progress
+        self.loader, self.devices = loader, devices
         self.rounds = 0
-        self._behind = [0] * len(plan.channels)
+        self._behind = [0] * len(reading.channels)
         """Offset behind the last record of each channel that was loaded."""
         self._racing: dict[int, int] = {}
         """Offset of each channel's first packet behind the last rendezvous."""
 
     def load(self) -> None:
-        plan, everything = self.plan, self.options.apply_all
+        reading, everything = self.reading, self.options.apply_all
         steps = [
             channel_steps(
-                channel.items(plan.page_size),
+                channel.items(reading.page_size),
                 None if everything else channel.stop,
                 zero_pages=self.options.zero_pages,
             )
-            for channel in plan.channels
+            for channel in reading.channels
         ]
-        if everything:
-            plan.main_stop = None
-        for position, channel in enumerate(plan.channels):
+        for position, channel in enumerate(reading.channels):
             if channel.survey.starts_late:
                 self.loader.payloads[position].lose_context("the start of the stream is not in the recording")
             if channel.stop is not None and not everything:
                 message = f"{channel.reason}: a destination reads this channel no further"
                 self.loader.problem(position, channel.stop, message)
-        if plan.main_stop is not None:
-            self.loader.problem(MAIN, plan.main_stop, f"loading main ends: {plan.main_reason}")
-        last = None if everything else plan.reached
-        for count, ordered in enumerate(in_order(plan.main_items(), steps, plan.mode, last)):
+        stop = None if everything else reading.main_stop
+        if stop is not None:
+            self.loader.problem(MAIN, stop, f"loading main ends: {reading.main_reason}")
+        last = None if everything else reading.reached
+        for count, ordered in enumerate(in_order(reading.main_items(stop), steps, reading.mode, last)):
             self._one(ordered)
             if self.progress is not None and not count % REPORT_EVERY:
                 self._report()
@@ -202,17 +207,17 @@ class _Run:
         self.rounds = max(self.rounds, ordered.round)
         if position == MAIN:
             self.loader.record(ordered)
-            assert self.plan.main is not None
-            self.devices.record(item, self.plan.main.source)  # type: ignore[arg-type]
+            assert self.reading.main is not None
+            self.devices.record(item, self.reading.main.source)  # type: ignore[arg-type]
             return
         if isinstance(item, PacketPages):
             self.loader.packet(ordered, item)
-            if ordered.round == self.plan.racing:
+            if ordered.round == self.reading.racing:
                 self._racing.setdefault(position, item.offset)
             self._behind[position] = item.payload + item.payload_length
         elif isinstance(item, DeviceStatePacket):
             if position not in self.loader.ended:
-                problem = self.devices.packet(item, self.plan.channels[position].captured.source)
+                problem = self.devices.packet(item, self.reading.channels[position].captured.source)
                 if problem is not None:
                     self.loader.problem(position, item.offset, problem, missing="recording" in problem)
             self._behind[position] = item.payload_offset + item.payload_length
@@ -223,13 +228,13 @@ class _Run:
 
     def _report(self) -> None:
         assert self.progress is not None
-        total = sum(channel.captured.source.size for channel in self.plan.channels)
+        total = sum(channel.captured.source.size for channel in self.reading.channels)
         self.progress("rebuilding memory", min(total, sum(self._behind)), total)
 
     def not_loaded(self) -> dict[ChannelName, int]:
         """Bytes of packets with pages or device state behind the last one loaded, for each channel."""
         found: dict[ChannelName, int] = {}
-        for position, channel in enumerate(self.plan.channels):
+        for position, channel in enumerate(self.reading.channels):
             behind = self._behind[position] if channel.stop is None else channel.stop
             carriers = (item for item in channel.survey.items if _carries(item))
             left = sum(item.end - max(item.offset, behind) for item in carriers if item.end > behind)
@@ -250,11 +255,11 @@ def _check_blocks(options: RebuildOptions, loader: Loader) -> None:
 
 
 def _finished(
-    block: Block, plan: Plan, target: _Memory | _Files, loader: Loader, progress: ProgressCallback | None
+    block: Block, reading: Reading, target: _Memory | _Files, loader: Loader, progress: ProgressCallback | None
 ) -> RebuiltBlock:
     size = block.reach if block.size is None else block.size
-    pages = -(-size // plan.page_size)
-    if block.unnamed or plan.incomplete:
+    pages = -(-size // reading.page_size)
+    if block.unnamed or reading.incomplete:
         block.table.doubt()
     counts = block.table.count(pages)
     result = RebuiltBlock(block.name, size, pages, counts, block.table, block.unnamed)
@@ -266,7 +271,7 @@ def _finished(
         loader.problem(MAIN, None, f"RAM block {block.name!r} of {size} bytes: {error.strerror}; its end is left out")
         size = block.reach
         target.store.finish(block.name, size)
-    if (result.never_sent + result.unknown) * plan.page_size > LARGEST_GAP:
+    if (result.never_sent + result.unknown) * reading.page_size > LARGEST_GAP:
         pass
     elif isinstance(target, _Files):
         result.sha256 = _file_hash(target.folder, target.file(block.name), size, progress)

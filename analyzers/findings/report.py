@@ -49,7 +49,8 @@ class MainSummary(NamedTuple):
 class ChannelSummary(NamedTuple):
     """Counts of one multifd channel."""
 
-    id: int | None
+    id: int
+    """Its name, as findings and ``decode`` have it: see ``captures.model.Migration.names``."""
     bytes: int
     packets: int
     sync: int
@@ -62,6 +63,8 @@ class ChannelSummary(NamedTuple):
     complete: bool
     """No hole over a header, and the stream's end was recorded or is a packet boundary."""
     label: str = ""
+    stated: bool = True
+    """A ChannelInit was recorded that states the id; else the channel is only called so."""
 
 
 class DeviceSummary(NamedTuple):

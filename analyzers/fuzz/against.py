@@ -36,7 +36,7 @@ def predict(recording: Recording, case: Case, habitat: Habitat) -> tuple[frozens
     """The outcomes that the model says this destination can reach, and why."""
     options = LintOptions(
         profile=habitat.profile,
-        mode=str(habitat.mode),
+        mode=habitat.mode,
         channels=case.plan.channels,
         machine=case.plan.machine,
         compression=case.plan.compression,

@@ -11,7 +11,8 @@ from analyzers.rulebook.codes import MFD602, MFD603, MFD604, MFD605, MFD606, MFD
 from analyzers.rulebook.rule import Rule
 from analyzers.survey.channel import ChannelSurvey
 from analyzers.survey.main import MainSurvey, RecordKind
-from captures.model import CapturedChannel, ChannelKind
+from analyzers.survey.migration import MAGIC_LENGTH
+from captures.model import CapturedChannel
 from multifd_codec.channel import framing
 from multifd_codec.dialect.releases import DestinationHabits, HandshakeError
 from multifd_codec.source import StreamEnd
@@ -48,8 +49,6 @@ class Handshake(NamedTuple):
 
 
 FOREIGN = "a connection that starts neither as main nor as a multifd channel"
-MAGIC_LENGTH = 4
-"""Bytes by which a destination tells connections (migration_ioc_process_incoming, migration/migration.c)."""
 
 
 def foreign_outcomes(destination: DestinationHabits, *, has_main: bool) -> frozenset[Outcome]:
@@ -66,29 +65,6 @@ def short_outcomes(channels: Sequence[CapturedChannel], destination: Destination
     bytes where there are one to three never ends (protocol reference, H5); before 8.0 it is a channel that ends."""
     peeks = destination.handshake_error is HandshakeError.EXITS
     return frozenset({Outcome.FAILS if peeks and not channel.source.size else Outcome.HANGS for channel in channels})
-
-
-def ignored(channels: Sequence[CapturedChannel], expected: int | None) -> frozenset[int]:
-    """Positions of connections that arrive when main and every channel are there: a destination drops them unread
-    (socket_accept_incoming_migration, migration/socket.c; measured with 7.2, 10.0 and 11.1).
-
-    ``expected``: channels the destination has; by default all that are there. Without frame numbers the order of
-    arrival is not known, and none is left out.
-    """
-    frames = [channel.source.frame_at(0) if channel.source.size else None for channel in channels]
-    if None in frames:
-        return frozenset()
-    wanted = expected or sum(channel.kind is ChannelKind.MULTIFD for channel in channels)
-    mains = taken = 0
-    late = set()
-    for position in sorted(range(len(channels)), key=lambda i: (frames[i] or 0, i)):
-        if mains and taken >= wanted:
-            late.add(position)
-        elif channels[position].kind is ChannelKind.MAIN:
-            mains += 1
-        else:
-            taken += 1
-    return frozenset(late)
 
 
 def judge_handshake(

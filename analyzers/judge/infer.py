@@ -18,6 +18,7 @@ from analyzers.rulebook.packets.rules import SYNC_WITH_ALLOC, SYNC_WITHOUT_ALLOC
 from analyzers.rulebook.payloads.rules import EMPTY_WITH_SIZE
 from analyzers.survey.channel import ChannelSurvey, ItemKind
 from analyzers.survey.main import MainSurvey, RecordKind, SectionKind
+from analyzers.survey.migration import Surveyed
 from multifd_codec.arrays import distinct
 from multifd_codec.dialect import releases as dialect
 from multifd_codec.dialect.compression import COMPRESSIONS, either
@@ -255,16 +256,17 @@ def _misses_numbers(channels: Sequence[ChannelSurvey]) -> bool:
 
 
 def choose(
-    facts: Facts, *, profile: str | None, mode: str | None, channels: int | None, page_size: int, partial: bool
+    surveyed: Surveyed, *, profile: str | None = None, mode: Mode | None = None, channels: int | None = None
 ) -> tuple[ProfileChoice, dialect.Release, Sender]:
-    """The destination that judges. Raises InputError for an unknown profile."""
+    """The destination that judges: as given, else as the stream has it. Raises InputError for an unknown profile."""
+    facts = Facts(surveyed.main, surveyed.surveys)
     sender = infer_sender(facts)
     version = destination_like(sender)
     name = profile or RELEASES[version].name
     release = dialect.release(name)
     inferred_mode, mode_evidence = infer_mode(facts, release.version)
     drops = sender.maybe(lambda habits: habits.drops_zero_only_compressed)
-    count, count_evidence = infer_channels(facts.channels, partial=partial, drops=drops)
+    count, count_evidence = infer_channels(facts.channels, partial=surveyed.partial, drops=drops)
     evidence = list(sender.evidence) if profile is None else []
     if mode is None:
         evidence.append(f"{inferred_mode}: {mode_evidence}")
@@ -275,7 +277,7 @@ def choose(
             name=dialect.RFC_V3 if name == dialect.RFC_V3 else release.name,
             mode=mode or inferred_mode,
             channels=count if channels is None else channels,
-            page_size=page_size,
+            page_size=surveyed.page_size,
             inferred=profile is None,
             evidence=tuple(evidence),
         ),

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeGuard
 
 import numpy as np
 
 from analyzers.findings import InputInfo, Outcome, Report, Severity
-from analyzers.judge.arrival import NEVER_STARTS, NOT_RECORDED, Arrived, ending
-from analyzers.judge.handshake import (
-    FOREIGN,
-    MAGIC_LENGTH,
-    SHORT,
-    Connection,
-    SetProblem,
-    ignored,
-    judge_handshake,
-)
+from analyzers.judge.arrival import NEVER_STARTS, NOT_RECORDED, Arrived, Ending, ending
+from analyzers.judge.handshake import FOREIGN, SHORT, Connection, Handshake, judge_handshake
 from analyzers.judge.infer import Facts, choose, infer_mode
 from analyzers.judge.scripts import Judge
 from analyzers.judge.verdict import Verdict, judge
@@ -31,22 +21,24 @@ from analyzers.receiver.explain import Carrier, explain, witness
 from analyzers.receiver.script import MainAct, Script
 from analyzers.receiver.solve import lockstep
 from analyzers.rulebook.codes import MFD602, MFD606, MFD608
-from analyzers.survey.channel import ChannelSurvey, survey_channel
+from analyzers.survey.channel import ChannelSurvey
 from analyzers.survey.main import MainSurvey, RecordKind
-from analyzers.survey.main_pass import survey_main
-from analyzers.survey.start import starts_with_init
-from captures.model import CapturedChannel, ChannelKind, Migration, ProgressCallback, Recording, StreamSource
+from analyzers.survey.migration import Surveyed, survey_migration
+from captures.model import (
+    CapturedChannel,
+    CaptureNote,
+    ChannelKind,
+    Migration,
+    ProgressCallback,
+    Recording,
+    StreamSource,
+)
 from multifd_codec.arrays import distinct
-from multifd_codec.channel import framing
-from multifd_codec.channel.events import ChannelInit
 from multifd_codec.device_key import DeviceKey
 from multifd_codec.dialect import releases as dialect
 from multifd_codec.dialect.compression import named
 from multifd_codec.dialect.releases import Mode
 from multifd_codec.errors import ChannelName
-from multifd_codec.source import StreamEnd
-from multifd_codec.wire.handshake import MULTIFD_MAGIC, MULTIFD_VERSION
-from multifd_codec.wire.packet import COMPRESSION_MASK
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +47,7 @@ class LintOptions:
 
     profile: str | None = None
     """Destination: ``qemu-10.0``, ``rfc-v3``."""
-    mode: str | None = None
-    """``per-section`` or ``per-round``."""
+    mode: Mode | None = None
     channels: int | None = None
     page_size: int | None = None
     """Target page size in bytes."""
@@ -74,17 +65,37 @@ def lint_recording(
     recording: Recording, options: LintOptions | None = None, progress: ProgressCallback | None = None
 ) -> list[Report]:
     """Judge every migration of a recording. Raises InputError for an unknown profile."""
-    options = options or LintOptions()
     if not recording.migrations:
-        return [_nothing(recording)]
-    return [_Linter(recording, migration, options, progress).report() for migration in recording.migrations]
+        return [_unjudged(recording, (), recording.notes, "no multifd migration was found in this input")]
+    return [report for report, _ in lint_with_scripts(recording, options, progress)]
 
 
-def lint_with_scripts(recording: Recording, options: LintOptions | None = None) -> list[tuple[Report, Script | None]]:
+def lint_with_scripts(
+    recording: Recording, options: LintOptions | None = None, progress: ProgressCallback | None = None
+) -> list[tuple[Report, Script | None]]:
     """Like ``lint_recording``, each report with the receiver's script it was judged by (None: nothing was readable)."""
     options = options or LintOptions()
-    linters = [_Linter(recording, migration, options, None) for migration in recording.migrations]
-    return [(linter.report(), linter.script) for linter in linters]
+    return [_linted(recording, migration, options, progress) for migration in recording.migrations]
+
+
+def _linted(
+    recording: Recording, migration: Migration, options: LintOptions, progress: ProgressCallback | None
+) -> tuple[Report, Script | None]:
+    surveyed = survey_migration(
+        migration,
+        page_size=options.page_size,
+        channels=options.channels,
+        device_state=options.profile is None or dialect.release(options.profile).destination.device_state,
+        progress=progress,
+    )
+    notes = (*recording.notes, *migration.notes)
+    if not surveyed.readable:
+        why = "the channels cannot be read: TLS sessions need the key log of this migration (--keylog)"
+        return _unjudged(recording, migration.channels, notes, why), None
+    judged = judge_surveyed(surveyed, options)
+    collect = Collector(judged.context.sources)
+    _check_rules(judged, collect, notes)
+    return _report(recording, judged, collect, options), judged.verdict.script
 
 
 def _info(recording: Recording, channels: Sequence[CapturedChannel]) -> InputInfo:
@@ -92,229 +103,144 @@ def _info(recording: Recording, channels: Sequence[CapturedChannel]) -> InputInf
     return InputInfo(str(recording.path), recording.kind, recording.bytes, recording.frames, gaps)
 
 
-def _nothing(recording: Recording) -> Report:
+def _unjudged(
+    recording: Recording, channels: Sequence[CapturedChannel], notes: Sequence[CaptureNote], why: str
+) -> Report:
     collect = Collector({})
-    set_rules.recording(None, collect, recording.notes, {})
+    set_rules.recording(None, collect, notes, {})
     return Report(
-        input=_info(recording, ()),
+        input=_info(recording, channels),
         profile=None,
         possible_outcomes=(Outcome.UNDECIDED,),
         main=None,
         findings=collect.findings(),
-        explanation=("no multifd migration was found in this input",),
+        explanation=(why,),
     )
 
 
-class _Linter:
-    """One migration on its way to a report."""
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A surveyed migration and what a destination makes of it."""
 
-    def __init__(
-        self, recording: Recording, migration: Migration, options: LintOptions, progress: ProgressCallback | None
-    ) -> None:
-        self.recording = recording
-        self.migration = migration
-        self.options = options
-        self.progress = progress
-        late = ignored(migration.channels, options.channels)
-        self.ignored = [c for position, c in enumerate(migration.channels) if position in late]
-        self.channels = [c for position, c in enumerate(migration.channels) if position not in late]
-        self.mains = [c for c in self.channels if c.kind is ChannelKind.MAIN]
-        self.foreign: list[CapturedChannel] = []
-        self.short: list[CapturedChannel] = []
-        self.notes = (*recording.notes, *migration.notes)
-        self.script: Script | None = None
-        """What was judged, once it has been."""
-        self.done = 0
-        self.total = sum(channel.source.size for channel in migration.channels)
+    surveyed: Surveyed
+    context: Context
+    handshake: Handshake
+    verdict: Verdict
+    end: Ending | None
+    """How it ends before the load begins; None when that begins."""
 
-    def report(self) -> Report:
-        readable = [c for c in self.channels if c.kind in (ChannelKind.MULTIFD, ChannelKind.UNKNOWN)]
-        if not self.mains and not readable:
-            return self._unreadable()
-        main = (
-            survey_main(self.mains[0].source, page_size=self.options.page_size, progress=self._progress())
-            if self.mains
-            else None
-        )
-        if self.mains:
-            self.done += self.mains[0].source.size
-        surveyed = [(channel, self._survey(channel, main)) for channel in readable]
-        self.short = [c for c, s in surveyed if c.kind is ChannelKind.UNKNOWN and not s.packets and _is_short(c)]
-        if main is None or not main.postcopy:  # the preempt channel of postcopy starts with no magic
-            strange = [(c, s) for c, s in surveyed if c.kind is ChannelKind.UNKNOWN and _starts(c)]
-            self.foreign = [c for c, s in strange if not s.packets or s.starts_late]
-        surveyed = [(c, s) for c, s in surveyed if c.kind is ChannelKind.MULTIFD or s.packets]
-        numbered = sorted(
-            (
-                (survey.init.id if _is_init(survey.init) else len(surveyed) + position, position)
-                for position, (_, survey) in enumerate(surveyed)
-            ),
-        )
-        channels = [(number, surveyed[position][1]) for number, position in numbered]
-        return self._judge(main, channels, [surveyed[position][0] for _, position in numbered])
-
-    def _progress(self) -> Callable[[int], None] | None:
-        if self.progress is None:
-            return None
-        progress, done, total = self.progress, self.done, self.total
-        return lambda offset: progress("reading channels", done + offset, total)
-
-    def _survey(self, channel: CapturedChannel, main: MainSurvey | None) -> ChannelSurvey:
-        source = channel.source
-        page_size = self.options.page_size
-        if page_size is None and main is not None and main.page_size_stated:
-            page_size = main.page_size
-        survey = survey_channel(
-            source,
-            page_size=page_size,
-            blocks=main.blocks if main is not None else None,
-            starts_with_init=starts_with_init(channel),
-            device_state=self._reads_device_state(main),
-            progress=self._progress(),
-        )
-        self.done += source.size
-        return survey
-
-    def _reads_device_state(self, main: MainSurvey | None) -> bool:
-        """False for a destination that does not know the flag and a stream that does not mean it."""
-        if self.options.profile is None or dialect.release(self.options.profile).destination.device_state:
-            return True
-        return main is None or bool(main.vfio)
-
-    def _compression(self, surveys: Sequence[ChannelSurvey]) -> int:
-        chosen = self.options.compression
-        return _compression(surveys) if chosen is None else named(chosen).flag
-
-    def _unreadable(self) -> Report:
-        collect = Collector({})
-        labels: dict[str, ChannelName] = {}
-        set_rules.recording(None, collect, self.notes, labels)
-        return Report(
-            input=_info(self.recording, self.migration.channels),
-            profile=None,
-            possible_outcomes=(Outcome.UNDECIDED,),
-            main=None,
-            findings=collect.findings(),
-            explanation=("the channels cannot be read: TLS sessions need the key log of this migration (--keylog)",),
-        )
-
-    def _judge(
-        self,
-        main: MainSurvey | None,
-        channels: list[tuple[int, ChannelSurvey]],
-        captured: list[CapturedChannel],
-    ) -> Report:
-        surveys = [survey for _, survey in channels]
-        if main is not None and self.options.machine is not None:
-            main.expect_machine(self.options.machine)
-        page_size = surveys[0].page_size if surveys else (main.page_size if main is not None else None) or 4096
-        facts = Facts(main, surveys)
-        partial = _partial(main, surveys)
-        profile, release, sender = choose(
-            facts,
-            partial=partial,
-            profile=self.options.profile,
-            mode=self.options.mode,
-            channels=self.options.channels,
-            page_size=self.options.page_size or page_size,
-        )
-        destination = Judge(release.destination, Mode(profile.mode), self._compression(surveys), release.version)
-        connections = [Connection(position, survey) for position, survey in enumerate(surveys)]
-        handshake = judge_handshake(
-            connections,
-            main,
-            release.destination,
-            profile.channels,
-            uuid=self.options.uuid,
-            partial=partial,
-            mains=len(self.mains),
-        )
-        gaps = not partial and sender.surely(lambda s: s.packet_num_dense) and _misses_packets(surveys)
-        read = [] if main is not None and "mapped-ram" in main.capabilities else channels
-        verdict = judge(read, main, destination, sender, gaps=gaps, second_main=len(self.mains) > 1)
-        self.script = verdict.script
-        surplus = bool(self.options.channels) and len(self.channels) > (self.options.channels or 0)
-        arrived = Arrived(len(self.mains), self.foreign, self.short, surplus)
-        end = ending(arrived, handshake, verdict.script, release.destination)
-        if main is not None and not (channels or self.short or self.foreign) and _needs_channels(main, verdict):
-            end = NEVER_STARTS if self.options.channels else NOT_RECORDED
-        outcomes = verdict.outcomes if end is None else end.outcomes
-        sources: dict[ChannelName, StreamSource] = {
-            number: c.source for (number, _), c in zip(channels, captured, strict=True)
-        }
-        if self.mains:
-            sources["main"] = self.mains[0].source
-        given = self.options.mode is not None or self.options.profile is not None
-        context = Context(
-            main=main,
-            channels=read,
-            profile=profile,
-            release=release,
-            sender=sender,
-            mode=destination.mode,
-            stream_mode=infer_mode(facts, sender.last)[0] if given and not partial else destination.mode,
-            compression=destination.compression,
-            script=verdict.script,
-            lockstep=lockstep(verdict.script),
-            memory=verdict.memory,
-            reduced=partial or len(channels) < profile.channels or any(survey.init is None for survey in surveys),
-            sources=sources,
-        )
-        collect = Collector(sources)
-        numbered = [(number, c) for (number, _), c in zip(channels, captured, strict=True)]
-        self._rules(context, collect, handshake.problems, numbered)
-        where = _locator(context)
-        lines = [] if end is None else [end.reason]
-        if end is None:
-            lines = explain(verdict.script, outcomes, _carried(surveys), where)
-            if outcomes & {Outcome.LOSES_DATA}:
-                lines += [*verdict.memory.wrong, *verdict.memory.raced]
-        worst = max(outcomes, key=lambda outcome: outcome.rank)
-        return Report(
-            input=_info(self.recording, self.migration.channels),
-            profile=profile,
-            possible_outcomes=tuple(sorted(outcomes, key=lambda outcome: outcome.rank)),
-            main=main_summary(main, context) if main is not None else None,
-            channels=tuple(
-                channel_summary(number, survey, c.label) for (number, survey), c in zip(channels, captured, strict=True)
-            ),
-            devices=device_summaries(surveys),
-            findings=collect.findings(),
-            explanation=tuple(lines),
-            witness=tuple(witness(verdict.script, worst, where)) if self.options.witness else (),
-            monitor_alive=(end is not None and end.monitor_alive) if worst is Outcome.HANGS else None,
-            facts=stream_facts(main, surveys, context, self.migration),
-        )
-
-    def _rules(
-        self,
-        context: Context,
-        collect: Collector,
-        problems: Sequence[SetProblem],
-        captured: list[tuple[int, CapturedChannel]],
-    ) -> None:
-        for channel in self.short:
-            collect.add(MFD602, f"{channel.label}: {SHORT}")
-        for channel in self.foreign:
-            collect.add(MFD602, f"{channel.label}: {FOREIGN}")
-        for extra in self.ignored:
-            message = f"a connection behind the full set of channels, which is ignored ({extra.label})"
-            rule = MFD608 if extra.kind is ChannelKind.MAIN else MFD606
-            collect.add(rule, message, severity=Severity.WARNING)
-        for extra in self.mains[1:]:
-            collect.add(MFD608, f"a second main channel ({extra.label})", channel="main", offset=0)
-        set_rules.channel_set(collect, problems, [number for number, _ in captured])
-        packets.check(context, collect)
-        sync.check(context, collect)
-        device_state.check(context, collect)
-        set_rules.main_channel(context, collect)
-        labels: dict[str, ChannelName] = {c.label: number for number, c in captured}
-        if self.mains:
-            labels[self.mains[0].label] = "main"
-        set_rules.recording(context, collect, self.notes, labels)
+    @property
+    def outcomes(self) -> frozenset[Outcome]:
+        return self.verdict.outcomes if self.end is None else self.end.outcomes
 
 
-COMPRESSION_IDS = frozenset({0, *(1 << bit for bit in range(32) if COMPRESSION_MASK >> bit & 1)})
+def judge_surveyed(surveyed: Surveyed, options: LintOptions) -> Judged:
+    """Choose the destination, then judge connections, packets and records by it."""
+    main, surveys = surveyed.main, surveyed.surveys
+    if main is not None and options.machine is not None:
+        main.expect_machine(options.machine)
+    profile, release, sender = choose(surveyed, profile=options.profile, mode=options.mode, channels=options.channels)
+    compression = named(options.compression or surveyed.compression).flag
+    destination = Judge(release.destination, Mode(profile.mode), compression, release.version)
+    handshake = judge_handshake(
+        [Connection(position, survey) for position, survey in enumerate(surveys)],
+        main,
+        release.destination,
+        profile.channels,
+        uuid=options.uuid,
+        partial=surveyed.partial,
+        mains=len(surveyed.mains),
+    )
+    read = [] if surveyed.mapped_ram else [(channel.name, channel.survey) for channel in surveyed.channels]
+    gaps = not surveyed.partial and sender.surely(lambda s: s.packet_num_dense) and _misses_packets(surveys)
+    verdict = judge(read, main, destination, sender, gaps=gaps, second_main=len(surveyed.mains) > 1)
+    given = options.mode is not None or options.profile is not None
+    infers = given and not surveyed.partial
+    context = Context(
+        main=main,
+        channels=read,
+        profile=profile,
+        release=release,
+        sender=sender,
+        mode=destination.mode,
+        stream_mode=infer_mode(Facts(main, surveys), sender.last)[0] if infers else destination.mode,
+        compression=compression,
+        script=verdict.script,
+        lockstep=lockstep(verdict.script),
+        memory=verdict.memory,
+        reduced=surveyed.partial or len(surveys) < profile.channels or any(s.init is None for s in surveys),
+        sources=_sources(surveyed),
+    )
+    end = _ending(surveyed, options, context, handshake, verdict)
+    return Judged(surveyed, context, handshake, verdict, end)
+
+
+def _sources(surveyed: Surveyed) -> dict[ChannelName, StreamSource]:
+    sources: dict[ChannelName, StreamSource] = {one.name: one.captured.source for one in surveyed.channels}
+    if surveyed.mains:
+        sources["main"] = surveyed.mains[0].source
+    return sources
+
+
+def _ending(
+    surveyed: Surveyed, options: LintOptions, context: Context, handshake: Handshake, verdict: Verdict
+) -> Ending | None:
+    main, channels = surveyed.main, surveyed.channels
+    if main is not None and not (channels or surveyed.short or surveyed.foreign) and _needs_channels(main, verdict):
+        return NEVER_STARTS if options.channels else NOT_RECORDED
+    taken = len(surveyed.migration.channels) - len(surveyed.ignored)
+    surplus = bool(options.channels) and taken > (options.channels or 0)
+    arrived = Arrived(len(surveyed.mains), surveyed.foreign, surveyed.short, surplus)
+    return ending(arrived, handshake, verdict.script, context.release.destination)
+
+
+def _report(recording: Recording, judged: Judged, collect: Collector, options: LintOptions) -> Report:
+    surveyed, context, script = judged.surveyed, judged.context, judged.verdict.script
+    where = _locator(context)
+    outcomes = judged.outcomes
+    worst = max(outcomes, key=lambda outcome: outcome.rank)
+    end = judged.end
+    lines = [] if end is None else [end.reason]
+    if end is None:
+        lines = explain(script, outcomes, _carried(surveyed.surveys), where)
+        if outcomes & {Outcome.LOSES_DATA}:
+            lines += [*judged.verdict.memory.wrong, *judged.verdict.memory.raced]
+    return Report(
+        input=_info(recording, surveyed.migration.channels),
+        profile=context.profile,
+        possible_outcomes=tuple(sorted(outcomes, key=lambda outcome: outcome.rank)),
+        main=main_summary(surveyed.main, context) if surveyed.main is not None else None,
+        channels=tuple(channel_summary(one.name, one.survey, one.captured) for one in surveyed.channels),
+        devices=device_summaries(surveyed.surveys),
+        findings=collect.findings(),
+        explanation=tuple(lines),
+        witness=tuple(witness(script, worst, where)) if options.witness else (),
+        monitor_alive=(end is not None and end.monitor_alive) if worst is Outcome.HANGS else None,
+        facts=stream_facts(surveyed.main, surveyed.surveys, context, surveyed.migration),
+    )
+
+
+def _check_rules(judged: Judged, collect: Collector, notes: Sequence[CaptureNote]) -> None:
+    surveyed, context = judged.surveyed, judged.context
+    for channel in surveyed.short:
+        collect.add(MFD602, f"{channel.label}: {SHORT}")
+    for channel in surveyed.foreign:
+        collect.add(MFD602, f"{channel.label}: {FOREIGN}")
+    for extra in surveyed.ignored:
+        message = f"a connection behind the full set of channels, which is ignored ({extra.label})"
+        rule = MFD608 if extra.kind is ChannelKind.MAIN else MFD606
+        collect.add(rule, message, severity=Severity.WARNING)
+    for extra in surveyed.mains[1:]:
+        collect.add(MFD608, f"a second main channel ({extra.label})", channel="main", offset=0)
+    set_rules.channel_set(collect, judged.handshake.problems, [one.name for one in surveyed.channels])
+    packets.check(context, collect)
+    sync.check(context, collect)
+    device_state.check(context, collect)
+    set_rules.main_channel(context, collect)
+    labels: dict[str, ChannelName] = {one.captured.label: one.name for one in surveyed.channels}
+    if surveyed.mains:
+        labels[surveyed.mains[0].label] = "main"
+    set_rules.recording(context, collect, notes, labels)
 
 
 def _carried(surveys: Sequence[ChannelSurvey]) -> dict[tuple[DeviceKey, int], Carrier]:
@@ -325,42 +251,6 @@ def _carried(surveys: Sequence[ChannelSurvey]) -> dict[tuple[DeviceKey, int], Ca
         for item in survey.items
         if item.buffer is not None and item.buffer.index is not None
     }
-
-
-def _is_init(init: ChannelInit | None) -> TypeGuard[ChannelInit]:
-    """Whether its id can be believed: at most one of magic and version is wrong."""
-    return init is not None and (init.magic == MULTIFD_MAGIC or init.version == MULTIFD_VERSION)
-
-
-def _compression(surveys: Sequence[ChannelSurvey]) -> int:
-    """The compression id most packets with pages carry; only ids there are can be configured."""
-    counts: Counter[int] = Counter()
-    for survey in surveys:
-        for number, hits in survey.compressions.items():
-            if number in COMPRESSION_IDS:
-                counts[number] += hits.count
-    return counts.most_common(1)[0][0] if counts else 0
-
-
-def _partial(main: MainSurvey | None, surveys: Sequence[ChannelSurvey]) -> bool:
-    """Whether packets or records may be missing from the recording, so that counting proves nothing."""
-    if main is None or main.skipped is not None or (main.eof is None and main.end is not StreamEnd.CLOSED):
-        return True
-    if main.eof is None and main.source.holes():
-        return True
-    return any(s.unreadable or (s.source.end is StreamEnd.OPEN and not s.ends_at_boundary) for s in surveys)
-
-
-def _starts(channel: CapturedChannel) -> bool:
-    """Whether the bytes a destination tells connections by are there."""
-    return channel.start_captured and len(framing.read_known(channel.source, 0, MAGIC_LENGTH)) == MAGIC_LENGTH
-
-
-def _is_short(channel: CapturedChannel) -> bool:
-    """Whether a connection was closed before a destination could tell what it is."""
-    source = channel.source
-    whole = channel.start_captured and source.end is StreamEnd.CLOSED and not source.holes()
-    return whole and source.size < MAGIC_LENGTH
 
 
 def _misses_packets(surveys: Sequence[ChannelSurvey]) -> bool:

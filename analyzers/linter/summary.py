@@ -13,7 +13,7 @@ from analyzers.receiver.device_state import state_buffers
 from analyzers.survey.channel import ChannelSurvey
 from analyzers.survey.device_state import Buffer
 from analyzers.survey.main import MainSurvey
-from captures.model import Migration
+from captures.model import CapturedChannel, Migration
 from multifd_codec.device_key import DeviceKey
 from multifd_codec.dialect.releases import RELEASES
 from multifd_codec.wire.packet import PacketFlags
@@ -25,10 +25,11 @@ def main_summary(main: MainSurvey, context: Context) -> MainSummary:
     return MainSummary(main.source.size, records, main.eof is not None and main.stopped is None, main.understood)
 
 
-def channel_summary(number: int, survey: ChannelSurvey, label: str) -> ChannelSummary:
+def channel_summary(name: int, survey: ChannelSurvey, captured: CapturedChannel) -> ChannelSummary:
     """Counts of one multifd channel."""
     return ChannelSummary(
-        id=number if survey.init is not None else None,
+        id=name,
+        stated=captured.stated_id is not None,
         bytes=survey.source.size,
         packets=survey.packets,
         sync=survey.sync,
@@ -37,7 +38,7 @@ def channel_summary(number: int, survey: ChannelSurvey, label: str) -> ChannelSu
         normal_pages=survey.normal_pages,
         zero_pages=survey.zero_pages,
         complete=not survey.unreadable and not survey.stops_being_packets and survey.ends_at_boundary,
-        label=label,
+        label=captured.label,
     )
 
 

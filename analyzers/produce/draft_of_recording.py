@@ -88,12 +88,12 @@ def draft_of_migration(migration: Migration, page_size: int | None = None) -> Dr
     """
     mains = [channel for channel in migration.channels if channel.kind is ChannelKind.MAIN]
     others = [channel for channel in migration.channels if channel.kind is not ChannelKind.MAIN]
-    for channel in migration.channels:
-        _check(channel)
+    for name, channel in zip(migration.names, migration.channels, strict=True):
+        _check(name, channel)
     if len(mains) > 1:
         raise InputError(f"{len(mains)} main channels: which of them the others belong to is not known")
     main = list(_main(mains[0].source, page_size)) if mains else []
-    channels = [list(_channel(channel.source, page_size)) for channel in others]
+    channels = [list(_channel(channel, page_size)) for channel in others]
     draft = Draft([record for _, record in main], [[record for _, record in line] for line in channels])
     sources = [channel.source for channel in (*mains, *others)]
     lines = [main, *channels] if mains else channels
@@ -101,10 +101,9 @@ def draft_of_migration(migration: Migration, page_size: int | None = None) -> Dr
     return draft
 
 
-def _check(channel: CapturedChannel) -> None:
+def _check(name: ChannelName, channel: CapturedChannel) -> None:
     if channel.kind is ChannelKind.TLS:
         raise InputError(f"{channel.label} is a TLS session: give its key log (--keylog)")
-    name = channel.channel_id if channel.channel_id is not None else str(channel.kind)
     hole = channel.source.next_hole(0)
     if hole is not None:
         message = f"{hole.end - hole.start} bytes are missing in the recording ({hole.reason}): it cannot be edited"
@@ -113,8 +112,9 @@ def _check(channel: CapturedChannel) -> None:
         raise HoleError("the start was not recorded: it cannot be edited", channel=name, offset=0)
 
 
-def _channel(source: ByteSource, page_size: int | None) -> Iterator[Placed]:
-    decoder = ChannelDecoder(source, page_size=page_size)
+def _channel(channel: CapturedChannel, page_size: int | None) -> Iterator[Placed]:
+    source = channel.source
+    decoder = ChannelDecoder(source, page_size=page_size, starts_with_init=channel.starts_with_init)
     behind = 0
     for event in decoder.events():
         match event:

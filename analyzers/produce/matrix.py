@@ -115,7 +115,7 @@ def cells(policies: Iterable[SyncPolicy] = tuple(POLICIES.values()), columns: Se
 
 def _judged(policy: SyncPolicy, column: Column, device_state: bool) -> Cell:
     plan = plan_of_cell(policy, column, device_state=device_state)
-    options = LintOptions(profile=column.name, mode=str(column.mode), channels=CHANNELS)
+    options = LintOptions(profile=column.name, mode=column.mode, channels=CHANNELS)
     (report,) = lint_recording(recording_of(draft(plan)), options)
     why = _why(report, policy.final_sync(column.mode, device_state=device_state), column.mode)
     return Cell(policy, column, device_state, report.possible_outcomes, why)

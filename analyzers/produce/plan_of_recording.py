@@ -7,17 +7,19 @@ sender's business.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
-from analyzers.judge.infer import Facts, choose
+from analyzers.judge.infer import choose
 from analyzers.rulebook.packets.habit_rules import SYNC_WITH_PAGES
-from analyzers.survey.channel import survey_channel
-from analyzers.survey.main_pass import RAM, survey_main
-from captures.model import CapturedChannel, ChannelKind, Migration
+from analyzers.survey.main_pass import RAM
+from analyzers.survey.migration import Surveyed, survey_migration
+from captures.model import Migration
 from multifd_codec.channel.decoder import ChannelDecoder
-from multifd_codec.channel.events import ChannelInit, DeviceStatePacket, RamPacket
+from multifd_codec.channel.events import DeviceStatePacket, RamPacket
 from multifd_codec.compression import PageDecompressor, decompressor
+from multifd_codec.device_key import DeviceKey
 from multifd_codec.dialect.compression import of_flags
 from multifd_codec.dialect.releases import Mode, release
 from multifd_codec.draft.channel_records import VFIO_HEADER
@@ -26,8 +28,7 @@ from multifd_codec.main import events as ev
 from multifd_codec.main.decoder import MainDecoder
 from multifd_codec.plan.page_content import Given, Zero
 from multifd_codec.plan.plan import Block, Device, MigrationPlan, Pages, Round, Section
-from multifd_codec.source import Buffer
-from multifd_codec.wire.packet import COMPRESSION_MASK
+from multifd_codec.source import Buffer, ByteSource
 from multifd_codec.wire.qemufile import CommandId
 from multifd_codec.wire.vfio import CONFIG_STATE, VfioTag
 
@@ -45,40 +46,49 @@ def plan_of(migration: Migration, *, dialect: str | None = None) -> MigrationPla
     are left out, but compression and device state that it cannot send are for ``check`` to refuse. Raises InputError
     when the recording is not whole, or carries what the sender does not make (postcopy, mapped-ram, VFIO data on main).
     """
-    mains = [channel for channel in migration.channels if channel.kind is ChannelKind.MAIN]
-    multifd = sorted(
-        (channel for channel in migration.channels if channel.kind is ChannelKind.MULTIFD),
-        key=lambda channel: channel.channel_id or 0,
-    )
-    if len(mains) != 1 or not multifd:
+    surveyed = survey_migration(migration)
+    if len(surveyed.mains) != 1 or not surveyed.channels:
         raise InputError("a plan needs one main channel and the multifd channels of a migration")
     try:
-        return _Reader(mains[0], multifd, dialect).plan()
+        return _Reader(surveyed, dialect).plan()
     except HoleError as error:
         raise InputError(f"a plan needs a recording without holes: {error}") from None
     except FormatError as error:
         raise InputError(f"a plan needs pages that can be read: {error}") from None
 
 
+@dataclass(slots=True)
+class _State:
+    """What the device-state packets of one device hold, headers left out: bytes."""
+
+    sizes: list[int] = field(default_factory=list)
+    config: int | None = None
+
+    def take(self, event: DeviceStatePacket, source: ByteSource) -> None:
+        head = VFIO_HEADER.parse(source.read(event.payload_offset, VFIO_HEADER.size))
+        held = event.payload_length - VFIO_HEADER.size
+        if head["flags"] & CONFIG_STATE:
+            self.config = max(0, held - 2 * VfioTag.sizeof())
+        else:
+            self.sizes.append(held)
+
+
 class _Reader:
-    def __init__(self, main: CapturedChannel, multifd: list[CapturedChannel], dialect: str | None) -> None:
-        self.main = main
-        self.survey = survey_main(main.source)
-        if self.survey.eof is None or self.survey.postcopy or self.survey.capabilities:
+    def __init__(self, surveyed: Surveyed, dialect: str | None) -> None:
+        main = surveyed.main
+        if main is None or main.eof is None or main.postcopy or main.capabilities:
             raise InputError("a plan needs a precopy migration whose main channel was recorded to its EOF byte")
-        surveys = [survey_channel(c.source, page_size=None, blocks=self.survey.blocks) for c in multifd]
-        facts = Facts(self.survey, surveys)
-        page_size = surveys[0].page_size
-        choice, _, _ = choose(facts, profile=None, mode=None, channels=None, page_size=page_size, partial=False)
+        self.surveyed, self.survey, self.page_size = surveyed, main, surveyed.page_size
+        choice, _, _ = choose(surveyed)
         self.mode = Mode(choice.mode)
         """The recorded source's, which may not be that of the one that shall send."""
-        self.dialect, self.page_size = dialect or choice.name, page_size
+        self.dialect = dialect or choice.name
         self.sender = release(self.dialect).sender
-        self.multifd = multifd
-        self.merges = any(SYNC_WITH_PAGES in survey.hits for survey in surveys)
+        self.merges = any(SYNC_WITH_PAGES in survey.hits for survey in surveyed.surveys)
+        self.states: defaultdict[DeviceKey, _State] = defaultdict(_State)
 
     def plan(self) -> MigrationPlan:
-        rounds, uuid, compression = self._channels()
+        rounds = self._channels()
         running, final, sections, description, commands = self._on_main(rounds)
         blocks = [Block(name, size) for name, size in (self.survey.blocks or {}).items()]
         order = {block.name: number for number, block in enumerate(blocks)}
@@ -94,11 +104,11 @@ class _Reader:
             dialect=self.dialect,
             mode=self.mode if self.sender.per_round else Mode.PER_SECTION,
             machine=self.survey.machine or "none",
-            channels=len(self.multifd),
+            channels=len(self.surveyed.channels),
             page_size=self.page_size,
-            compression=compression,
+            compression=self.surveyed.compression,
             zero_page_detection="legacy" if self.survey.page_records else None,
-            uuid=uuid,
+            uuid=bytes(16) if self.surveyed.uuid is None else self.surveyed.uuid.bytes,
             return_path=CommandId.OPEN_RETURN_PATH in commands,
             switchover_start=switchover and self.sender.device_state,
             sections=None if stock else tuple(sections),
@@ -106,36 +116,39 @@ class _Reader:
         )
         return replace(plan, merge_sync=0.5) if self.merges and self.sender.sync_carries_pages else plan
 
-    def _channels(self) -> tuple[list[_Found], bytes, str]:
-        """Pages by rendezvous, from that of the setup on; the uuid; the compression."""
+    def _channels(self) -> list[_Found]:
+        """Pages by rendezvous, from that of the setup on; device state goes to ``states``."""
         rounds: list[_Found] = []
-        uuid, compression = bytes(16), "none"
-        for channel in self.multifd:
-            segment, pages = 0, self.page_size
+        for _, channel, _ in self.surveyed.channels:
+            segment, source = 0, channel.source
             unpack: PageDecompressor | None = None
-            for event in ChannelDecoder(channel.source, page_size=pages).events():
-                if isinstance(event, ChannelInit):
-                    uuid = event.uuid
+            decoder = ChannelDecoder(source, page_size=self.page_size, starts_with_init=channel.starts_with_init)
+            for event in decoder.events():
+                if isinstance(event, DeviceStatePacket):
+                    self.states[DeviceKey(event.device, event.instance_id)].take(event, source)
                 if not isinstance(event, RamPacket):
                     continue
                 while len(rounds) <= segment:
                     rounds.append({})
-                if event.normal_pages:
-                    number = event.flags & COMPRESSION_MASK
-                    if number and unpack is None:
-                        method = of_flags(number)
-                        if method is None:
-                            raise InputError(f"pages of compression id {number:#x} cannot be decompressed")
-                        compression, unpack = method.name, decompressor(method.name)
-                    content = channel.source.read(event.payload_offset, event.payload_length)
-                    if unpack is not None:
-                        content, _ = unpack.pages(content, event.normal_pages, pages)
-                    for index, offset in enumerate(event.pages[: event.normal_pages]):
-                        rounds[segment][event.block, offset // pages] = content[index * pages : (index + 1) * pages]
-                for offset in event.pages[event.normal_pages : event.normal_pages + event.zero_pages]:
-                    rounds[segment][event.block, offset // pages] = None
+                if event.normal_pages and event.compression and unpack is None:
+                    method = of_flags(event.compression)
+                    if method is None:
+                        raise InputError(f"pages of compression id {event.compression:#x} cannot be decompressed")
+                    unpack = decompressor(method.name)
+                self._packet(event, source, unpack, rounds[segment])
                 segment += event.sync
-        return rounds, uuid, compression
+        return rounds
+
+    def _packet(self, event: RamPacket, source: ByteSource, unpack: PageDecompressor | None, found: _Found) -> None:
+        pages, count = self.page_size, event.normal_pages
+        if count:
+            content = source.read(event.payload_offset, event.payload_length)
+            if unpack is not None:
+                content, _ = unpack.pages(content, count, pages)
+            for index, offset in enumerate(event.pages[:count]):
+                found[event.block, offset // pages] = content[index * pages : (index + 1) * pages]
+        for offset in event.pages[count : count + event.zero_pages]:
+            found[event.block, offset // pages] = None
 
     def _on_main(
         self, rounds: list[_Found]
@@ -148,10 +161,10 @@ class _Reader:
         full: list[Section] = []
         description: dict[str, object] | None = None
         commands: set[int] = set()
-        read = self.main.source.read
+        read = self.survey.source.read
         here, parts, passed, in_end = _Found(), 0, 0, False
         rendezvous = ev.Flush if self.mode is Mode.PER_ROUND else ev.EndOfRam
-        for item in MainDecoder(self.main.source).events():
+        for item in MainDecoder(self.survey.source).events():
             match item:
                 case ev.ZeroPage():
                     here[item.block or "", item.addr // self.page_size] = None
@@ -181,23 +194,11 @@ class _Reader:
 
     def _devices(self) -> tuple[Device, ...]:
         """Devices whose state travels on the channels, with what their packets hold together."""
-        sizes: dict[tuple[str, int], list[int]] = {}
-        configs: dict[tuple[str, int], int] = {}
-        for channel in self.multifd:
-            for event in ChannelDecoder(channel.source, page_size=self.page_size).events():
-                if isinstance(event, DeviceStatePacket):
-                    key = event.device, event.instance_id
-                    head = VFIO_HEADER.parse(channel.source.read(event.payload_offset, VFIO_HEADER.size))
-                    held = event.payload_length - VFIO_HEADER.size
-                    if head["flags"] & CONFIG_STATE:
-                        configs[key] = max(0, held - 2 * VfioTag.sizeof())
-                    else:
-                        sizes.setdefault(key, []).append(held)
-        keys = [(device.idstr, device.instance_id) for device in self.survey.vfio]
+        states = ((device, self.states[device]) for device in self.survey.vfio if device in self.states)
         return tuple(
-            Device(*key[:1], sum(sizes.get(key, [])), max(sizes.get(key, [1])), key[1], configs[key])
-            for key in keys
-            if key in configs
+            Device(device.idstr, sum(state.sizes), max(state.sizes, default=1), device.instance_id, state.config)
+            for device, state in states
+            if state.config is not None
         )
 
     def _pages(self, found: _Found, order: dict[str, int]) -> Iterator[Pages]:

@@ -138,9 +138,9 @@ def _device_row(device: DeviceSummary) -> tuple[str, ...]:
 
 
 def _channel_name(channel: ChannelSummary, ambiguous: bool) -> str:
-    """The id; with its label where the id alone does not tell which connection it is."""
-    name = "?" if channel.id is None else str(channel.id)
-    return f"{name} {printable(channel.label)}" if channel.label and (ambiguous or channel.id is None) else name
+    """The id; with a question mark and its label where the id alone does not tell which connection it is."""
+    name = str(channel.id) if channel.stated else f"{channel.id}?"
+    return f"{name} {printable(channel.label)}" if channel.label and (ambiguous or not channel.stated) else name
 
 
 def _findings(report: Report) -> Iterator[Line]:

@@ -36,14 +36,10 @@ class Filter(NamedTuple):
 class Located(NamedTuple):
     """An event with its channel, and with what decoded it."""
 
+    name: ChannelName
     channel: CapturedChannel
     decoder: MainDecoder | ChannelDecoder
     event: Any
-
-    @property
-    def name(self) -> ChannelName | None:
-        """None for a multifd channel whose id was not recorded."""
-        return _name(self.channel)
 
     def fields(self) -> Iterator[FieldBytes]:
         """The bytes of the record, field by field."""
@@ -56,44 +52,32 @@ def decoded(migrations: Sequence[Migration], wanted: Filter, page_size: int | No
 
     Raises InputError at once, not at the first event, when there is no such channel or none can be decoded.
     """
-    channels = [channel for migration in migrations for channel in _in_order(migration)]
-    readable = [channel for channel in channels if channel.kind is not ChannelKind.TLS]
+    named = [pair for migration in migrations for pair in _in_order(migration)]
+    readable = [(name, channel) for name, channel in named if channel.kind is not ChannelKind.TLS]
     if not readable:
         raise InputError("all channels are TLS sessions; give a key log with --keylog")
-    chosen = [channel for channel in readable if wanted.channel in (None, _name(channel))]
+    chosen = [(name, channel) for name, channel in readable if wanted.channel in (None, name)]
     if not chosen:
-        present = dict.fromkeys("?" if _name(channel) is None else str(_name(channel)) for channel in readable)
+        present = dict.fromkeys(str(name) for name, _ in readable)
         raise InputError(f"there is no channel {wanted.channel}; there are {', '.join(present)}")
     return _events(chosen, wanted, page_size)
 
 
-def _events(channels: Sequence[CapturedChannel], wanted: Filter, page_size: int | None) -> Iterator[Located]:
-    for channel in channels:
-        decoder = channel_decoder(channel, page_size)
+def _events(
+    channels: Sequence[tuple[ChannelName, CapturedChannel]], wanted: Filter, page_size: int | None
+) -> Iterator[Located]:
+    for name, channel in channels:
+        decoder = channel.decoder(page_size)
         for event in decoder.events():
             if wanted.stop is not None and event.offset >= wanted.stop:
                 break
             if wanted.takes(event):
-                yield Located(channel, decoder, event)
+                yield Located(name, channel, decoder, event)
 
 
-def _in_order(migration: Migration) -> list[CapturedChannel]:
-    def key(channel: CapturedChannel) -> tuple[bool, bool, int]:
-        return (channel.kind is not ChannelKind.MAIN, channel.channel_id is None, channel.channel_id or 0)
-
-    return sorted(migration.channels, key=key)
-
-
-def _name(channel: CapturedChannel) -> ChannelName | None:
-    return "main" if channel.kind is ChannelKind.MAIN else channel.channel_id
-
-
-def channel_decoder(channel: CapturedChannel, page_size: int | None) -> MainDecoder | ChannelDecoder:
-    """What decodes one channel, whichever kind it is."""
-    if channel.kind is ChannelKind.MAIN:
-        return MainDecoder(channel.source, page_size=page_size)
-    starts = channel.kind is ChannelKind.MULTIFD and channel.channel_id is not None
-    return ChannelDecoder(channel.source, page_size=page_size, starts_with_init=starts)
+def _in_order(migration: Migration) -> list[tuple[ChannelName, CapturedChannel]]:
+    named = zip(migration.names, migration.channels, strict=True)
+    return sorted(named, key=lambda pair: -1 if isinstance(pair[0], str) else pair[0])
 
 
 def json_lines(events: Iterable[Located], *, hexadecimal: bool = False) -> Iterator[str]:
@@ -113,10 +97,9 @@ def text_lines(events: Iterable[Located], *, hexadecimal: bool = False) -> Itera
     yield _row(HEADINGS)
     for located in events:
         record = _record(located)
-        channel = "?" if record["channel"] is None else record["channel"]
         frame = "" if record["frame"] is None else record["frame"]
         details = printable(detail_text(record))
-        yield _row((channel, record["offset"], record["length"], frame, record["kind"], details))
+        yield _row((record["channel"], record["offset"], record["length"], frame, record["kind"], details))
         if hexadecimal:
             for text in hex_lines(located.fields()):
                 yield text + "\n"

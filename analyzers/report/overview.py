@@ -9,6 +9,7 @@ from analyzers.findings import Report
 from analyzers.report.content import Block, Line, Style, Table, line, summary_blocks
 from analyzers.report.texts import counted, grouped, printable
 from captures.model import CapturedChannel, ChannelKind, Migration, Recording
+from multifd_codec.errors import ChannelName
 
 COLUMNS = ("channel", "from", "end", "start s", "seconds", "MB/s")
 
@@ -20,13 +21,14 @@ def overview_blocks(recording: Recording, reports: Sequence[Report]) -> Iterator
             yield (line(f"migration {number} of {len(recording.migrations)}", Style.HEADING),)
         yield from summary_blocks(report)
         begin = min((t for c in migration.channels if (t := c.source.time_at(0)) is not None), default=None)
-        yield Table(COLUMNS, 3, tuple(_connection(channel, begin) for channel in migration.channels))
+        named = zip(migration.names, migration.channels, strict=True)
+        yield Table(COLUMNS, 3, tuple(_connection(name, channel, begin) for name, channel in named))
         yield tuple(_when(migration, begin))
 
 
-def _connection(channel: CapturedChannel, begin: float | None) -> tuple[str, ...]:
+def _connection(number: ChannelName, channel: CapturedChannel, begin: float | None) -> tuple[str, ...]:
     if channel.kind is ChannelKind.MULTIFD:
-        name = "?" if channel.channel_id is None else str(channel.channel_id)
+        name = f"{number}" if channel.stated_id is not None else f"{number}?"
     else:
         name = str(channel.kind)
     first, last = _times(channel)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -17,6 +17,7 @@ from analyzers.survey.hits import KEPT, Hit, Hits
 from analyzers.survey.memory import Blocks, check_pages
 from analyzers.survey.pages import PageKey, PageSet, page_sets
 from analyzers.survey.payloads import PayloadChecker
+from captures.model import ProgressCallback
 from multifd_codec.arrays import distinct
 from multifd_codec.channel.batch import PacketBatch
 from multifd_codec.channel.columns import Columns
@@ -112,10 +113,10 @@ def survey_channel(
     blocks: Blocks | None = None,
     starts_with_init: bool = True,
     device_state: bool = True,
-    progress: Callable[[int], None] | None = None,
+    progress: ProgressCallback | None = None,
 ) -> ChannelSurvey:
-    """Read all headers of a channel once. ``progress`` is called with the offset reached. Without ``device_state`` it
-    is framed as destinations before 10.0 do, which do not know device-state packets."""
+    """Read all headers of a channel once. Without ``device_state`` it is framed as destinations before 10.0 do, which
+    do not know device-state packets."""
     survey = ChannelSurvey(source, starts_late=not starts_with_init)
     decoder = ChannelDecoder(source, page_size=page_size, starts_with_init=starts_with_init, device_state=device_state)
     payloads = PayloadChecker(source)
@@ -147,7 +148,7 @@ def survey_channel(
             case ChannelEnd():
                 survey.end = item
         if progress is not None:
-            progress(min(decoder.position, source.size))
+            progress("reading channels", min(decoder.position, source.size), source.size)
     return survey
 
 

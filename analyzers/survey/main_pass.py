@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from analyzers.rulebook.registry import PROBLEMS
 from analyzers.survey.globalstate import GLOBAL_STATE, unknown_run_state
 from analyzers.survey.main import CommandSeen, MainSurvey, Record, RecordKind, SectionKind, VfioDevice
 from analyzers.survey.pages import runs_of
+from captures.model import ProgressCallback
 from multifd_codec.arrays import distinct
 from multifd_codec.channel.framing import bytes_known
 from multifd_codec.device_key import DeviceKey
@@ -42,7 +43,7 @@ LONGEST_GLOBAL_STATE = 256
 
 
 def survey_main(
-    source: ByteSource, *, page_size: int | None = None, progress: Callable[[int], None] | None = None
+    source: ByteSource, *, page_size: int | None = None, progress: ProgressCallback | None = None
 ) -> MainSurvey:
     """Read the whole main channel once."""
     survey = MainSurvey(source)
@@ -51,7 +52,7 @@ def survey_main(
     for count, item in enumerate(decoder.walk()):
         reader.take(item)
         if progress is not None and count % 1024 == 0:
-            progress(min(item.offset, source.size))
+            progress("reading channels", min(item.offset, source.size), source.size)
     reader.finish()
     return survey
 

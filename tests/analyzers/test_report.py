@@ -43,7 +43,7 @@ REPORT = Report(
     main=MainSummary(1234, 3, True, 1234),
     channels=(
         ChannelSummary(0, 123456, 70, 3, 60, 7, 47, 18, True, "10.0.0.1:1 > 10.0.0.2:4444"),
-        ChannelSummary(None, 5, 0, 0, 0, 0, 0, 0, False, "10.0.0.1:2 > 10.0.0.2:4444"),
+        ChannelSummary(1, 5, 0, 0, 0, 0, 0, 0, False, "10.0.0.1:2 > 10.0.0.2:4444", stated=False),
     ),
     devices=(DeviceSummary("0000:00:05.0/vfio", 0, 5, 200000, False),),
     findings=(PACKET_NUM, SYNC_COUNT),
@@ -57,10 +57,10 @@ TEXT = """\
 run/a.pcap: pcap, 267 902 bytes, 312 frames, 1 gap
   machine: none
 
-channel                         bytes  rendezvous  packets  SYNC  RAM  device state  normal pages  zero pages  complete
-main                            1 234           3                                                                   yes
-0                             123 456                   70     3   60             7            47          18       yes
-? 10.0.0.1:2 > 10.0.0.2:4444        5                    0     0    0             0             0           0        no
+channel                          bytes  rendezvous  packets  SYNC  RAM  device state  normal pages  zero pages  complete
+main                             1 234           3                                                                   yes
+0                              123 456                   70     3   60             7            47          18       yes
+1? 10.0.0.1:2 > 10.0.0.2:4444        5                    0     0    0             0             0           0        no
 
 device             instance  packets    bytes  complete
 0000:00:05.0/vfio         0        5  200 000        no
@@ -112,7 +112,7 @@ DOCUMENT: dict[str, Any] = {
                     "complete": True,
                 },
                 {
-                    "id": None,
+                    "id": 1,
                     "bytes": 5,
                     "packets": 0,
                     "sync": 0,

@@ -46,23 +46,20 @@ def short_init(draft: Draft, random: Random) -> Place:
     """54 bytes of the last channel's, and nothing behind them."""
     shape = Shape(draft)
     record = inits(draft)[-1]
+    place = record.event.id, 0
     line = draft.line(record)
     avoid(any(r is p.record for p in shape.states for r in line), DEVICES)
     data = record.encoded()[:-10]
     line[:] = [raw(data)]
-    return _without_id(draft)
+    return place
 
 
 def stranger(draft: Draft, random: Random) -> Place:
-    """The last channel's first bytes are those of something else."""
+    """The last channel's first bytes are those of something else: it is called by the id that no other channel has."""
     record = inits(draft)[-1]
+    place = record.event.id, 0
     record.event, record.payload = None, STRANGER
-    return _without_id(draft)
-
-
-def _without_id(draft: Draft) -> Place:
-    """Where the last channel is found, its id unknown: numbered behind all ids there can be."""
-    return 2 * len(draft.channels) - 1, 0
+    return place
 
 
 def another_uuid(draft: Draft, random: Random) -> Place:
