@@ -29,7 +29,8 @@ try:
 except ImportError:
     raise ImportError("multifd_codec.strategies needs hypothesis: pip install 'multifd-codec[strategies]'") from None
 
-DIALECTS = ("qemu-10.0", "qemu-7.2", *(r.name for r in RELEASES.values() if r.version not in {(10, 0), (7, 2)}), RFC_V3)
+BEST_KNOWN = ("qemu-10.0", "qemu-7.2")
+DIALECTS = (*BEST_KNOWN, *(row.name for row in RELEASES.values() if row.name not in BEST_KNOWN), RFC_V3)
 """All dialects, the two best known first: examples shrink to them."""
 ALL_COMPRESSIONS = tuple(COMPRESSIONS)
 PAGE_SIZES = (4096, 16384, 65536)

@@ -17,7 +17,8 @@ from analyzers.cli.progress import ProgressBar
 from analyzers.report.exit_codes import ExitCode
 from multifd_codec.dialect.compression import COMPRESSIONS, either
 from multifd_codec.dialect.releases import EVERY_PROFILE
-from multifd_codec.dialect.words import which
+from multifd_codec.dialect.sync_policy import UPSTREAM, policy_of
+from multifd_codec.dialect.words import since, which
 from multifd_codec.errors import InputError
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ CHECKSUMS_BELOW = 256 << 20
 OFTEN = 0.25
 """Of the SYNCs that could, so many are merged into data, by sources that do so."""
 MERGERS = which(lambda r: r.sender.sync_carries_pages).capitalize()
+UPSTREAMS = since(lambda r: r.sender.per_round and policy_of(r.sender) is UPSTREAM)
 FLUSHERS = which(lambda r: r.sender.flush_at_complete)
 EPILOG = f"""\b
 Examples:
@@ -47,7 +49,7 @@ Sync policies (when the final SYNC is sent):
   rfc-v3             with device state behind all of it (v3 16/24 of the VFIO multifd series)
   defer-always       behind all iterable devices, device state or not
   threads-only       never: the source waits for its own threads only
-  upstream           per section only (QEMU 10.0)
+  upstream           per section only (QEMU {UPSTREAMS})
   flush-at-complete  with a FLUSH of its own (QEMU {FLUSHERS})
 """
 

@@ -77,7 +77,7 @@ def read_migration(
     profile, release, sender = choose(surveyed, mode=mode)
     chosen = Mode(profile.mode)
     read = () if surveyed.mapped_ram else surveyed.channels  # no packets in such a file
-    judge = Judge(release.destination, chosen, named(surveyed.compression).flag, release.version)
+    judge = Judge(release.destination, chosen, named(surveyed.compression).flag)
     script, faults = build([(channel.name, channel.survey) for channel in read], surveyed.main, judge)
     counts = [sum(step.act is Act.SYNC for step in steps) for steps in script.channels if steps[-1].act is not Act.OPEN]
     last = script.main[-1]

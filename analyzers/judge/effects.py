@@ -13,11 +13,11 @@ from analyzers.survey.device_state import HUGE_INDEX
 from analyzers.survey.main import MainSurvey
 from multifd_codec.dialect.compression import known
 from multifd_codec.dialect.releases import DestinationHabits
+from multifd_codec.dialect.words import since
 from multifd_codec.wire.packet import PacketFlags
 from multifd_codec.wire.vfio import INVALID_IDX
 
-CONFIG_LOAD_READY_SINCE = (10, 1)
-"""Release that knows the VFIO tag DEV_CONFIG_LOAD_READY."""
+_DEVICE_STATE = since(lambda r: r.destination.device_state)
 
 
 class Fault(NamedTuple):
@@ -67,7 +67,7 @@ def device_fault(
         return Fault(packet.offset, effect, reason, row, queued=queued)
 
     if not destination.device_state:
-        return fault(MFD417, "a device-state packet, which releases before 10.0 read as a RAM packet")
+        return fault(MFD417, f"a device-state packet, which releases before {_DEVICE_STATE} read as a RAM packet")
     if packet.next_packet_size == 0:
         return fault(MFD402, "an empty device-state packet")
     if not buffer.terminated:

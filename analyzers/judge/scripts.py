@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from analyzers.judge.effects import CONFIG_LOAD_READY_SINCE, Fault, faults
+from analyzers.judge.effects import Fault, faults
 from analyzers.receiver.device_state import state_buffers
 from analyzers.receiver.script import MAIN_TERMINAL, Act, ChannelStep, DeviceScript, MainAct, MainStep, Script
 from analyzers.rulebook.codes import MFD225, MFD405
@@ -19,7 +19,7 @@ from analyzers.survey.main import MainSurvey, RecordKind
 from multifd_codec.channel.events import EndPosition
 from multifd_codec.device_key import DeviceKey
 from multifd_codec.dialect.releases import DestinationHabits, Mode
-from multifd_codec.dialect.version import Version
+from multifd_codec.dialect.words import since, which
 from multifd_codec.layout import layout
 from multifd_codec.source import StreamEnd
 from multifd_codec.wire.packet import ram_packet
@@ -34,7 +34,6 @@ class Judge(NamedTuple):
     mode: Mode
     compression: int
     """Compression id it is configured with."""
-    version: Version
 
 
 def channel_steps(
@@ -147,6 +146,12 @@ def _end(survey: ChannelSurvey) -> ChannelStep:
     return ChannelStep(Act.ERROR, end.record, size, reason=f"the channel ends {end.position}")
 
 
+_FLUSH = since(lambda r: r.destination.flush_known)
+_LOAD_READY = since(lambda r: r.destination.config_load_ready)
+_HOOK = which(lambda r: r.destination.hook_fails)
+_REMOVED = since(lambda r: not r.destination.compress_page)
+
+
 def main_steps(main: MainSurvey | None, judge: Judge, transferred: Collection[DeviceKey]) -> tuple[MainStep, ...]:
     """Steps of the main channel. ``transferred``: devices whose state travels on channels."""
     if main is None:
@@ -157,7 +162,7 @@ def main_steps(main: MainSurvey | None, judge: Judge, transferred: Collection[De
     destination, per_section = judge.destination, judge.mode is Mode.PER_SECTION
     for record in main.records:
         if record.kind is RecordKind.FLUSH and not destination.flush_known:
-            steps.append(MainStep(MainAct.FAIL, record.offset, "FLUSH, which releases before 8.1 do not know"))
+            steps.append(MainStep(MainAct.FAIL, record.offset, f"FLUSH, which releases before {_FLUSH} do not know"))
         elif record.kind is RecordKind.FLUSH and record.postcopy and destination.flush_in_postcopy_fails:
             steps.append(MainStep(MainAct.FAIL, record.offset, "FLUSH in the postcopy phase"))
         elif record.postcopy and destination.flush_in_postcopy_fails:
@@ -177,12 +182,12 @@ def main_steps(main: MainSurvey | None, judge: Judge, transferred: Collection[De
         steps.append(MainStep(MainAct.FAIL, main.advised, "POSTCOPY_ADVISE beside multifd: postcopy-ram must be off"))
     steps += _tag_failures(main, judge, transferred)
     if main.compress_page is not None:
-        reason = "compression of pages on main is off" if destination.compress_page else "it was removed in 9.1"
+        reason = "compression of pages on main is off" if destination.compress_page else f"it was removed in {_REMOVED}"
         steps.append(MainStep(MainAct.FAIL, main.compress_page, f"COMPRESS_PAGE: {reason}"))
     if main.zero_fill is not None and destination.zero_fill_checked:
         steps.append(MainStep(MainAct.FAIL, main.zero_fill, "a ZERO record with another fill byte"))
     if main.hook is not None and destination.hook_fails:
-        steps.append(MainStep(MainAct.FAIL, main.hook, "HOOK, which releases up to 8.1 only take with RDMA"))
+        steps.append(MainStep(MainAct.FAIL, main.hook, f"HOOK, which releases {_HOOK} only take with RDMA"))
     if main.skipped is not None:
         steps.append(MainStep(MainAct.OPEN, main.skipped, "bytes that could not be read"))
     steps.append(_main_end(main))
@@ -198,8 +203,8 @@ def _tag_failures(main: MainSurvey, judge: Judge, transferred: Collection[Device
         config = seen.first(VfioTagId.DEV_CONFIG_STATE)
         if config is not None and device in transferred:
             yield MainStep(MainAct.FAIL, config, "DEV_CONFIG_STATE of a device in multifd transfer")
-        if seen.ready is not None and judge.version < CONFIG_LOAD_READY_SINCE:
-            yield MainStep(MainAct.FAIL, seen.ready, "DEV_CONFIG_LOAD_READY, which is not known before 10.1")
+        if seen.ready is not None and not judge.destination.config_load_ready:
+            yield MainStep(MainAct.FAIL, seen.ready, f"DEV_CONFIG_LOAD_READY, which is not known before {_LOAD_READY}")
         if seen.ready_again is not None:
             yield MainStep(MainAct.FAIL, seen.ready_again, "DEV_CONFIG_LOAD_READY twice")
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from analyzers.findings import Severity
-from analyzers.judge.effects import CONFIG_LOAD_READY_SINCE
 from analyzers.linter.context import Collector, Context
 from analyzers.linter.pairing import all_whole
 from analyzers.rulebook.codes import (
@@ -33,6 +32,7 @@ from analyzers.rulebook.rule import Rule
 from analyzers.survey.device_state import HEADER, HUGE_INDEX, TAG, Buffer
 from analyzers.survey.main import MULTIFD_FULL, MainSurvey
 from multifd_codec.device_key import DeviceKey
+from multifd_codec.dialect.machine import machine_defaults
 from multifd_codec.wire.packet import COMPRESSION_MASK, MULTIFD_PACKET_SIZE, PacketFlags
 from multifd_codec.wire.qemufile import CommandId
 from multifd_codec.wire.vfio import CONFIG_STATE, INVALID_IDX, VfioTagId
@@ -234,7 +234,7 @@ def _surroundings(context: Context, collect: Collector, by_device: dict[DeviceKe
         message = f"{context.release.name} reads device-state packets as RAM packets"
         _at(collect, MFD417, first, message, "flags", severity=Severity.ERROR)
     machine = context.facts.machine()
-    if machine is not None and machine < (10, 0):
+    if machine is not None and not machine_defaults(machine).device_state:
         assert main is not None
         _at(collect, MFD417, first, f"device state with machine type {main.machine}", "flags")
     if main is None:
@@ -248,7 +248,7 @@ def _main_sections(
     context: Context, collect: Collector, main: MainSurvey, by_device: dict[DeviceKey, list[Placed]]
 ) -> None:
     for device, seen in main.vfio.items():
-        if seen.ready is not None and context.release.version < CONFIG_LOAD_READY_SINCE:
+        if seen.ready is not None and not context.release.destination.config_load_ready:
             message = f"{device.idstr}: DEV_CONFIG_LOAD_READY, which {context.release.name} does not know"
             collect.add(MFD414, message, channel="main", offset=seen.ready, length=TAG.size, name="tag")
         elif seen.ready_again is not None:

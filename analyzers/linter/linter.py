@@ -141,7 +141,7 @@ def judge_surveyed(surveyed: Surveyed, options: LintOptions) -> Judged:
         main.expect_machine(options.machine)
     profile, release, sender = choose(surveyed, profile=options.profile, mode=options.mode, channels=options.channels)
     compression = named(options.compression or surveyed.compression).flag
-    destination = Judge(release.destination, Mode(profile.mode), compression, release.version)
+    destination = Judge(release.destination, Mode(profile.mode), compression)
     handshake = judge_handshake(
         [Connection(position, survey) for position, survey in enumerate(surveys)],
         main,

@@ -30,7 +30,11 @@ from analyzers.survey.hits import Hits
 from multifd_codec.arrays import distinct
 from multifd_codec.channel.events import EndPosition
 from multifd_codec.dialect.compression import known
+from multifd_codec.dialect.words import which
 from multifd_codec.source import StreamEnd
+
+_REPEATS = which(lambda r: r.sender.repeats_page)
+_DROPS = which(lambda r: r.sender.drops_zero_only_compressed)
 
 
 def check(context: Context, collect: Collector) -> None:
@@ -123,7 +127,7 @@ def _overlaps(context: Context, collect: Collector) -> None:
             collect.add(MFD315, message, channel=on, offset=offset, length=length, name="offset", severity=severity)
             continue
         at_boundary = overlap.behind_page - overlap.first_page == 1 and context.sender.maybe(lambda s: s.repeats_page)
-        why = "; up to 7.2 a page may stand in two packets in a row" if at_boundary else ""
+        why = f"; {_REPEATS} a page may stand in two packets in a row" if at_boundary else ""
         harm = "" if overlap.differs else ", harmless: same content, or sent again later"
         message = f"{page} is also on channel {second} in round {overlap.round}{harm}{why}"
         harmless = at_boundary and not overlap.differs and not context.pages_lost
@@ -186,7 +190,7 @@ def _numbers(context: Context, collect: Collector) -> None:
     if gaps > 0 and all_whole(context):
         first = int(seen[np.flatnonzero(seen != np.arange(len(seen)))[0]]) - 1 if len(seen) < int(seen[-1]) + 1 else 0
         dropped = context.compression and context.sender.maybe(lambda s: s.drops_zero_only_compressed)
-        why = ": 9.0 to 9.2 do not send compressed packets of zero pages only" if dropped else ""
+        why = f": {_DROPS} do not send compressed packets of zero pages only" if dropped else ""
         message = f"{gaps} packet numbers are missing, among them {first}{why}"
         severity = Severity.ERROR if context.pages_lost else None
         collect.add(MFD228, message, name="packet_num", severity=Severity.INFO if dropped else severity)

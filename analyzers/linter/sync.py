@@ -29,6 +29,7 @@ from analyzers.rulebook.rule import Rule
 from analyzers.survey.channel import ChannelSurvey, Item, ItemKind
 from analyzers.survey.main import MainSurvey, Record, RecordKind, SectionKind
 from multifd_codec.dialect.releases import RFC_V3, Mode
+from multifd_codec.dialect.words import which
 
 
 def check(context: Context, collect: Collector) -> None:
@@ -115,11 +116,14 @@ def _at_last_sync(collect: Collector, rule: Rule, number: int, survey: ChannelSu
     collect.add(rule, message, channel=number, offset=last, length=header_length(survey), name="flags")
 
 
+_UNPAIRED = which(lambda r: r.sender.unpaired_sync_at_complete)
+
+
 def _say_tail(context: Context, collect: Collector) -> None:
     if any(survey.device_state for _, survey in context.channels):
         message = f"the last SYNC has no rendezvous record and stands behind all device state, as in {RFC_V3}"
     else:
-        message = "the last SYNC has no rendezvous record, as 9.1 and 9.2 send it"
+        message = f"the last SYNC has no rendezvous record, as {_UNPAIRED} send it"
     for number, survey in context.channels:
         _at_last_sync(collect, MFD310, number, survey, message)
 
