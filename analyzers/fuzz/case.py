@@ -126,7 +126,7 @@ def _random_rule(chance: random.Random, plan: MigrationPlan, habitat: Habitat) -
     code = chance.choice(sorted(MUTATIONS))
     mutation = chance.choice(MUTATIONS[code])
     rule = RuleBreak(code, mutation.way, chance.getrandbits(16))
-    if mutation.tap is not None or mutation.options or (habitat.stock and code in NOT_ON_STOCK):
+    if mutation.captured or mutation.options or (habitat.stock and code in NOT_ON_STOCK):
         return None  # about a recording, or about another destination
     try:
         mutate(draft(plan), code, way=rule.way, seed=rule.seed)

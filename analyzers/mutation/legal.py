@@ -251,11 +251,6 @@ def as_containers(draft: Draft, method: int) -> None:
         record.set(next_packet_size=size, payload_length=size)
 
 
-def change_pages(record: Record, pages: list[int]) -> Record:
-    """Another offset array; counts and payload stay."""
-    return record.set(pages=tuple(pages))
-
-
 def swap_offsets(draft: Draft, random: Random) -> None:
     """Two zero pages of a packet change places; where there are none, two pages with content."""
     shape = Shape(draft)
@@ -280,7 +275,7 @@ def swap_offsets(draft: Draft, random: Random) -> None:
     packet, first, second = pick(random, choices, "a packet with several pages")
     pages = list(packet.record.event.pages)
     pages[first], pages[second] = pages[second], pages[first]
-    change_pages(packet.record, pages)
+    packet.record.set(pages=tuple(pages))
 
 
 def named(block: bytes) -> bytes:

@@ -137,6 +137,11 @@ def eof(draft: Draft) -> Record:
     return first(draft, ev.EndOfStream, "an EOF byte")
 
 
+def unlisted(shape: Shape) -> bytes:
+    """A name that no RAM block has."""
+    return next(name for name in (b"pc.rom", b"vga.vram", b"nowhere") if name not in shape.blocks)
+
+
 def fulls(draft: Draft) -> list[Section]:
     """FULL sections in front of the EOF byte."""
     found = [s for s in Shape(draft).sections if isinstance(s.header.event, ev.SectionFull)]

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from random import Random
 
-from captures.write.tap import Tap
 from multifd_codec.draft.draft import Draft, Record
 from multifd_codec.errors import ChannelName, InputError
 
@@ -59,9 +58,8 @@ class Mutation:
     """With which ones it finds nothing in the near miss; None: the same."""
     also: frozenset[str] = frozenset()
     """Further rules that this violation may break by necessity, depending on the stream."""
-    tap: Callable[[Draft, Place], Tap] | None = None
-    """How the result is recorded, for rules about recordings: it must then be written as a capture."""
-    near_tap: Callable[[Draft, Place], Tap] | None = None
+    captured: bool = False
+    """Only a capture shows it: what was sent when, or what a recording lacks."""
 
     @property
     def way(self) -> str:

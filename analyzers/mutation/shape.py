@@ -304,8 +304,9 @@ def payload_size(record: Record) -> int:
     return int(record.size() - record.event.length)
 
 
-def packets_where(packets: Sequence[Segmented], test: Callable[[RamPacket], object]) -> list[Record]:
-    return [p.record for p in packets if test(p.record.event)]
+def records(packets: Sequence[Segmented], test: Callable[[RamPacket], object] | None = None) -> list[Record]:
+    """The packets themselves; only those that pass the test."""
+    return [p.record for p in packets if test is None or test(p.record.event)]
 
 
 def sent_in_round(shape: Shape, number: int) -> set[tuple[bytes, int]]:

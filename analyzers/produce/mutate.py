@@ -6,6 +6,7 @@ from random import Random
 from typing import NamedTuple
 
 from analyzers.mutation.mutation import LacksError, Mutation, Options
+from analyzers.rulebook.capture.spoilt import Spoilt
 from analyzers.rulebook.mutation_registry import MUTATIONS, WITHOUT
 from captures.write.tap import Tap
 from multifd_codec.draft.draft import Draft, Record
@@ -24,7 +25,7 @@ class Mutated(NamedTuple):
     options: Options
     """With which options lint must judge it."""
     tap: Tap | None
-    """How it must be recorded, for rules about recordings: only as a capture."""
+    """How it must be recorded, if only a capture shows it."""
 
 
 def mutations_of(code: str, way: str | None = None) -> tuple[Mutation, ...]:
@@ -64,8 +65,9 @@ def apply(draft: Draft, mutation: Mutation, *, near: bool = False, seed: int = 0
     edit = mutation.near if near else mutation.edit
     channels = len(draft.channels)
     place = edit(draft, Random(f"{mutation.code} {seed}"))
-    tap_of = mutation.near_tap if near else mutation.tap
-    tap = tap_of(draft, place) if tap_of is not None else None
+    tap = Tap() if mutation.captured else None
+    if isinstance(mutation, Spoilt):
+        tap = (mutation.near_tap if near else mutation.tap)(draft, place)
     channel, offset = draft.place(place) if isinstance(place, Record) else place
     if tap is not None:
         offset = None  # that of what is missing, which the recording tells

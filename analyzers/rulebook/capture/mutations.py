@@ -5,9 +5,11 @@ from __future__ import annotations
 import struct
 from random import Random
 
+from analyzers.mutation.edits import asks, having, multifd, one
 from analyzers.mutation.legal import another_round
 from analyzers.mutation.mutation import Mutation, Place, same, untouched
-from analyzers.mutation.shape import Shape, avoid, block_of, need, payload_size, pick, used_pages
+from analyzers.mutation.shape import Shape, avoid, block_of, need, payload_size, used_pages
+from analyzers.rulebook.capture.spoilt import Spoilt
 from captures.write.tap import Again, Lost, Tap
 from multifd_codec.channel.events import ChannelInit, RamPacket
 from multifd_codec.draft.draft import Draft, Record, raw
@@ -21,22 +23,7 @@ SMALL_SNAPLEN = 200
 HEADER_3_0 = struct.Struct(">5IQ256s")
 BITMAP_SECTION = b"\x01" + struct.pack(">I", 0x1000) + b"\x0cdirty-bitmap" + struct.pack(">II", 0, 1)
 
-LOOKS_LIKE = frozenset(
-    {
-        "MFD101",
-        "MFD130",
-        "MFD209",
-        "MFD210",
-        "MFD211",
-        "MFD225",
-        "MFD227",
-        "MFD228",
-        "MFD301",
-        "MFD302",
-        "MFD303",
-        "MFD908",
-    }
-)
+LOOKS_LIKE = frozenset({f"MFD{n}" for n in (101, 130, 209, 210, 211, 225, 227, 228, 301, 302, 303, 908)})
 """What packets of another layout look like to who takes them for those of today."""
 
 WITHOUT = {
@@ -46,30 +33,23 @@ WITHOUT = {
 """Rules no mutation can violate, and why."""
 
 
-def page_content(draft: Draft, random: Random) -> Place:
-    """Page content that is not read: plain, and in one packet of its round only."""
-    shape = Shape(draft)
-    need(not shape.compression, "pages that are not compressed")
-    found = [p.record for p in shape.content if payload_size(p.record) > 64]
-    return pick(random, found, "a packet with content")
-
-
-def some_packet(draft: Draft, random: Random) -> Place:
-    """A packet that another one follows."""
-    shape = Shape(draft)
-    found = [r for line in draft.channels for r in line[1:-1] if isinstance(r.event, RamPacket)]
-    need(shape.packets, "a multifd channel")
-    return pick(random, found, "several packets on a channel")
-
-
-def packet_header(draft: Draft, random: Random) -> Place:
-    return some_packet(draft, random)
-
-
-def a_channel(draft: Draft, random: Random) -> Place:
-    """The ChannelInit of a channel."""
-    found = [line[0] for line in draft.channels if len(line) > 2 and isinstance(line[0].event, ChannelInit)]
-    return pick(random, found, "a multifd channel")
+PAGE_CONTENT = one(
+    lambda s: [p.record for p in s.content if payload_size(p.record) > 64],
+    "a packet with content",
+    having(lambda s: not s.compression, "pages that are not compressed"),
+)
+"""Page content that is not read: plain, and in one packet of its round only."""
+A_PACKET = one(
+    lambda s: [r for line in s.draft.channels for r in line[1:-1] if isinstance(r.event, RamPacket)],
+    "several packets on a channel",
+    having(lambda s: s.packets, "a multifd channel"),
+)
+"""A packet that another one follows."""
+AN_INIT = one(
+    lambda s: [line[0] for line in s.draft.channels if len(line) > 2 and isinstance(line[0].event, ChannelInit)],
+    "a multifd channel",
+)
+ANY = asks(multifd())
 
 
 def lost_content(draft: Draft, place: Place) -> Tap:
@@ -83,15 +63,20 @@ def lost_header(draft: Draft, place: Place) -> Tap:
     return Tap(lost=(Lost(place, 0, 128),))
 
 
-def cut_frames(draft: Draft, place: Place) -> Tap:
-    return Tap(snaplen=SMALL_SNAPLEN)
-
-
 def began_late(draft: Draft, place: Place) -> Tap:
     assert isinstance(place, Record)
     position = next(i for i, line in enumerate(draft.channels) if any(record is place for record in line))
     first = draft.channels[position][1]
     return Tap(unopened=frozenset({position}), lost=(Lost(place, 0, 64), Lost(first, 0, len(first.encoded()))))
+
+
+def cut_frames(draft: Draft, place: Place) -> Tap:
+    return Tap(snaplen=SMALL_SNAPLEN)
+
+
+def cut_file(draft: Draft, place: Place) -> Tap:
+    """The last frame, a bare acknowledgement, is cut."""
+    return Tap(short=20)
 
 
 def open_end(draft: Draft, place: Place) -> Tap:
@@ -111,20 +96,6 @@ def differs(draft: Draft, place: Place) -> Tap:
 def equals(draft: Draft, place: Place) -> Tap:
     assert isinstance(place, Record)
     return Tap(again=(Again(place, place.encoded()[-32:]),))
-
-
-def whole(draft: Draft, place: Place) -> Tap:
-    return Tap()
-
-
-def cut_file(draft: Draft, place: Place) -> Tap:
-    """The last frame, a bare acknowledgement, is cut."""
-    return Tap(short=20)
-
-
-def anywhere(draft: Draft, random: Random) -> Place:
-    Shape(draft).multifd()
-    return None, None
 
 
 def unknown_iterable(draft: Draft, random: Random) -> Place:
@@ -160,50 +131,14 @@ def _packet_3_0(shape: Shape, event: RamPacket, default: bytes) -> bytes:
 
 
 MUTATIONS = (
-    Mutation("MFD901", "page content is lost", page_content, page_content, tap=lost_content, near_tap=whole),
-    Mutation(
-        "MFD901",
-        "a packet header is lost",
-        packet_header,
-        packet_header,
-        also=frozenset({"MFD908"}),
-        tap=lost_header,
-        near_tap=whole,
-    ),
-    Mutation(
-        "MFD902",
-        "frames cut after 200 bytes",
-        anywhere,
-        anywhere,
-        also=frozenset({"MFD908", "MFD909"}),
-        tap=cut_frames,
-        near_tap=whole,
-    ),
-    Mutation(
-        "MFD903", "a channel begins late", a_channel, a_channel, also=frozenset({"MFD908", "MFD901"}), tap=began_late,
-        near_tap=whole,
-    ),
-    Mutation("MFD904", "connections stay open", anywhere, anywhere, tap=open_end, near_tap=reset_end),
-    Mutation("MFD905", "bytes sent again differ", some_packet, some_packet, tap=differs, near_tap=equals),
-    Mutation(
-        "MFD906", "a file cut by 20 bytes", anywhere, anywhere, also=frozenset({"MFD904"}), tap=cut_file,
-        near_tap=whole,
-    ),
-    Mutation(
-        "MFD908",
-        "a packet header is lost",
-        packet_header,
-        packet_header,
-        also=frozenset({"MFD901"}),
-        tap=lost_header,
-        near_tap=whole,
-    ),
+    Spoilt("MFD901", "page content is lost", PAGE_CONTENT, PAGE_CONTENT, tap=lost_content),
+    Spoilt("MFD901", "a packet header is lost", A_PACKET, A_PACKET, also=frozenset({"MFD908"}), tap=lost_header),
+    Spoilt("MFD902", "frames cut after 200 bytes", ANY, ANY, also=frozenset({"MFD908", "MFD909"}), tap=cut_frames),
+    Spoilt("MFD903", "a channel begins late", AN_INIT, AN_INIT, also=frozenset({"MFD908", "MFD901"}), tap=began_late),
+    Spoilt("MFD904", "connections stay open", ANY, ANY, tap=open_end, near_tap=reset_end),
+    Spoilt("MFD905", "bytes sent again differ", A_PACKET, A_PACKET, tap=differs, near_tap=equals),
+    Spoilt("MFD906", "a file cut by 20 bytes", ANY, ANY, also=frozenset({"MFD904"}), tap=cut_file),
+    Spoilt("MFD908", "a packet header is lost", A_PACKET, A_PACKET, also=frozenset({"MFD901"}), tap=lost_header),
     Mutation("MFD909", "a device nobody knows", unknown_iterable, same(another_round)),
-    Mutation(
-        "MFD911",
-        "packets of 3.0",
-        of_3_0,
-        untouched,
-        also=LOOKS_LIKE,
-    ),
+    Mutation("MFD911", "packets of 3.0", of_3_0, untouched, also=LOOKS_LIKE),
 )  # fmt: skip

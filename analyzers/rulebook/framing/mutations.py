@@ -5,32 +5,19 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
+from analyzers.mutation.edits import one, sets
 from analyzers.mutation.legal import another_round
 from analyzers.mutation.mutation import Edit, Mutation, Place, same, untouched
-from analyzers.mutation.shape import Shape, avoid, block_of, payload_size, pick, used_pages
+from analyzers.mutation.shape import Shape, avoid, block_of, payload_size, pick, records, used_pages
 from multifd_codec.draft.channel_records import ram_record
 from multifd_codec.draft.draft import Draft, Record, raw
 from multifd_codec.wire.handshake import MULTIFD_MAGIC
 
 WRONG_MAGIC = MULTIFD_MAGIC + 1
+A_PACKET = one(lambda s: records(s.paired_data) or s.plain_syncs, "a packet")
+"""One that is read for certain: one with pages, if there is any."""
+A_SYNC = one(lambda s: s.plain_syncs[:-1], "a SYNC without pages")
 COUNTS = frozenset({"MFD301", "MFD302"})
-
-
-def of_data(**wrong: int) -> Edit:
-    """Fields of a packet that is read for certain: of one with pages, if there is any."""
-
-    def edit(draft: Draft, random: Random) -> Place:
-        shape = Shape(draft)
-        return pick(random, [p.record for p in shape.paired_data] or shape.plain_syncs, "a packet").set(**wrong)
-
-    return edit
-
-
-def of_a_sync(**wrong: int) -> Edit:
-    def edit(draft: Draft, random: Random) -> Place:
-        return pick(random, Shape(draft).plain_syncs[:-1], "a SYNC without pages").set(**wrong)
-
-    return edit
 
 
 def packet_as_page(**wrong: int) -> Edit:
@@ -41,8 +28,8 @@ def packet_as_page(**wrong: int) -> Edit:
         if shape.compression:
             another_round(draft, random)
             return
-        records = [p.record for p in shape.content if payload_size(p.record) and _alone(shape, p.record)]
-        record = pick(random, records, "a packet with content")
+        alone = [p.record for p in shape.content if payload_size(p.record) and _alone(shape, p.record)]
+        record = pick(random, alone, "a packet with content")
         packet = ram_record(7, block_of(record.event), (shape.page_size,), page_size=shape.page_size).set(**wrong)
         page = packet.encoded().ljust(shape.page_size, b"\1")[: shape.page_size]
         record.payload = page + bytes(record.payload[shape.page_size :])
@@ -139,7 +126,7 @@ def idle_channel(draft: Draft, random: Random) -> Any:
 AS_PAGE = packet_as_page(magic=WRONG_MAGIC)
 
 MUTATIONS = (
-    Mutation("MFD101", "magic of a data packet", of_data(magic=WRONG_MAGIC), AS_PAGE, "magic"),
+    Mutation("MFD101", "magic of a data packet", sets(A_PACKET, magic=WRONG_MAGIC), AS_PAGE, "magic"),
     Mutation(
         "MFD101",
         "magic behind the last rendezvous",
@@ -148,8 +135,8 @@ MUTATIONS = (
         "magic",
         also=frozenset({"MFD224", "MFD301"}),
     ),
-    Mutation("MFD102", "version of a data packet", of_data(version=2), packet_as_page(version=2), "version"),
-    Mutation("MFD102", "version of a SYNC", of_a_sync(version=2), packet_as_page(version=2), "version"),
+    Mutation("MFD102", "version of a data packet", sets(A_PACKET, version=2), packet_as_page(version=2), "version"),
+    Mutation("MFD102", "version of a SYNC", sets(A_SYNC, version=2), packet_as_page(version=2), "version"),
     Mutation("MFD129", "half a header behind the last SYNC", half_a_header, same(another_round)),
     Mutation("MFD129", "a last SYNC that is cut", cut_last_sync, untouched, also=COUNTS | {"MFD228"}),
     Mutation("MFD130", "no last SYNC", no_last_sync, same(idle_channel), also=COUNTS),

@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 from random import Random
 
+from analyzers.mutation.edits import LISTED, having, one, one_or_resent, sets
 from analyzers.mutation.legal import (
     another_round,
     as_containers,
     fits_containers,
     last_paired_sync,
+    named,
     resend,
     resend_zero,
     split_zeros,
     swap_offsets,
 )
+from analyzers.mutation.main_edits import unlisted
 from analyzers.mutation.mutation import Edit, Mutation, Place, same
-from analyzers.mutation.shape import Shape, avoid, block_of, need, packets_where, pick, sent_in_round
+from analyzers.mutation.shape import Shape, avoid, block_of, need, pick, records, sent_in_round
 from analyzers.rulebook.packets.page_edits import (
     behind_the_last,
-    byte_behind_the_name,
     misaligned_again,
     misaligned_normal,
     misaligned_zero,
     on_two_channels,
     page_twice,
-    unlisted_block,
     zero_page_twice,
 )
 from multifd_codec.channel.events import RamPacket
@@ -42,22 +44,9 @@ NEWER = frozenset({"MFD206", "MFD417", "MFD515"})
 """What a stream of 10.0 has got that the older destination does not know."""
 
 
-def data_packet(draft: Draft, random: Random) -> Record:
-    """A packet with pages; one is sent again where there are none."""
-    found = [p.record for p in Shape(draft).paired_data]
-    return random.choice(found) if found else resend(draft, random)
-
-
-def undefined_bit(draft: Draft, random: Random) -> Place:
-    record = data_packet(draft, random)
-    return record.set(flags=record.event.flags | 1 << random.choice(UNDEFINED_BITS))
-
-
-def two_methods(draft: Draft, random: Random) -> Place:
-    shape = Shape(draft)
-    packets = [p.record for p in shape.last_contents] or [p.record for p in shape.zeros]
-    record = pick(random, packets, "a packet with pages")
-    return record.set(flags=record.event.flags & ~COMPRESSION_MASK | ZLIB | ZSTD)
+A_DATA_PACKET = one_or_resent(lambda s: records(s.paired_data))
+A_SYNC = partial(one, lambda s: s.plain_syncs, "a SYNC without pages")
+CLEAN = having(lambda s: not s.old_syncs, "headers that are clean, as from 9.2 on")
 
 
 def another_method(draft: Draft, random: Random) -> Place:
@@ -66,9 +55,9 @@ def another_method(draft: Draft, random: Random) -> Place:
     other = ZSTD if shape.compression == ZLIB else ZLIB
     if not shape.compression:
         need(shape.content or len(shape.zeros) > 1, "several packets with pages")
-        record = pick(random, [p.record for p in shape.zeros], "a packet with zero pages only")
+        record = pick(random, records(shape.zeros), "a packet with zero pages only")
     else:
-        record = pick(random, [p.record for p in shape.last_contents], "a packet with content")
+        record = pick(random, records(shape.last_contents), "a packet with content")
     return record.set(flags=record.event.flags & ~COMPRESSION_MASK | other)
 
 
@@ -83,38 +72,20 @@ def containers(method: PacketFlags) -> Edit:
     return edit
 
 
-def pages_alloc(change: int) -> Edit:
-    def edit(draft: Draft, random: Random) -> Place:
-        return data_packet(draft, random).set(pages_alloc=Shape(draft).capacity + change)
-
-    return edit
+def room_made(draft: Draft, random: Random) -> Record:
+    """A packet that is not full, made so."""
+    return split_zeros(draft, random) if Shape(draft).zeros else resend(draft, random)
 
 
-def small_pages_alloc(draft: Draft, random: Random) -> Place:
-    shape = Shape(draft)
-    packets = [p for p in shape.paired_data if p.record.event.normal_pages + p.record.event.zero_pages < shape.capacity]
-    if packets:
-        return pick(random, packets, "").record.set(pages_alloc=shape.capacity - 1)
-    record = split_zeros(draft, random) if shape.zeros else resend(draft, random)
-    return record.set(pages_alloc=shape.capacity - 1)
+def with_room(draft: Draft, random: Random) -> Record:
+    """A packet that is not full."""
+    found = not_full(Shape(draft))
+    return pick(random, found, "") if found else room_made(draft, random)
 
 
-def roomy_packet(draft: Draft, random: Random) -> None:
-    """A packet that is not full, its pages_alloc as always."""
-    shape = Shape(draft)
-    if shape.zeros:
-        split_zeros(draft, random)
-    else:
-        resend(draft, random)
-
-
-def too_many_normal(draft: Draft, random: Random) -> Place:
-    return data_packet(draft, random).set(normal_pages=Shape(draft).capacity + 1)
-
-
-def too_many_zero(draft: Draft, random: Random) -> Place:
-    record = data_packet(draft, random)
-    return record.set(zero_pages=record.event.pages_alloc - record.event.normal_pages + 1)
+def not_full(shape: Shape) -> list[Record]:
+    """The packets with pages that have room for more."""
+    return records(shape.paired_data, lambda e: e.normal_pages + e.zero_pages < shape.capacity)
 
 
 def zero_pages_there(draft: Draft, random: Random) -> Place:
@@ -178,7 +149,7 @@ def empty_packet(draft: Draft, random: Random) -> Place:
     record = ram_record(0, flags=0, page_size=shape.page_size)
     if shape.old_syncs:
         record.set(pages_alloc=shape.capacity)
-    places = [p.record for p in shape.paired_data] or shape.plain_syncs
+    places = records(shape.paired_data) or shape.plain_syncs
     draft.before(pick(random, places, "a packet"), record)
     draft.renumber()
     return record
@@ -220,32 +191,10 @@ def there_with_content(draft: Draft, random: Random) -> Place:
     return found[0] if found else merged("a packet with content")(draft, random)
 
 
-def method_on_sync(draft: Draft, random: Random) -> Place:
-    shape = Shape(draft)
-    need(shape.since_9_0, "SYNCs of 9.0 or later")
-    return pick(random, shape.plain_syncs, "a SYNC without pages").set(flags=SYNC | (shape.compression or ZLIB))
-
-
 def reserved_word(draft: Draft, random: Random) -> Place:
     words = [0, 0, 0]
     words[random.randrange(3)] = random.getrandbits(32) | 1
-    return data_packet(draft, random).set(unused64=tuple(words))
-
-
-def unused_offset(draft: Draft, random: Random) -> Place:
-    shape = Shape(draft)
-    need(not shape.old_syncs, "headers that are clean, as from 9.2 on")
-    room = packets_where(shape.paired_data, lambda e: e.normal_pages + e.zero_pages < shape.capacity)
-    record = random.choice(room) if room else pick(random, shape.plain_syncs, "a packet that is not full")
-    return record.set(pages=(*record.event.pages[:-1], shape.page_size))
-
-
-def name_on_sync(draft: Draft, random: Random) -> Place:
-    shape = Shape(draft)
-    need(not shape.old_syncs, "headers that are clean, as from 9.2 on")
-    need(shape.blocks, "a block list on main")
-    record = pick(random, shape.plain_syncs, "a SYNC without pages")
-    return record.set(ramblock=next(iter(shape.blocks)).ljust(256, b"\0"))
+    return A_DATA_PACKET(draft, random).set(unused64=tuple(words))
 
 
 def going_back(draft: Draft, random: Random) -> Place:
@@ -294,101 +243,60 @@ def renumbered(draft: Draft, random: Random) -> None:
     draft.renumber()
 
 
+LAST_PAGES = one(lambda s: records(s.last_contents) or records(s.zeros), "a packet with pages")
+UNDEFINED_BIT = sets(A_DATA_PACKET, flags=lambda e, s, r: e.flags | 1 << r.choice(UNDEFINED_BITS))
+TWO_METHODS = sets(LAST_PAGES, flags=lambda e, s, r: e.flags & ~COMPRESSION_MASK | ZLIB | ZSTD)
+LARGE_ALLOC = sets(A_DATA_PACKET, pages_alloc=lambda e, s, r: s.capacity + 1)
+SMALL_ALLOC = sets(with_room, pages_alloc=lambda e, s, r: s.capacity - 1)
+TOO_MANY_NORMAL = sets(A_DATA_PACKET, normal_pages=lambda e, s, r: s.capacity + 1)
+TOO_MANY_ZERO = sets(A_DATA_PACKET, zero_pages=lambda e, s, r: e.pages_alloc - e.normal_pages + 1)
+METHOD_ON_SYNC = sets(
+    A_SYNC(having(lambda s: s.since_9_0, "SYNCs of 9.0 or later")), flags=lambda e, s, r: SYNC | (s.compression or ZLIB)
+)
+UNUSED_OFFSET = sets(
+    one(lambda s: not_full(s) or s.plain_syncs, "a packet that is not full", CLEAN),
+    pages=lambda e, s, r: (*e.pages[:-1], s.page_size),
+)
+NAME_ON_SYNC = sets(A_SYNC(CLEAN, LISTED), ramblock=lambda e, s, r: named(next(iter(s.blocks))))
+UNLISTED = sets(one_or_resent(lambda s: records(s.paired_data), LISTED), ramblock=lambda e, s, r: named(unlisted(s)))
+BEHIND_THE_NAME = sets(A_DATA_PACKET, ramblock=lambda e, s, r: e.ramblock[:-1] + b"x")
 FULL, ONCE_MORE = same(another_round), same(resend)
 OLD = {"profile": "qemu-8.2"}
 UADK, QPL = containers(PacketFlags.UADK), containers(PacketFlags.QPL)
 
 MUTATIONS = (
-    Mutation("MFD203", "an undefined bit", undefined_bit, FULL, "flags"),
-    Mutation(
-        "MFD204",
-        "zlib and zstd at once",
-        two_methods,
-        FULL,
-        "flags",
-        also=frozenset({"MFD205", "MFD222", "MFD218", "MFD129", "MFD101"}),
-    ),
+    Mutation("MFD203", "an undefined bit", UNDEFINED_BIT, FULL, "flags"),
+    Mutation("MFD204", "zlib and zstd at once", TWO_METHODS, FULL, "flags",
+        also=frozenset({"MFD205", "MFD222", "MFD218", "MFD129", "MFD101"})),
     Mutation("MFD205", "one packet of another method", another_method, FULL, "flags"),
-    Mutation(
-        "MFD206",
-        "qpl for a destination without it",
-        QPL,
-        QPL,
-        "flags",
-        {"profile": "qemu-9.0"},
-        {},
-        also=NEWER - {"MFD206"},
-    ),
-    Mutation(
-        "MFD206",
-        "uadk taken for plain pages",
-        UADK,
-        UADK,
-        "flags",
-        {"profile": "qemu-9.0"},
-        {},
-        also=NEWER - {"MFD206"},
-    ),
-    Mutation("MFD207", "one page more than a packet has", pages_alloc(1), FULL, "pages_alloc"),
-    Mutation("MFD208", "a smaller pages_alloc", small_pages_alloc, same(roomy_packet), "pages_alloc"),
-    Mutation("MFD209", "more pages than the array has", too_many_normal, FULL, "normal_pages"),
-    Mutation("MFD210", "one zero page too many", too_many_zero, FULL, "zero_pages", also=frozenset({"MFD211"})),
-    Mutation(
-        "MFD211",
-        "zero pages for a destination that ignores them",
-        zero_pages_there,
-        FULL,
-        "zero_pages",
-        OLD,
-        {},
-        also=NEWER,
-    ),
-    Mutation(
-        "MFD211",
-        "a page with content then zero for such a destination",
-        normal_then_zero,
-        normal_then_zero,
-        "zero_pages",
-        OLD,
-        {},
-        also=NEWER,
-    ),
+    Mutation("MFD206", "qpl for a destination without it", QPL, QPL, "flags", {"profile": "qemu-9.0"}, {},
+        also=NEWER - {"MFD206"}),
+    Mutation("MFD206", "uadk taken for plain pages", UADK, UADK, "flags", {"profile": "qemu-9.0"}, {},
+        also=NEWER - {"MFD206"}),
+    Mutation("MFD207", "one page more than a packet has", LARGE_ALLOC, FULL, "pages_alloc"),
+    Mutation("MFD208", "a smaller pages_alloc", SMALL_ALLOC, same(room_made), "pages_alloc"),
+    Mutation("MFD209", "more pages than the array has", TOO_MANY_NORMAL, FULL, "normal_pages"),
+    Mutation("MFD210", "one zero page too many", TOO_MANY_ZERO, FULL, "zero_pages", also=frozenset({"MFD211"})),
+    Mutation("MFD211", "zero pages for a destination that ignores them", zero_pages_there, FULL, "zero_pages", OLD,
+        {}, also=NEWER),
+    Mutation("MFD211", "a page with content then zero for such a destination", normal_then_zero, normal_then_zero,
+        "zero_pages", OLD, {}, also=NEWER),
     Mutation("MFD211", "uadk keeps a page that turns zero", uadk_keeps_zero, same(zero_or_again), "zero_pages"),
     Mutation("MFD224", "an empty packet from a new sender", empty_packet, FULL, "flags"),
-    Mutation(
-        "MFD225",
-        "SYNC on a packet with zero pages",
-        merged("a packet with zero pages only"),
-        FULL,
-        "flags",
-        also=frozenset({"MFD226"}),
-    ),
-    Mutation(
-        "MFD225",
-        "SYNC on a packet with content",
-        merged("a packet with content"),
-        FULL,
-        "flags",
-        also=frozenset({"MFD226", "MFD224"}),
-    ),
-    Mutation(
-        "MFD225",
-        "SYNC on a packet with content for 9.2",
-        there_with_content,
-        FULL,
-        "flags",
-        {"profile": "qemu-9.2"},
-        {},
-        also=NEWER | {"MFD224", "MFD226"},
-    ),
-    Mutation("MFD226", "zlib on a SYNC", method_on_sync, FULL, "flags"),
+    Mutation("MFD225", "SYNC on a packet with zero pages", merged("a packet with zero pages only"), FULL, "flags",
+        also=frozenset({"MFD226"})),
+    Mutation("MFD225", "SYNC on a packet with content", merged("a packet with content"), FULL, "flags",
+        also=frozenset({"MFD226", "MFD224"})),
+    Mutation("MFD225", "SYNC on a packet with content for 9.2", there_with_content, FULL, "flags",
+        {"profile": "qemu-9.2"}, {}, also=NEWER | {"MFD224", "MFD226"}),
+    Mutation("MFD226", "zlib on a SYNC", METHOD_ON_SYNC, FULL, "flags"),
     Mutation("MFD227", "a reserved word", reserved_word, FULL, "unused64"),
-    Mutation("MFD227", "an unused offset", unused_offset, FULL, "offset"),
-    Mutation("MFD227", "a block name on a SYNC", name_on_sync, FULL, "ramblock"),
+    Mutation("MFD227", "an unused offset", UNUSED_OFFSET, FULL, "offset"),
+    Mutation("MFD227", "a block name on a SYNC", NAME_ON_SYNC, FULL, "ramblock"),
     Mutation("MFD228", "numbers going back", going_back, same(renumbered), "packet_num"),
     Mutation("MFD228", "a gap", a_gap, same(renumbered), "packet_num"),
     Mutation("MFD228", "a number twice", number_twice, same(renumbered), "packet_num"),
-    Mutation("MFD212", "a block that is not listed", unlisted_block, same(byte_behind_the_name), "ramblock"),
+    Mutation("MFD212", "a block that is not listed", UNLISTED, same(BEHIND_THE_NAME), "ramblock"),
     Mutation("MFD213", "a page behind the last", behind_the_last, ONCE_MORE, "offset"),
     Mutation("MFD214", "a normal page not aligned", misaligned_normal, same(swap_offsets), "offset"),
     Mutation("MFD214", "a zero page not aligned", misaligned_zero, same(swap_offsets), "offset"),
@@ -397,4 +305,4 @@ MUTATIONS = (
     Mutation("MFD215", "a zero page twice in one packet", zero_page_twice, ONCE_MORE, "offset"),
     Mutation("MFD216", "a page on two channels in one round", on_two_channels(same_content=False), ONCE_MORE, "offset"),
     Mutation("MFD216", "the same content on two channels", on_two_channels(same_content=True), ONCE_MORE, "offset"),
-)
+)  # fmt: skip

@@ -4,42 +4,26 @@ from __future__ import annotations
 
 from random import Random
 
-from analyzers.mutation.legal import change_pages, fresh_page, named, resend, resend_zero
+from analyzers.mutation.edits import LISTED, one_or_resent, sets
+from analyzers.mutation.legal import fresh_page, resend, resend_zero
 from analyzers.mutation.mutation import Edit, Place
-from analyzers.mutation.shape import Segmented, Shape, block_of, need, pick, used_pages
-from multifd_codec.draft.draft import Draft, Record
+from analyzers.mutation.shape import Segmented, Shape, block_of, need, pick, records, used_pages
+from multifd_codec.draft.draft import Draft
 
 CACHE_LINE = 64
 """How far a page is moved: any amount that is no multiple of the page size will do."""
 
 
-def unlisted_block(draft: Draft, random: Random) -> Place:
-    shape = Shape(draft)
-    need(shape.blocks, "a block list on main")
-    wrong = next(name for name in (b"pc.rom", b"vga.vram", b"nowhere") if name not in shape.blocks)
-    return _data(draft, random).set(ramblock=named(wrong))
+behind_the_last = sets(
+    one_or_resent(lambda s: records(s.paired_data), LISTED),
+    pages=lambda e, s, r: replaced(e.pages, r.randrange(len(used_pages(e))), s.blocks[block_of(e)]),
+)
+"""A packet names the page behind the last one of its block."""
 
 
-def byte_behind_the_name(draft: Draft, random: Random) -> None:
-    """The last byte of a name is overwritten with NUL by who reads it."""
-    record = _data(draft, random)
-    record.set(ramblock=record.event.ramblock[:-1] + b"x")
-
-
-def _data(draft: Draft, random: Random) -> Record:
-    found = [p.record for p in Shape(draft).paired_data]
-    return random.choice(found) if found else resend(draft, random)
-
-
-def behind_the_last(draft: Draft, random: Random) -> Place:
-    """A packet names the page behind the last one of its block."""
-    shape = Shape(draft)
-    need(shape.blocks, "a block list on main")
-    record = _data(draft, random)
-    event = record.event
-    pages = list(event.pages)
-    pages[random.randrange(len(used_pages(event)))] = shape.blocks[block_of(event)]
-    return change_pages(record, pages)
+def replaced(pages: tuple[int, ...], number: int, offset: int) -> tuple[int, ...]:
+    """Another offset in the place of one."""
+    return (*pages[:number], offset, *pages[number + 1 :])
 
 
 def _misaligned(draft: Draft, random: Random, packets: list[Segmented], what: str) -> Place:
@@ -52,9 +36,8 @@ def _misaligned(draft: Draft, random: Random, packets: list[Segmented], what: st
         numbers = normal if what == "normal" else range(len(normal), len(normal) + event.zero_pages)
         choices += [(packet.record, number) for number in numbers if event.pages[number] <= limit]
     record, number = pick(random, choices, f"a {what} page in a packet")
-    pages = list(record.event.pages)
-    pages[number] += CACHE_LINE * random.randrange(1, shape.page_size // CACHE_LINE)
-    return change_pages(record, pages)
+    moved = record.event.pages[number] + CACHE_LINE * random.randrange(1, shape.page_size // CACHE_LINE)
+    return record.set(pages=replaced(record.event.pages, number, moved))
 
 
 def misaligned_normal(draft: Draft, random: Random) -> Place:

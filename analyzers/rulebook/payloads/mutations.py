@@ -5,9 +5,10 @@ from __future__ import annotations
 import struct
 from random import Random
 
+from analyzers.mutation.edits import having, one, one_or_resent, refills, resized, sets
 from analyzers.mutation.legal import EMPTY_BLOCK, as_containers, raw_block, resend
 from analyzers.mutation.mutation import Mutation, Place, same, untouched
-from analyzers.mutation.shape import Shape, need, packets_where, pick
+from analyzers.mutation.shape import Shape, need, records
 from multifd_codec.draft.draft import Draft, Record
 from multifd_codec.wire.packet import PacketFlags
 
@@ -16,50 +17,31 @@ BUFFER = 1 << 20
 STREAMED = int(PacketFlags.ZLIB | PacketFlags.ZSTD)
 
 
-def sized(record: Record, payload: bytes) -> Record:
-    """Replace the payload."""
-    record.payload = payload
-    return record.set(next_packet_size=len(payload), payload_length=len(payload))
+COMPRESSED = "pages compressed with zlib or zstd"
+LAST_PAYLOAD = one(
+    lambda s: records(s.last_contents, lambda e: e.flags & STREAMED) if s.compression & STREAMED else (), COMPRESSED
+)
+"""A compressed payload on whose context nothing depends."""
+QATZIP = one(
+    lambda s: records(s.content),
+    "a packet with content",
+    having(lambda s: s.compression == PacketFlags.QATZIP, "pages compressed with qatzip"),
+)
+PLAIN = one_or_resent(
+    lambda s: records(s.content), having(lambda s: not s.compression, "pages that are not compressed")
+)
 
 
-def last_payload(draft: Draft, random: Random) -> Record:
-    """A compressed payload on whose context nothing depends."""
-    shape = Shape(draft)
-    need(shape.compression & STREAMED, "pages compressed with zlib or zstd")
-    packets = packets_where(shape.last_contents, lambda e: e.flags & STREAMED)
-    return pick(random, packets, "pages compressed with zlib or zstd")
-
-
-def plain_size(draft: Draft, random: Random) -> Place:
-    shape = Shape(draft)
-    need(not shape.compression, "pages that are not compressed")
-    record = random.choice(shape.content).record if shape.content else resend(draft, random)
-    return record.set(next_packet_size=record.event.next_packet_size + shape.page_size)
-
-
-def size_of_zero_pages(draft: Draft, random: Random) -> Place:
-    records = [p.record for p in Shape(draft).zeros]
-    return pick(random, records, "a packet with zero pages only").set(next_packet_size=100)
-
-
-def size_of_sync(draft: Draft, random: Random) -> Place:
-    """Up to 8.1 it is left over from an earlier packet."""
-    shape = Shape(draft)
-    need(shape.since_9_0, "SYNCs of 8.2 or later")
-    return pick(random, shape.plain_syncs, "a SYNC without pages").set(next_packet_size=4096)
-
-
-def beyond_buffer(draft: Draft, random: Random) -> Place:
-    record = last_payload(draft, random)
-    return sized(record, bytes(record.payload).ljust(BUFFER + 1, b"\0"))
-
-
-def just_one_buffer(draft: Draft, random: Random) -> None:
+def padded(payload: bytes, shape: Shape, random: Random) -> bytes:
     """As large as it may be, by empty blocks behind the pages."""
-    record = last_payload(draft, random)
-    block = EMPTY_BLOCK if record.event.flags & PacketFlags.ZLIB else raw_block(b"")
-    payload = bytes(record.payload)
-    sized(record, payload + block * ((BUFFER - len(payload)) // len(block)))
+    block = EMPTY_BLOCK if shape.compression == PacketFlags.ZLIB else raw_block(b"")
+    return payload + block * ((BUFFER - len(payload)) // len(block))
+
+
+def with_more(payload: bytes, shape: Shape, random: Random) -> bytes:
+    """A page more than the packet says."""
+    page = random.randbytes(shape.page_size)
+    return payload + (b"rest" if shape.compression == PacketFlags.ZLIB else raw_block(page))
 
 
 def as_qpl(draft: Draft, random: Random) -> None:
@@ -82,7 +64,7 @@ def a_container(draft: Draft, random: Random) -> tuple[Record, list[int], bytes]
 
 
 def contained(record: Record, lengths: list[int], pages: bytes) -> Record:
-    return sized(record, struct.pack(f">{len(lengths)}I", *lengths) + pages)
+    return resized(record, struct.pack(f">{len(lengths)}I", *lengths) + pages)
 
 
 def long_page(draft: Draft, random: Random) -> Place:
@@ -98,71 +80,43 @@ def wrong_sum(draft: Draft, random: Random) -> Place:
     return contained(record, [first - 1, *others], pages)
 
 
-def qatzip_beyond_buffer(draft: Draft, random: Random) -> Place:
-    shape = Shape(draft)
-    need(shape.compression == PacketFlags.QATZIP, "pages compressed with qatzip")
-    record = pick(random, shape.content, "a packet with content").record
-    return sized(record, bytes(record.payload).ljust(BUFFER + 1, b"\0"))
-
-
-def qatzip_just_one_buffer(draft: Draft, random: Random) -> None:
-    shape = Shape(draft)
-    need(shape.compression == PacketFlags.QATZIP, "pages compressed with qatzip")
-    record = pick(random, shape.content, "a packet with content").record
-    sized(record, bytes(record.payload).ljust(BUFFER, b"\0"))
-
-
-def damaged(draft: Draft, random: Random) -> Place:
-    """A payload is overwritten: its first bits announce a block of a kind that there is none of."""
-    record = last_payload(draft, random)
-    return sized(record, b"\xff" * len(record.payload))
-
-
-def a_page_less(draft: Draft, random: Random) -> Place:
-    """The payload has one page less than the packet says."""
-    shape = Shape(draft)
-    need(shape.compression & STREAMED, "pages compressed with zlib or zstd")
-    packets = packets_where(shape.content, lambda e: e.zero_pages)
-    record = pick(random, packets, "a packet with content and zero pages")
-    event = record.event
-    return record.set(normal_pages=event.normal_pages + 1, zero_pages=event.zero_pages - 1)
-
-
-def left_over(draft: Draft, random: Random) -> Place:
-    """A page more than the packet says."""
-    record = last_payload(draft, random)
-    page = random.randbytes(Shape(draft).page_size)
-    method = record.event.flags & STREAMED
-    more = b"rest" if method == PacketFlags.ZLIB else raw_block(page)
-    return sized(record, bytes(record.payload) + more)
-
-
 ONCE_MORE = same(resend)
-BUFFERED = same(just_one_buffer)
+BUFFERED = same(refills(LAST_PAYLOAD, padded))
+
+SIZE_TOO_LARGE = sets(PLAIN, next_packet_size=lambda e, s, r: e.next_packet_size + s.page_size)
+SIZE_OF_ZERO_PAGES = sets(one(lambda s: records(s.zeros), "a packet with zero pages only"), next_packet_size=100)
+# Up to 8.1 it is left over from an earlier packet.
+SIZE_OF_SYNC = sets(
+    one(lambda s: s.plain_syncs, "a SYNC without pages", having(lambda s: s.since_9_0, "SYNCs of 8.2 or later")),
+    next_packet_size=4096,
+)
+BEYOND_BUFFER = refills(LAST_PAYLOAD, lambda payload, s, r: payload.ljust(BUFFER + 1, b"\0"))
+QATZIP_BEYOND = refills(QATZIP, lambda payload, s, r: payload.ljust(BUFFER + 1, b"\0"))
+QATZIP_BUFFERED = same(refills(QATZIP, lambda payload, s, r: payload.ljust(BUFFER, b"\0")))
+# Its first bits announce a block of a kind that there is none of.
+DAMAGED = refills(LAST_PAYLOAD, lambda payload, s, r: b"\xff" * len(payload))
+PAGE_LESS = sets(
+    one(
+        lambda s: records(s.content, lambda e: e.zero_pages),
+        "a packet with content and zero pages",
+        having(lambda s: s.compression & STREAMED, COMPRESSED),
+    ),
+    normal_pages=lambda e, s, r: e.normal_pages + 1,
+    zero_pages=lambda e, s, r: e.zero_pages - 1,
+)
+LEFT_OVER = refills(LAST_PAYLOAD, with_more)
 
 MUTATIONS = (
-    Mutation("MFD217", "a size of one page too many", plain_size, ONCE_MORE, "next_packet_size"),
-    Mutation("MFD218", "a size on zero pages", size_of_zero_pages, untouched, "next_packet_size"),
-    Mutation("MFD218", "a size on a SYNC", size_of_sync, untouched, "next_packet_size"),
-    Mutation("MFD219", "a payload beyond the receive buffer", beyond_buffer, BUFFERED, "next_packet_size"),
-    Mutation(
-        "MFD219",
-        "a payload beyond the receive buffer for 11.1",
-        beyond_buffer,
-        BUFFERED,
-        "next_packet_size",
-        {"profile": "qemu-11.1"},
-    ),
+    Mutation("MFD217", "a size of one page too many", SIZE_TOO_LARGE, ONCE_MORE, "next_packet_size"),
+    Mutation("MFD218", "a size on zero pages", SIZE_OF_ZERO_PAGES, untouched, "next_packet_size"),
+    Mutation("MFD218", "a size on a SYNC", SIZE_OF_SYNC, untouched, "next_packet_size"),
+    Mutation("MFD219", "a payload beyond the receive buffer", BEYOND_BUFFER, BUFFERED, "next_packet_size"),
+    Mutation("MFD219", "a payload beyond the receive buffer for 11.1", BEYOND_BUFFER, BUFFERED, "next_packet_size",
+        {"profile": "qemu-11.1"}),
     Mutation("MFD220", "a page longer than a page", long_page, same(as_qpl), "payload"),
     Mutation("MFD220", "lengths that do not add up", wrong_sum, same(as_qpl), "payload"),
-    Mutation(
-        "MFD221",
-        "a payload beyond the receive buffer",
-        qatzip_beyond_buffer,
-        same(qatzip_just_one_buffer),
-        "next_packet_size",
-    ),
-    Mutation("MFD222", "a payload that is damaged", damaged, ONCE_MORE, "payload"),
-    Mutation("MFD222", "a payload with a page less", a_page_less, ONCE_MORE, "payload"),
-    Mutation("MFD223", "bytes behind the last page", left_over, ONCE_MORE, "payload"),
-)
+    Mutation("MFD221", "a payload beyond the receive buffer", QATZIP_BEYOND, QATZIP_BUFFERED, "next_packet_size"),
+    Mutation("MFD222", "a payload that is DAMAGED", DAMAGED, ONCE_MORE, "payload"),
+    Mutation("MFD222", "a payload with a page less", PAGE_LESS, ONCE_MORE, "payload"),
+    Mutation("MFD223", "bytes behind the last page", LEFT_OVER, ONCE_MORE, "payload"),
+)  # fmt: skip
