@@ -38,7 +38,8 @@ def multifd(channels: int = 1) -> Demand:
 
 
 LISTED = having(lambda s: s.blocks, "a block list on main")
-NO_STATE = without(lambda s: s.states, "device state: it would be missing as well")
+MISSING = "device state: it would be missing as well"
+NO_STATE = without(lambda s: s.states, MISSING)
 
 
 # What to find.

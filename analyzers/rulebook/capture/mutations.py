@@ -5,10 +5,10 @@ from __future__ import annotations
 import struct
 from random import Random
 
-from analyzers.mutation.edits import asks, having, multifd, one
+from analyzers.mutation.edits import NO_STATE, asks, having, multifd, one
 from analyzers.mutation.legal import another_round
 from analyzers.mutation.mutation import Mutation, Place, same, untouched
-from analyzers.mutation.shape import Shape, avoid, block_of, need, payload_size, used_pages
+from analyzers.mutation.shape import Shape, block_of, need, payload_size, used_pages
 from analyzers.rulebook.capture.spoilt import Spoilt
 from captures.write.tap import Again, Lost, Tap
 from multifd_codec.channel.events import ChannelInit, RamPacket
@@ -112,7 +112,7 @@ def of_3_0(draft: Draft, random: Random) -> Place:
     """A channel's packets have the layout of the experiment in 3.0."""
     shape = Shape(draft)
     shape.multifd()
-    avoid(shape.states, "device state: it would be missing as well")
+    NO_STATE(shape)
     position = random.randrange(len(draft.channels))
     line = draft.channels[position]
     need(line and isinstance(line[0].event, ChannelInit), "a ChannelInit")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from random import Random
 
+from analyzers.mutation.edits import MISSING, asks, multifd, one, sets
 from analyzers.mutation.legal import with_subsections
-from analyzers.mutation.mutation import Edit, Mutation, Place, same, untouched
+from analyzers.mutation.mutation import NOWHERE, Edit, Mutation, Place, same, untouched
 from analyzers.mutation.shape import Shape, avoid, need
 from multifd_codec.channel.events import ChannelInit
 from multifd_codec.draft.channel_records import channel_init, ram_record
@@ -13,33 +14,24 @@ from multifd_codec.draft.draft import Draft, Record, raw
 from multifd_codec.main import events as ev
 from multifd_codec.wire.handshake import MULTIFD_MAGIC
 
-NOWHERE: Place = (None, None)
 STRANGER = b"GET / HTTP/1.1\r\n".ljust(64, b" ")
-DEVICES = "device state: it would be missing as well"
 
 
-def of_file_header(**wrong: int) -> Edit:
-    def edit(draft: Draft, random: Random) -> Place:
-        need(draft.main and isinstance(draft.main[0].event, ev.FileHeader), "a file header on main")
-        draft.main[0].set(**wrong)
-        return ("main", 0)
-
-    return edit
-
-
-def inits(draft: Draft) -> list[Record]:
+def inits_of(shape: Shape) -> list[Record]:
     """The ChannelInits, by id."""
-    Shape(draft).multifd()
-    found = [line[0] for line in draft.channels if line and isinstance(line[0].event, ChannelInit)]
-    need(found, "a ChannelInit")
+    found = [line[0] for line in shape.draft.channels if line and isinstance(line[0].event, ChannelInit)]
     return sorted(found, key=lambda record: record.event.id)
 
 
-def of_init(**wrong: object) -> Edit:
-    def edit(draft: Draft, random: Random) -> Place:
-        return random.choice(inits(draft)).set(**wrong)
+def inits(draft: Draft) -> list[Record]:
+    """The same. Raises LacksError without any."""
+    shape = Shape(draft)
+    shape.multifd()
+    need(inits_of(shape), "a ChannelInit")
+    return inits_of(shape)
 
-    return edit
+
+AN_INIT = one(inits_of, "a ChannelInit", multifd())
 
 
 def short_init(draft: Draft, random: Random) -> Place:
@@ -48,7 +40,7 @@ def short_init(draft: Draft, random: Random) -> Place:
     record = inits(draft)[-1]
     place = record.event.id, 0
     line = draft.line(record)
-    avoid(any(r is p.record for p in shape.states for r in line), DEVICES)
+    avoid(any(r is p.record for p in shape.states for r in line), MISSING)
     data = record.encoded()[:-10]
     line[:] = [raw(data)]
     return place
@@ -79,7 +71,14 @@ def all_uuids(draft: Draft, random: Random) -> None:
         record.set(subsections=tuple(parts))
 
 
+def file_header(draft: Draft, random: Random) -> Record:
+    need(draft.main and isinstance(draft.main[0].event, ev.FileHeader), "a file header on main")
+    return draft.main[0]
+
+
 def id_beyond(distance: int) -> Edit:
+    """The last channel's id is not below the number of channels."""
+
     def edit(draft: Draft, random: Random) -> Place:
         found = inits(draft)
         return found[-1].set(id=len(found) + distance)
@@ -106,24 +105,6 @@ def a_channel_less(draft: Draft, random: Random) -> Place:
     return NOWHERE
 
 
-def a_channel_more(draft: Draft, random: Random) -> Place:
-    """No edit: the destination has fewer channels."""
-    Shape(draft).multifd(2)
-    return NOWHERE
-
-
-def unused(name: str) -> Edit:
-    """A reserved byte of a ChannelInit is not zero."""
-
-    def edit(draft: Draft, random: Random) -> Place:
-        record = random.choice(inits(draft))
-        if name == "unused1":
-            return record.set(unused1=bytes(6) + b"\1")
-        return record.set(unused2=(0, 0, 0, 1))
-
-    return edit
-
-
 def second_main(draft: Draft, random: Random) -> Place:
     """The main channel is there twice."""
     Shape(draft).multifd()
@@ -135,31 +116,22 @@ def second_main(draft: Draft, random: Random) -> Place:
     return "main", 0
 
 
-def multifd_off(draft: Draft, random: Random) -> Place:
-    """No edit: the destination has multifd off."""
-    Shape(draft).multifd()
-    return NOWHERE
-
-
-def without_multifd(draft: Draft, random: Random) -> Place:
-    """No edit either; the near miss is judged with as many channels as there are."""
-    return NOWHERE
-
-
 def beside_mapped_ram(draft: Draft, random: Random) -> Place:
     need(Shape(draft).mapped_ram, "the capability mapped-ram")
     draft.channels.append([channel_init(0), ram_record(0)])
     return NOWHERE
 
 
+MULTIFD, SEVERAL = asks(multifd()), asks(multifd(2))
+"""Of a destination with multifd off, or with fewer channels."""
 WRONG_MAGIC = MULTIFD_MAGIC + 1
 REVERSED, UUIDS = same(reversed_channels), same(all_uuids)
 NEW = {"profile": "qemu-11.1"}
 
 MUTATIONS = (
-    Mutation("MFD601", "version 2", of_file_header(version=2), same(with_subsections), "version"),
-    Mutation("MFD602", "version 2", of_init(version=2), REVERSED, "version"),
-    Mutation("MFD602", "another magic", of_init(magic=WRONG_MAGIC), REVERSED, "magic"),
+    Mutation("MFD601", "version 2", sets(file_header, version=2), same(with_subsections), "version"),
+    Mutation("MFD602", "version 2", sets(AN_INIT, version=2), REVERSED, "version"),
+    Mutation("MFD602", "another magic", sets(AN_INIT, magic=WRONG_MAGIC), REVERSED, "magic"),
     Mutation("MFD602", "an init of 54 bytes", short_init, REVERSED, "magic"),
     Mutation("MFD602", "first bytes of something else", stranger, REVERSED, "magic"),
     Mutation("MFD603", "two uuids", another_uuid, UUIDS, "uuid"),
@@ -168,20 +140,13 @@ MUTATIONS = (
     Mutation("MFD604", "the id behind the last for 11.1", id_beyond(0), REVERSED, "id", NEW, {}),
     Mutation("MFD605", "an id twice", id_twice, REVERSED, "id"),
     Mutation("MFD606", "a channel less", a_channel_less, REVERSED, "id", {"channels": "all"}, {}),
-    Mutation("MFD606", "a channel more", a_channel_more, untouched, "id", {"channels": "fewer"}, {}),
-    Mutation("MFD607", "an unused byte", unused("unused1"), UUIDS, "unused1"),
-    Mutation("MFD607", "an unused word", unused("unused2"), UUIDS, "unused2"),
+    Mutation("MFD606", "a channel more", SEVERAL, untouched, "id", {"channels": "fewer"}, {}),
+    Mutation("MFD607", "an unused byte", sets(AN_INIT, unused1=bytes(6) + b"\1"), UUIDS, "unused1"),
+    Mutation("MFD607", "an unused word", sets(AN_INIT, unused2=(0, 0, 0, 1)), UUIDS, "unused2"),
     Mutation("MFD608", "two main channels", second_main, untouched),
     Mutation("MFD608", "two main channels for 11.1", second_main, untouched, None, NEW, {}),
-    Mutation("MFD609", "multifd is off", multifd_off, without_multifd, None, {"channels": 0}, {}),
-    Mutation(
-        "MFD609",
-        "multifd is off for 10.1",
-        multifd_off,
-        without_multifd,
-        None,
-        {"channels": 0, "profile": "qemu-10.1"},
-        {},
-    ),
+    Mutation("MFD609", "multifd is off", MULTIFD, untouched, None, {"channels": 0}, {}),
+    Mutation("MFD609", "multifd is off for 10.1", MULTIFD, untouched, None, {"channels": 0, "profile": "qemu-10.1"},
+        {}),
     Mutation("MFD610", "channels beside mapped-ram", beside_mapped_ram, untouched),
-)
+)  # fmt: skip

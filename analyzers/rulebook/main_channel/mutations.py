@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from random import Random
 
+from analyzers.mutation.edits import Demand, Finder, before, behind, drops, having, multifd, one, sets
 from analyzers.mutation.legal import another_part, more_syncs, with_subsections
 from analyzers.mutation.main_edits import command, configuration, eof, eos, fulls, last_iteration, part_section
 from analyzers.mutation.mutation import Mutation, Place, same, untouched
@@ -28,6 +29,19 @@ PING = b"\0\0\0\5"
 UNKNOWN_SECTION, UNKNOWN_COMMAND = 0x09, 0x20
 
 
+def commands(number: CommandId, *demands: Demand) -> Finder:
+    """The first command of a kind."""
+    return one(lambda s: s.commands(number)[:1], f"{number.name} on main", *demands)
+
+
+SWITCHOVER = commands(CommandId.SWITCHOVER_START)
+ADVISED = commands(
+    CommandId.POSTCOPY_ADVISE,
+    having(lambda s: s.commands(CommandId.POSTCOPY_ADVISE), "POSTCOPY_ADVISE on main"),
+    multifd(),
+)
+
+
 def no_configuration(draft: Draft, random: Random) -> Place:
     sections = Shape(draft).sections
     need(sections, "sections on main")
@@ -36,8 +50,8 @@ def no_configuration(draft: Draft, random: Random) -> Place:
     return sections[0].header
 
 
-def unknown_section(draft: Draft, random: Random) -> Place:
-    return draft.before(random.choice(fulls(draft)).header, raw(bytes([UNKNOWN_SECTION])))
+def a_full_section(draft: Draft, random: Random) -> Record:
+    return random.choice(fulls(draft)).header
 
 
 def never_started(draft: Draft, random: Random) -> Place:
@@ -50,33 +64,14 @@ def never_started(draft: Draft, random: Random) -> Place:
     return section.header.set(section_id=wrong, idstr=None, instance_id=None)
 
 
-def footers(draft: Draft) -> list[Record]:
-    found = [s.footer for s in Shape(draft).sections if s.footer is not None]
-    need(found, "section footers")
-    return found
-
-
-def wrong_footer(draft: Draft, random: Random) -> Place:
-    """Of a section whose length is known without its footer."""
-    shape = Shape(draft)
-    record = pick(random, [s.footer for s in shape.ram_sections() if s.footer is not None], "section footers")
-    return record.set(section_id=record.event.section_id + 100)
-
-
-def no_footer(draft: Draft, random: Random) -> Place:
-    shape = Shape(draft)
-    found = [s.footer for s in shape.ram_sections(ev.SectionStart, ev.SectionPart) if s.footer is not None]
-    footer = pick(random, found, "section footers")
-    at = next(i for i, record in enumerate(draft.main) if record is footer)
-    behind = draft.main[at + 1]
-    draft.drop(footer)
-    return behind
+def footers(*kinds: type) -> Finder:
+    """Of sections of RAM, whose length is known without it."""
+    return one(lambda s: [p.footer for p in s.ram_sections(*kinds) if p.footer is not None], "section footers")
 
 
 def id_twice(draft: Draft, random: Random) -> Place:
     """The last FULL section gets the id of RAM."""
-    section = fulls(draft)[-1]
-    return renamed(section, Shape(draft).ram_id)
+    return renamed(fulls(draft)[-1], Shape(draft).ram_id)
 
 
 def renamed(section: Section, number: int) -> Record:
@@ -108,74 +103,35 @@ def part_behind_end(draft: Draft, random: Random) -> Place:
 
 def no_end(draft: Draft, random: Random) -> Place:
     """The END section is called PART."""
-    end = Shape(draft).ram_section(ev.SectionEnd)
+    header = ram_header(ev.SectionEnd)(draft, random)
     place = eof(draft)
-    event = end.header.event
-    end.header.event = ev.SectionPart(0, 5, event.section_id)
+    header.event = ev.SectionPart(0, 5, header.event.section_id)
     return place
 
 
-def ram_version(draft: Draft, random: Random) -> Place:
-    return Shape(draft).ram_section(ev.SectionStart).header.set(version_id=random.choice((2, 3, 5)))
+def ram_header(kind: type) -> Finder:
+    return lambda draft, random: Shape(draft).ram_section(kind).header
 
 
-def switchover(draft: Draft) -> Record:
-    found = Shape(draft).commands(CommandId.SWITCHOVER_START)
-    need(found, "SWITCHOVER_START on main")
-    return found[0]
-
-
-def switchover_with_payload(draft: Draft, random: Random) -> Place:
-    return switchover(draft).set(payload=b"x", declared_length=1)
-
-
-def between_sections(draft: Draft) -> Record:
+def between_sections(draft: Draft, random: Random) -> Record:
     """The last section of RAM in front of the switchover: a command may follow it."""
     return last_iteration(Shape(draft)).last
 
 
-def unknown_command(draft: Draft, random: Random) -> Place:
-    return draft.behind(between_sections(draft), command(UNKNOWN_COMMAND))
-
-
 def ping(draft: Draft, random: Random) -> None:
     """A PING more; the return path that it needs is opened where it is not."""
-    place = between_sections(draft)
+    place = between_sections(draft, random)
     opened = Shape(draft).commands(CommandId.OPEN_RETURN_PATH)
-    lines = [command(CommandId.PING, PING)] if opened else [
-        command(CommandId.OPEN_RETURN_PATH),
-        command(CommandId.PING, PING),
-    ]  # fmt: skip
-    draft.behind(place, *lines)
+    draft.behind(place, *([] if opened else [command(CommandId.OPEN_RETURN_PATH)]), a_ping())
 
 
-def listen_early(draft: Draft, random: Random) -> Place:
-    """LISTEN without ADVISE."""
-    shape = Shape(draft)
-    avoid(shape.commands(CommandId.POSTCOPY_ADVISE), "POSTCOPY_ADVISE")
-    return draft.behind(between_sections(draft), command(CommandId.POSTCOPY_LISTEN))
-
-
-def switchover_there(draft: Draft, random: Random) -> Place:
-    """No edit: the question is what an older destination makes of it."""
-    return switchover(draft)
-
-
-def advised(draft: Draft, random: Random) -> Place:
-    found = Shape(draft).commands(CommandId.POSTCOPY_ADVISE)
-    need(found, "POSTCOPY_ADVISE on main")
-    Shape(draft).multifd()
-    return found[0]
-
-
-def switchover_twice(draft: Draft, random: Random) -> Place:
-    return draft.behind(switchover(draft), command(CommandId.SWITCHOVER_START))
+def a_ping() -> Record:
+    return command(CommandId.PING, PING)
 
 
 def switchover_late(draft: Draft, random: Random) -> Place:
     """Behind the END of RAM, and of all other devices."""
-    record = switchover(draft)
-    return draft.move(record, before=fulls(draft)[0].header)
+    return draft.move(SWITCHOVER(draft, random), before=fulls(draft)[0].header)
 
 
 def cut_at(draft: Draft, place: Record) -> Place:
@@ -204,10 +160,7 @@ def unopened(draft: Draft, random: Random) -> Place:
     opened, pings = shape.commands(CommandId.OPEN_RETURN_PATH), shape.commands(CommandId.PING)
     avoid(shape.commands(CommandId.POSTCOPY_ADVISE), "POSTCOPY_ADVISE")
     if not pings:
-        place = between_sections(draft)
-        for record in opened:
-            draft.drop(record)
-        return draft.behind(place, command(CommandId.PING, PING))
+        pings = [draft.behind(between_sections(draft, random), a_ping())]
     for record in opened:
         draft.drop(record)
     return pings[0]
@@ -223,6 +176,9 @@ def never_opened(draft: Draft, random: Random) -> None:
             draft.drop(record)
 
 
+PART, PING_MORE = same(another_part), same(ping)
+
+
 def package(draft: Draft) -> tuple[Record, int, int]:
     """PACKAGED, and from where to where its records stand on main."""
     found = Shape(draft).commands(CommandId.PACKAGED)
@@ -235,66 +191,70 @@ def package(draft: Draft) -> tuple[Record, int, int]:
     return found[0], start, end
 
 
-def repacked(draft: Draft, random: Random) -> Record:
-    """A PING more in the package, whose length is stated again."""
+def restated(draft: Draft, opening: Record, start: int, end: int) -> None:
+    """PACKAGED says again how long its records are."""
+    length = sum(record.size() for record in draft.main[start:end])
+    opening.set(payload=PACKAGE_LENGTH.pack(length))
+
+
+def repacked(draft: Draft, random: Random) -> None:
+    """A PING more in the package."""
     opening, start, end = package(draft)
-    draft.main.insert(start, command(CommandId.PING, PING))
-    length = sum(record.size() for record in draft.main[start : end + 1])
-    return opening.set(payload=PACKAGE_LENGTH.pack(length))
+    draft.main.insert(start, a_ping())
+    restated(draft, opening, start, end + 1)
+
+
+def last_run(draft: Draft) -> Record:
+    """The last POSTCOPY_RUN of the package."""
+    _, start, end = package(draft)
+    runs = [record for record in draft.main[start:end] if is_command(record, CommandId.POSTCOPY_RUN)]
+    need(runs, "POSTCOPY_RUN in its package")
+    return runs[-1]
 
 
 def no_run(draft: Draft, random: Random) -> Place:
-    opening, start, end = package(draft)
-    runs = [record for record in draft.main[start:end] if is_command(record, CommandId.POSTCOPY_RUN)]
-    need(runs, "POSTCOPY_RUN in its package")
-    draft.drop(runs[-1])
-    length = sum(record.size() for record in draft.main[start : end - 1])
-    opening.set(payload=PACKAGE_LENGTH.pack(length))
+    run, (opening, start, end) = last_run(draft), package(draft)
+    draft.drop(run)
+    restated(draft, opening, start, end - 1)
     return next(record for record in draft.main[end - 1 :] if not isinstance(record.event, ev.PackageEnd))
 
 
 def cut_package(draft: Draft, random: Random) -> Place:
-    _, start, end = package(draft)
-    runs = [record for record in draft.main[start:end] if is_command(record, CommandId.POSTCOPY_RUN)]
-    need(runs, "POSTCOPY_RUN in its package")
-    return cut_at(draft, runs[-1])
+    return cut_at(draft, last_run(draft))
 
 
-PART, PING_MORE = same(another_part), same(ping)
+def listen_early(draft: Draft, random: Random) -> Place:
+    """LISTEN without ADVISE."""
+    avoid(Shape(draft).commands(CommandId.POSTCOPY_ADVISE), "POSTCOPY_ADVISE")
+    return draft.behind(between_sections(draft, random), command(CommandId.POSTCOPY_LISTEN))
+
+
+UNKNOWN_TYPE = before(a_full_section, lambda: raw(bytes([UNKNOWN_SECTION])))
+WRONG_FOOTER = sets(footers(), section_id=lambda e, s, r: e.section_id + 100)
+NO_FOOTER = drops(footers(ev.SectionStart, ev.SectionPart))
+RAM_VERSION = sets(ram_header(ev.SectionStart), version_id=lambda e, s, r: r.choice((2, 3, 5)))
+COMMAND_MORE = behind(between_sections, lambda: command(UNKNOWN_COMMAND))
+PAYLOAD_OF_SWITCHOVER = sets(SWITCHOVER, payload=b"x", declared_length=1)
+SWITCHOVER_TWICE = behind(SWITCHOVER, lambda: command(CommandId.SWITCHOVER_START))
 
 MUTATIONS = (
     Mutation("MFD501", "no configuration", no_configuration, same(with_subsections)),
-    Mutation("MFD502", "an unknown section type", unknown_section, PART, "type"),
+    Mutation("MFD502", "an unknown section type", UNKNOWN_TYPE, PART, "type"),
     Mutation("MFD503", "PART of a section never started", never_started, PART, "section_id"),
-    Mutation("MFD504", "a footer with another id", wrong_footer, PART, "section_id"),
-    Mutation("MFD504", "no footer", no_footer, PART, "type"),
+    Mutation("MFD504", "a footer with another id", WRONG_FOOTER, PART, "section_id"),
+    Mutation("MFD504", "no footer", NO_FOOTER, PART, "type"),
     Mutation("MFD505", "an id introduced twice", id_twice, same(another_id), "section_id"),
     Mutation("MFD506", "PART behind END", part_behind_end, PART, "section_id", also=frozenset({"MFD516"})),
     Mutation("MFD506", "no END", no_end, PART, "type", also=frozenset({"MFD516"})),
-    Mutation("MFD507", "another ram version", ram_version, name="version_id"),
-    Mutation("MFD515", "an unknown command", unknown_command, PING_MORE, "command"),
-    Mutation("MFD515", "SWITCHOVER_START with a payload", switchover_with_payload, PING_MORE, "length"),
+    Mutation("MFD507", "another ram version", RAM_VERSION, name="version_id"),
+    Mutation("MFD515", "an unknown command", COMMAND_MORE, PING_MORE, "command"),
+    Mutation("MFD515", "SWITCHOVER_START with a payload", PAYLOAD_OF_SWITCHOVER, PING_MORE, "length"),
     Mutation("MFD515", "LISTEN without ADVISE", listen_early, PING_MORE, "command"),
-    Mutation(
-        "MFD515",
-        "SWITCHOVER_START for 9.2",
-        switchover_there,
-        switchover_there,
-        "command",
-        {"profile": "qemu-9.2"},
-        {"profile": "qemu-10.0"},
-        also=frozenset({"MFD417"}),
-    ),
-    Mutation(
-        "MFD515",
-        "postcopy beside multifd for 10.0",
-        advised,
-        advised,
-        "command",
-        {"profile": "qemu-10.0"},
-        {"profile": "qemu-10.1"},
-    ),
-    Mutation("MFD516", "SWITCHOVER_START twice", switchover_twice, PING_MORE, "command"),
+    Mutation("MFD515", "SWITCHOVER_START for 9.2", SWITCHOVER, SWITCHOVER, "command", {"profile": "qemu-9.2"},
+        {"profile": "qemu-10.0"}, also=frozenset({"MFD417"})),
+    Mutation("MFD515", "postcopy beside multifd for 10.0", ADVISED, ADVISED, "command", {"profile": "qemu-10.0"},
+        {"profile": "qemu-10.1"}),
+    Mutation("MFD516", "SWITCHOVER_START twice", SWITCHOVER_TWICE, PING_MORE, "command"),
     Mutation("MFD516", "SWITCHOVER_START behind END", switchover_late, PING_MORE, "command"),
     Mutation("MFD517", "no EOF", no_eof, untouched),
     Mutation("MFD517", "an end inside END", end_inside_end, untouched),
@@ -307,4 +267,4 @@ MUTATIONS = (
     Mutation("MFD519", "a device that was not sent", not_sent, same(both_orders), "devices"),
     Mutation("MFD519", "another order", another_order, same(both_orders), "devices"),
     Mutation("MFD520", "bytes behind the vmdescription", trailing, untouched),
-)
+)  # fmt: skip

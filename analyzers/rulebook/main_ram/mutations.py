@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from random import Random
-from typing import Any
 
+from analyzers.mutation.edits import drops, sets
 from analyzers.mutation.legal import another_part, more_syncs, never_normal
-from analyzers.mutation.main_edits import add_behind, eos, in_ram_section, zero_page
+from analyzers.mutation.main_edits import add_behind, configuration, eos, in_ram_section, unlisted, zero_page
 from analyzers.mutation.mutation import Edit, Mutation, Place, same, untouched
 from analyzers.mutation.shape import Shape, avoid, need, pick
 from multifd_codec.draft.draft import Draft, Record
@@ -16,6 +17,7 @@ from multifd_codec.wire.ram import RamFlags
 
 SHARED = ev.CapabilityList(0, 0, 1, (b"x-ignore-shared",))
 FILL = 0x41
+ZERO_AND_PAGE = int(RamFlags.ZERO | RamFlags.PAGE)
 
 
 def a_page(shape: Shape, random: Random) -> tuple[bytes, int]:
@@ -27,7 +29,7 @@ def a_page(shape: Shape, random: Random) -> tuple[bytes, int]:
     return block, random.randrange(max(1, shape.blocks[block] // shape.page_size)) * shape.page_size
 
 
-def added(make: Any) -> Edit:
+def added(make: Callable[[Shape, bytes, int, Random], Record]) -> Edit:
     """A record more in a RAM section; ``make`` gets shape, block, offset and random."""
 
     def edit(draft: Draft, random: Random) -> Place:
@@ -39,23 +41,6 @@ def added(make: Any) -> Edit:
     return edit
 
 
-def two_kinds(shape: Shape, block: bytes, offset: int, random: Random) -> Record:
-    return Record(ev.UnknownRamRecord(0, 8, offset, int(RamFlags.ZERO | RamFlags.PAGE)))
-
-
-def no_such_block(shape: Shape, block: bytes, offset: int, random: Random) -> Record:
-    wrong = next(name for name in (b"pc.rom", b"vga.vram", b"nowhere") if name not in shape.blocks)
-    return zero_page(offset, wrong)
-
-
-def behind_the_last(shape: Shape, block: bytes, offset: int, random: Random) -> Record:
-    return zero_page(shape.blocks[block], block)
-
-
-def another_fill(shape: Shape, block: bytes, offset: int, random: Random) -> Record:
-    return zero_page(offset, block, fill=FILL)
-
-
 def page_record(shape: Shape, block: bytes, offset: int, random: Random) -> Record:
     content = random.randbytes(shape.page_size)
     return Record(ev.Page(0, 0, offset, block, None, 0, len(content)), content)
@@ -64,10 +49,6 @@ def page_record(shape: Shape, block: bytes, offset: int, random: Random) -> Reco
 def compressed_record(shape: Shape, block: bytes, offset: int, random: Random) -> Record:
     data = zlib.compress(random.randbytes(shape.page_size))
     return Record(ev.CompressedPage(0, 0, offset, block, None, 0, len(data)), data)
-
-
-def zero_record(shape: Shape, block: bytes, offset: int, random: Random) -> Record:
-    return zero_page(offset, block)
 
 
 def continue_first(draft: Draft, random: Random) -> Place:
@@ -115,11 +96,9 @@ def page_behind(draft: Draft, random: Random) -> None:
 def ignore_shared(draft: Draft, random: Random) -> Place:
     """The configuration lists x-ignore-shared."""
     shape = Shape(draft)
-    found = [record for record in draft.main if isinstance(record.event, ev.Configuration)]
     avoid(shape.capabilities, "capabilities that it lists already")
-    need(found, "a configuration on main")
-    record = shape.block_list
-    found[0].set(subsections=(*found[0].event.subsections, SHARED))
+    listed, record = configuration(draft), shape.block_list
+    listed.set(subsections=(*listed.event.subsections, SHARED))
     return record
 
 
@@ -149,14 +128,6 @@ def ends(draft: Draft, random: Random, *, counted: bool) -> Record:
     return pick(random, found[-1:], "an EOS in its RAM sections")
 
 
-def no_eos(draft: Draft, random: Random) -> Place:
-    end = ends(draft, random, counted=False)
-    at = next(i for i, record in enumerate(draft.main) if record is end)
-    behind = draft.main[at + 1]
-    draft.drop(end)
-    return behind
-
-
 def behind_eos(draft: Draft, random: Random) -> Place:
     """A record behind EOS and an EOS once more; where that is a rendezvous, a SYNC for it."""
     shape = Shape(draft)
@@ -168,75 +139,62 @@ def behind_eos(draft: Draft, random: Random) -> Place:
     return add_behind(draft, end, zero_page(offset, block), eos())
 
 
-def mapped(draft: Draft, **fields: int) -> Record:
-    """Change the header of the first RAM block."""
+SHARED_NEAR = same(both)
+
+
+def mapped_ram(draft: Draft, random: Random) -> Record:
+    """The block list of a file, whose RAM blocks have headers."""
     shape = Shape(draft)
     need(shape.mapped_ram, "the capability mapped-ram")
     listed = shape.block_list
-    entry = listed.event.blocks[0]
-    need(entry.mapped_ram is not None, "mapped-ram headers")
-    changed = entry._replace(mapped_ram=entry.mapped_ram._replace(**fields))
-    return listed.set(blocks=(changed, *listed.event.blocks[1:]))
+    need(listed.event.blocks[0].mapped_ram is not None, "mapped-ram headers")
+    return listed
 
 
-def header_version(draft: Draft, random: Random) -> Place:
-    return mapped(draft, version=2)
+def mapped(**fields: int | Callable[[ev.MappedRam], int]) -> Edit:
+    """Change the header of the first RAM block; a value that is a function gets the header."""
+
+    def changed(event: ev.BlockList, shape: Shape, random: Random) -> object:
+        entry, *others = event.blocks
+        assert entry.mapped_ram is not None
+        values = {name: value(entry.mapped_ram) if callable(value) else value for name, value in fields.items()}
+        return (entry._replace(mapped_ram=entry.mapped_ram._replace(**values)), *others)
+
+    return sets(mapped_ram, blocks=changed)
 
 
-def not_aligned(draft: Draft, random: Random) -> Place:
-    return mapped(draft, page_size=1 << 21)
-
-
-def aligned(draft: Draft, random: Random) -> None:
-    mapped(draft, page_size=1 << 20)
-
-
-def behind_the_file(draft: Draft, random: Random) -> Place:
-    return mapped(draft, pages_offset=1 << 40)
-
-
-def in_front_of_bitmap(draft: Draft, random: Random) -> Place:
-    """The bitmap stands behind the start of the pages."""
-    shape = Shape(draft)
-    need(shape.mapped_ram, "the capability mapped-ram")
-    entry = shape.block_list.event.blocks[0]
-    need(entry.mapped_ram is not None, "mapped-ram headers")
-    return mapped(draft, bitmap_offset=entry.mapped_ram.pages_offset + 8)
-
-
-ZERO_MORE, PART = added(zero_record), same(another_part)
-SHARED_NEAR = same(both)
+TWO_KINDS = added(lambda s, block, offset, r: Record(ev.UnknownRamRecord(0, 8, offset, ZERO_AND_PAGE)))
+NO_SUCH_BLOCK = added(lambda s, block, offset, r: zero_page(offset, unlisted(s)))
+BEHIND_THE_LAST = added(lambda s, block, offset, r: zero_page(s.blocks[block], block))
+ANOTHER_FILL = added(lambda s, block, offset, r: zero_page(offset, block, fill=FILL))
+PAGE_MORE = added(page_record)
+COMPRESSED_MORE = added(compressed_record)
+ZERO_MORE, PART = added(lambda s, block, offset, r: zero_page(offset, block)), same(another_part)
+NO_EOS = drops(lambda draft, random: ends(draft, random, counted=False))
+PAGES_IN_FRONT = mapped(bitmap_offset=lambda header: header.pages_offset + 8)
+"""The bitmap stands behind the start of the pages."""
 
 MUTATIONS = (
-    Mutation("MFD508", "ZERO and PAGE at once", added(two_kinds), ZERO_MORE, "flags"),
+    Mutation("MFD508", "ZERO and PAGE at once", TWO_KINDS, ZERO_MORE, "flags"),
     Mutation("MFD509", "CONTINUE without a block", continue_first, same(continue_behind), "flags"),
-    Mutation("MFD510", "a block that is not listed", added(no_such_block), ZERO_MORE, "idstr"),
-    Mutation("MFD510", "a page behind the last", added(behind_the_last), ZERO_MORE, "addr"),
-    Mutation("MFD511", "another fill byte", added(another_fill), ZERO_MORE, "fill"),
+    Mutation("MFD510", "a block that is not listed", NO_SUCH_BLOCK, ZERO_MORE, "idstr"),
+    Mutation("MFD510", "a page behind the last", BEHIND_THE_LAST, ZERO_MORE, "addr"),
+    Mutation("MFD511", "another fill byte", ANOTHER_FILL, ZERO_MORE, "fill"),
     Mutation("MFD512", "a total of one page more", blocks(1), untouched, "total", also=frozenset({"MFD510", "MFD508"})),
     Mutation("MFD512", "a total of one page less", blocks(-1), untouched, "total"),
     Mutation("MFD512", "a page in front of the list", page_in_front, same(page_behind), "idstr"),
     Mutation("MFD513", "no guest addresses", ignore_shared, SHARED_NEAR, "blocks"),
     Mutation("MFD513", "guest addresses", addresses, SHARED_NEAR, "blocks"),
     Mutation("MFD514", "records behind EOS", behind_eos, ZERO_MORE, "flags"),
-    Mutation("MFD514", "no EOS", no_eos, PART, "flags"),
-    Mutation("MFD521", "a PAGE record in precopy", added(page_record), ZERO_MORE, "flags"),
-    Mutation("MFD522", "COMPRESS_PAGE for 10.0", added(compressed_record), ZERO_MORE, "flags"),
-    Mutation(
-        "MFD522",
-        "COMPRESS_PAGE for 9.0",
-        added(compressed_record),
-        ZERO_MORE,
-        "flags",
-        {"profile": "qemu-9.0"},
-        {},
-        also=frozenset({"MFD206", "MFD417", "MFD515"}),
-    ),
-    Mutation("MFD525", "version 2", header_version, untouched, "version"),
-    Mutation("MFD525", "pages that are not aligned", not_aligned, same(aligned), "pages_offset"),
-    Mutation(
-        "MFD525", "pages behind the end of the file", behind_the_file, untouched, "pages_offset",
-        also=frozenset({"MFD508"}),
-    ),
-    Mutation("MFD525", "pages in front of the bitmap", in_front_of_bitmap, untouched, "pages_offset"),
+    Mutation("MFD514", "no EOS", NO_EOS, PART, "flags"),
+    Mutation("MFD521", "a PAGE record in precopy", PAGE_MORE, ZERO_MORE, "flags"),
+    Mutation("MFD522", "COMPRESS_PAGE for 10.0", COMPRESSED_MORE, ZERO_MORE, "flags"),
+    Mutation("MFD522", "COMPRESS_PAGE for 9.0", COMPRESSED_MORE, ZERO_MORE, "flags", {"profile": "qemu-9.0"}, {},
+        also=frozenset({"MFD206", "MFD417", "MFD515"})),
+    Mutation("MFD525", "version 2", mapped(version=2), untouched, "version"),
+    Mutation("MFD525", "pages that are not aligned", mapped(page_size=1 << 21), same(mapped(page_size=1 << 20)),
+        "pages_offset"),
+    Mutation("MFD525", "pages behind the end of the file", mapped(pages_offset=1 << 40), untouched, "pages_offset",
+        also=frozenset({"MFD508"})),
+    Mutation("MFD525", "pages in front of the bitmap", PAGES_IN_FRONT, untouched, "pages_offset"),
 )  # fmt: skip

@@ -1,9 +1,11 @@
-"""Synchronisation; the edits outside of precopy with multifd are in postcopy_edits.py."""
+"""Synchronisation: SYNCs on channels and the records of main that they pair with."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 
+from analyzers.mutation.edits import Demand, asks, having, multifd
 from analyzers.mutation.legal import (
     another_part,
     another_round,
@@ -17,20 +19,15 @@ from analyzers.mutation.main_edits import (
     add_before,
     add_behind,
     add_flush,
+    flush,
     last_iteration,
     zero_page,
 )
-from analyzers.mutation.mutation import Edit, Mutation, Place, same, untouched
-from analyzers.mutation.shape import Section, Shape, avoid, block_of, need, pick
-from analyzers.rulebook.sync.postcopy_edits import (
-    data_in_postcopy,
-    flush_in_postcopy,
-    flush_without_multifd,
-    sync_in_postcopy,
-    without_channels,
-)
+from analyzers.mutation.mutation import NOWHERE, Edit, Mutation, Place, same, untouched
+from analyzers.mutation.shape import Section, Shape, avoid, block_of, is_command, need, pick
 from multifd_codec.draft.draft import Draft, Record
 from multifd_codec.main import events as ev
+from multifd_codec.wire.qemufile import CommandId
 
 S_01, S_02, P_30, S_08, S_10 = "MFD301", "MFD302", "MFD130", "MFD308", "MFD310"
 MAIN: Place = ("main", None)
@@ -56,8 +53,7 @@ def extra_flush(draft: Draft, random: Random) -> Place:
     avoid(shape.tail, "a SYNC without FLUSH at the end, which would get one")
     need(all(shape.syncs), "SYNCs on every channel")
     add_flush(draft, shape)
-    channel = random.randrange(len(draft.channels))
-    return shape.syncs[channel][-1]
+    return shape.syncs[random.randrange(len(draft.channels))][-1]
 
 
 def early_sync(draft: Draft, random: Random) -> Place:
@@ -90,9 +86,8 @@ def data_first(draft: Draft, random: Random) -> Place:
 
 
 def state_first(draft: Draft, random: Random) -> Place:
-    shape = Shape(draft)
-    packet = pick(random, shape.states, "device state")
-    return draft.move(packet.record, before=shape.syncs[packet.channel][0])
+    packet = pick(random, Shape(draft).states, "device state")
+    return draft.move(packet.record, before=Shape(draft).syncs[packet.channel][0])
 
 
 def state_early(draft: Draft, random: Random) -> None:
@@ -110,11 +105,24 @@ def flush_of(section: Section) -> list[Record]:
     return [record for record in section.records if isinstance(record.event, ev.Flush)]
 
 
-def flush_in_part(shape: Shape) -> Record:
-    """The last FLUSH of a PART section."""
-    found = [record for section in shape.ram_sections(ev.SectionPart) for record in flush_of(section)]
-    need(shape.per_round and found, "a FLUSH in a PART section")
-    return found[-1]
+def with_flush(kind: type, what: str) -> Callable[[Shape], list[Record]]:
+    """The FLUSH records of a section of RAM."""
+
+    def found(shape: Shape) -> list[Record]:
+        shape.multifd()
+        records = flush_of(shape.ram_section(kind))
+        need(shape.per_round and records, f"a FLUSH in the {what} section")
+        return records
+
+    return found
+
+
+IN_SETUP, IN_END = with_flush(ev.SectionStart, "START"), with_flush(ev.SectionEnd, "END")
+
+
+def end_of(section: Section) -> Record | None:
+    """Its first EOS."""
+    return next((record for record in section.records if isinstance(record.event, ev.EndOfRam)), None)
 
 
 def two_in_setup(draft: Draft, random: Random) -> Place:
@@ -125,20 +133,33 @@ def two_in_setup(draft: Draft, random: Random) -> Place:
     first = next((r for section in shape.ram_sections(ev.SectionPart) for r in flush_of(section)), None)
     need(shape.per_round and first, "a FLUSH in a PART section")
     assert first is not None
-    end = next((r for r in start.records if isinstance(r.event, ev.EndOfRam)), start.last)
-    draft.move(first, before=end)
+    draft.move(first, before=end_of(start) or start.last)
     return start.header
 
 
 def none_in_setup(draft: Draft, random: Random) -> Place:
     shape = Shape(draft)
-    shape.multifd()
-    start = shape.ram_section(ev.SectionStart)
-    found = flush_of(start)
-    need(shape.per_round and found, "a FLUSH in the START section")
-    for record in found:
+    for record in IN_SETUP(shape):
         draft.drop(record)
-    return start.header
+    return shape.ram_section(ev.SectionStart).header
+
+
+def flush_from_end(draft: Draft, random: Random) -> Place:
+    """What FLUSH there is in END moves to the section in front."""
+    shape = Shape(draft)
+    found = IN_END(shape)
+    behind = [r for r in last_iteration(shape).records if isinstance(r.event, ev.EndOfRam)]
+    need(behind, "an EOS in its RAM sections")
+    for record in found:
+        draft.move(record, before=behind[-1])
+    return end_of(shape.ram_section(ev.SectionEnd)) or NOWHERE
+
+
+def no_last_flush(draft: Draft, random: Random) -> Place:
+    shape = Shape(draft)
+    for record in IN_END(shape):
+        draft.drop(record)
+    return end_of(shape.ram_section(ev.SectionEnd)) or NOWHERE
 
 
 def flush_to_end(draft: Draft, random: Random) -> None:
@@ -152,56 +173,29 @@ def flush_to_end(draft: Draft, random: Random) -> None:
     draft.move(parts[-1], before=ends[0])
 
 
-def flush_between_ends(draft: Draft, random: Random) -> Place:
-    shape = Shape(draft)
-    shape.multifd()
-    need(not shape.per_round, "a per-section stream")
-    return add_flush(draft, shape)
+def one_flush_more(*demands: Demand) -> Edit:
+    """A FLUSH in front of an EOS of the last section of RAM before the switchover."""
+
+    def edit(draft: Draft, random: Random) -> Place:
+        shape = Shape(draft)
+        for demand in demands:
+            demand(shape)
+        return add_flush(draft, shape)
+
+    return edit
+
+
+BETWEEN_ENDS = one_flush_more(multifd(), having(lambda s: not s.per_round, "a per-section stream"))
+IN_MAPPED_RAM = one_flush_more(having(lambda s: s.mapped_ram, "the capability mapped-ram"))
 
 
 def flush_with_syncs(draft: Draft, random: Random) -> Place:
     """A FLUSH in a per-section stream, and a SYNC on each channel for it."""
     shape = Shape(draft)
     avoid(shape.states, "device state: it would stand behind another SYNC")
-    added = flush_between_ends(draft, random)
+    added = BETWEEN_ENDS(draft, random)
     more_syncs(draft, 1)
     return added
-
-
-def of_mode(*, per_round: bool) -> Edit:
-    """No edit: the question is what a destination of the other mode makes of it."""
-
-    def edit(draft: Draft, random: Random) -> Place:
-        shape = Shape(draft)
-        shape.multifd()
-        need(shape.per_round is per_round, "a per-round stream" if per_round else "a per-section stream")
-        return MAIN
-
-    return edit
-
-
-def flush_from_end(draft: Draft, random: Random) -> Place:
-    """What FLUSH there is in END moves to the section in front."""
-    shape = Shape(draft)
-    shape.multifd()
-    end = shape.ram_section(ev.SectionEnd)
-    need(shape.per_round and flush_of(end), "a FLUSH in the END section")
-    place = last_iteration(shape)
-    behind = [r for r in place.records if isinstance(r.event, ev.EndOfRam)]
-    need(behind, "an EOS in its RAM sections")
-    for record in flush_of(end):
-        draft.move(record, before=behind[-1])
-    return next(r for r in end.records if isinstance(r.event, ev.EndOfRam))
-
-
-def no_last_flush(draft: Draft, random: Random) -> Place:
-    shape = Shape(draft)
-    shape.multifd()
-    end = shape.ram_section(ev.SectionEnd)
-    need(shape.per_round and flush_of(end), "a FLUSH in the END section")
-    for record in flush_of(end):
-        draft.drop(record)
-    return next(r for r in end.records if isinstance(r.event, ev.EndOfRam))
 
 
 def late_data(draft: Draft, random: Random) -> Place:
@@ -211,15 +205,12 @@ def late_data(draft: Draft, random: Random) -> Place:
     last = {p.channel: p for p in shape.paired_data}
     found = [p for p in last.values() if len(shape.syncs[p.channel]) >= len(shape.rendezvous)]
     if found:
-        packet = random.choice(found)
-        record = packet.record
-        channel = packet.channel
+        _, channel, record = random.choice(found)
         avoid(record.event.flags & 1, "a SYNC that carries the last pages")
-        draft.drop(record)
     else:
         channel = random.randrange(len(draft.channels))
         record = resend(draft, random, channel=channel)
-        draft.drop(record)
+    draft.drop(record)
     draft.behind(last_paired_sync(shape, channel), record)
     draft.renumber()
     return record
@@ -271,22 +262,14 @@ def tail(draft: Draft, random: Random) -> Place:
     return draft.rams(channel)[-1]
 
 
-def flush_in_mapped_ram(draft: Draft, random: Random) -> Place:
-    shape = Shape(draft)
-    need(shape.mapped_ram, "the capability mapped-ram")
-    return add_flush(draft, shape)
-
-
 def zero_on_main(draft: Draft, random: Random) -> Place:
     """A page that a channel carries with content is a ZERO record on main in the same round."""
     shape = Shape(draft)
     shape.multifd()
     if not shape.content:
-        record = resend(draft, random)
+        resend(draft, random)
         shape = Shape(draft)
-        packet = next(p for p in shape.packets if p.record is record)
-    else:
-        packet = pick(random, shape.content, "a packet with content")
+    packet = pick(random, shape.content, "a packet with content")
     record = packet.record
     end = shape.rendezvous[packet.segment]
     add_before(draft, end, zero_page(record.event.pages[0], block_of(record.event)))
@@ -300,77 +283,102 @@ def zero_in_setup(draft: Draft, random: Random) -> None:
     add_behind(draft, shape.block_list, zero_page(offset, block))
 
 
+# Outside of precopy with multifd.
+
+
+def flush_without_multifd(draft: Draft, random: Random) -> Place:
+    avoid(draft.channels, "multifd channels")
+    shape = Shape(draft)
+    avoid(shape.mapped_ram, "the capability mapped-ram")
+    if shape.per_round:
+        return next(record for record in draft.main if isinstance(record.event, ev.Flush))
+    return add_flush(draft, shape)
+
+
+def without_channels(draft: Draft, random: Random) -> Place:
+    """The channels of a stream with FLUSH records are taken away."""
+    shape = Shape(draft)
+    shape.multifd()
+    need(shape.per_round, "FLUSH records")
+    draft.channels.clear()
+    return next(record for record in draft.main if isinstance(record.event, ev.Flush))
+
+
+def in_postcopy(shape: Shape) -> list[Record]:
+    """The records behind POSTCOPY_LISTEN."""
+    main = shape.draft.main
+    at = next((i for i, record in enumerate(main) if is_command(record, CommandId.POSTCOPY_LISTEN)), None)
+    need(at is not None, "a postcopy phase")
+    assert at is not None
+    return main[at:]
+
+
+def flush_in_postcopy(draft: Draft, random: Random) -> Place:
+    ends = [record for record in in_postcopy(Shape(draft)) if isinstance(record.event, ev.EndOfRam)]
+    need(ends, "RAM sections in its postcopy phase")
+    return draft.before(ends[0], flush())
+
+
+def data_in_postcopy(draft: Draft, random: Random) -> Place:
+    shape = Shape(draft)
+    in_postcopy(shape)
+    shape.multifd()
+    channel = random.randrange(len(draft.channels))
+    sync = sync_record(shape)
+    draft.channels[channel].append(sync)
+    record = resend(draft, random, channel=channel, before=sync)
+    draft.drop(sync)
+    draft.renumber()
+    return record
+
+
+def sync_in_postcopy(draft: Draft, random: Random) -> Place:
+    shape = Shape(draft)
+    in_postcopy(shape)
+    shape.multifd(2)
+    return more_syncs(draft, 1, random.randrange(len(draft.channels)))
+
+
+PER_ROUND = asks(multifd(), having(lambda s: s.per_round, "a per-round stream"), at=MAIN)
+PER_SECTION = asks(multifd(), having(lambda s: not s.per_round, "a per-section stream"), at=MAIN)
 UNPAIRED = frozenset({S_01, P_30})
 ROUND, TO_END = same(another_round), same(flush_to_end)
 
 MUTATIONS = (
     Mutation("MFD301", "two SYNCs too many", syncs(2, all_channels=True), ROUND, "flags"),
     Mutation("MFD301", "a FLUSH too many", extra_flush, ROUND, "flags", also=frozenset({P_30})),
-    Mutation(
-        "MFD302", "a SYNC too many on one channel", syncs(1, all_channels=False), ROUND, "flags", also=frozenset({S_01})
-    ),
-    Mutation(
-        "MFD302",
-        "an early SYNC too many on one channel",
-        early_sync,
-        ROUND,
-        "flags",
-        also=frozenset({S_01, S_08, "MFD216", "MFD315"}),
-    ),
+    Mutation("MFD302", "a SYNC too many on one channel", syncs(1, all_channels=False), ROUND, "flags",
+        also=frozenset({S_01})),
+    Mutation("MFD302", "an early SYNC too many on one channel", early_sync, ROUND, "flags",
+        also=frozenset({S_01, S_08, "MFD216", "MFD315"})),
     Mutation("MFD303", "data in front of the first SYNC", data_first, same(state_early), "flags"),
     Mutation("MFD303", "device state in front of it", state_first, same(state_early), "flags"),
     Mutation("MFD304", "two FLUSHes", two_in_setup, TO_END),
     Mutation("MFD304", "no FLUSH", none_in_setup, TO_END, also=frozenset({S_01, S_08, S_10, "MFD309"})),
-    Mutation("MFD305", "a FLUSH between section ends", flush_between_ends, ROUND, "flags", also=UNPAIRED),
+    Mutation("MFD305", "a FLUSH between section ends", BETWEEN_ENDS, ROUND, "flags", also=UNPAIRED),
     Mutation("MFD305", "a FLUSH with its SYNCs", flush_with_syncs, ROUND, "flags"),
-    Mutation(
-        "MFD306",
-        "per round to per section",
-        of_mode(per_round=True),
-        of_mode(per_round=True),
-        options={"mode": "per-section"},
-        near_options={"mode": "per-round"},
-    ),
-    Mutation(
-        "MFD306",
-        "per section to per round",
-        of_mode(per_round=False),
-        of_mode(per_round=False),
+    Mutation("MFD306", "per round to per section", PER_ROUND, PER_ROUND, options={"mode": "per-section"},
+        near_options={"mode": "per-round"}),
+    Mutation("MFD306", "per section to per round", PER_SECTION, PER_SECTION,
         options={"profile": "qemu-10.0", "mode": "per-round"},
-        near_options={"profile": "qemu-10.0", "mode": "per-section"},
-        also=frozenset({"MFD224", "MFD225", "MFD226"}),
-    ),
-    Mutation(
-        "MFD306",
-        "per round to 7.2",
-        of_mode(per_round=True),
-        of_mode(per_round=True),
-        options={"profile": "qemu-7.2"},
-        near_options={},
-        also=frozenset({"MFD206", "MFD211", "MFD417", "MFD515"}),
-    ),
+        near_options={"profile": "qemu-10.0", "mode": "per-section"}, also=frozenset({"MFD224", "MFD225", "MFD226"})),
+    Mutation("MFD306", "per round to 7.2", PER_ROUND, PER_ROUND, options={"profile": "qemu-7.2"}, near_options={},
+        also=frozenset({"MFD206", "MFD211", "MFD417", "MFD515"})),
     Mutation("MFD307", "no FLUSH in END", flush_from_end, TO_END),
-    Mutation(
-        "MFD307", "the last FLUSH is missing", no_last_flush, TO_END, also=frozenset({S_01, S_08, S_10, "MFD309"})
-    ),
+    Mutation("MFD307", "the last FLUSH is missing", no_last_flush, TO_END,
+        also=frozenset({S_01, S_08, S_10, "MFD309"})),
     Mutation("MFD308", "data behind the last SYNC", late_data, ROUND),
-    Mutation(
-        "MFD308", "data behind a SYNC that nothing releases", unreleased_data, ROUND, also=frozenset({S_01, "MFD307"})
-    ),
-    Mutation(
-        "MFD309",
-        "device state behind an unpaired SYNC",
-        state_behind_unreleased,
-        same(another_round),
-        also=frozenset({S_01, "MFD415"}),
-    ),
+    Mutation("MFD308", "data behind a SYNC that nothing releases", unreleased_data, ROUND,
+        also=frozenset({S_01, "MFD307"})),
+    Mutation("MFD309", "device state behind an unpaired SYNC", state_behind_unreleased, same(another_round),
+        also=frozenset({S_01, "MFD415"})),
     Mutation("MFD310", "the tail of 9.2", tail, ROUND, "flags"),
     Mutation("MFD310", "the tail of rfc-v3", tail, untouched, "flags", {"profile": "rfc-v3"}, {}),
-    Mutation("MFD314", "FLUSH in a mapped-ram file", flush_in_mapped_ram, same(another_part), "flags"),
+    Mutation("MFD314", "FLUSH in a mapped-ram file", IN_MAPPED_RAM, same(another_part), "flags"),
     Mutation("MFD315", "a page on main and on a channel", zero_on_main, same(zero_in_setup), "offset"),
     Mutation("MFD311", "FLUSH in a migration without multifd", flush_without_multifd, untouched, "flags"),
     Mutation("MFD311", "a migration without its channels", without_channels, untouched, "flags"),
     Mutation("MFD312", "FLUSH while pages are postcopied", flush_in_postcopy, untouched, "flags"),
     Mutation("MFD313", "a RAM packet in postcopy", data_in_postcopy, untouched),
     Mutation("MFD313", "a SYNC in postcopy", sync_in_postcopy, untouched, also=frozenset({"MFD302"})),
-)
+)  # fmt: skip
