@@ -116,7 +116,7 @@ MUTATIONS = (
     Mutation("MFD220", "a page longer than a page", long_page, same(as_qpl), "payload"),
     Mutation("MFD220", "lengths that do not add up", wrong_sum, same(as_qpl), "payload"),
     Mutation("MFD221", "a payload beyond the receive buffer", QATZIP_BEYOND, QATZIP_BUFFERED, "next_packet_size"),
-    Mutation("MFD222", "a payload that is DAMAGED", DAMAGED, ONCE_MORE, "payload"),
+    Mutation("MFD222", "a payload that is damaged", DAMAGED, ONCE_MORE, "payload"),
     Mutation("MFD222", "a payload with a page less", PAGE_LESS, ONCE_MORE, "payload"),
     Mutation("MFD223", "bytes behind the last page", LEFT_OVER, ONCE_MORE, "payload"),
 )  # fmt: skip
