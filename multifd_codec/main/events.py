@@ -3,14 +3,25 @@
 Offsets count bytes from the start of the main stream. ``length`` is the record without its payload; where there is
 payload, the event says where it lies (``payload_offset``, ``payload_length``) and does not hold it. One event starts
 where the one before it ends, so a stream is covered without gaps (``end_of``). Names are kept as the bytes on the wire;
-properties give them as text. ``problems`` is what is wrong with a record, see main_problems.py.
+properties give them as text. ``problems`` is what is wrong with a record, see problems.py.
 """
 
 from __future__ import annotations
 
-import enum
 from typing import NamedTuple
 
+from multifd_codec.main.end_events import (
+    DescribedDevice,
+    EndOfStream,
+    MainEnd,
+    MainPosition,
+    Missing,
+    PackageEnd,
+    Skipped,
+    StreamStopped,
+    Trailing,
+    VmDescription,
+)
 from multifd_codec.main.problems import Problems
 from multifd_codec.main.ram_events import (
     BlockList,
@@ -27,9 +38,17 @@ from multifd_codec.main.ram_events import (
     ZeroPageRun,
     text,
 )
-from multifd_codec.source import StreamEnd
+from multifd_codec.main.section_events import (
+    BodyLength,
+    DeviceBody,
+    SectionEnd,
+    SectionFooter,
+    SectionFull,
+    SectionPart,
+    SectionStart,
+    VfioRecord,
+)
 from multifd_codec.wire.qemufile import CommandId
-from multifd_codec.wire.vfio import VfioTagId
 
 __all__ = [
     "BlockList",
@@ -75,7 +94,6 @@ __all__ = [
     "text",
 ]
 
-_TAG_NAMES = {int(tag): tag.name for tag in VfioTagId}
 _COMMAND_NAMES = {int(command): command.name for command in CommandId}
 
 
@@ -139,124 +157,8 @@ class Configuration(NamedTuple):
         return tuple(text(n) for part in self.subsections if isinstance(part, CapabilityList) for n in part.names)
 
 
-class SectionStart(NamedTuple):
-    """Header of a START section; the body follows as events of its own."""
-
-    offset: int
-    length: int
-    section_id: int
-    idstr: bytes
-    instance_id: int
-    version_id: int
-    problems: Problems = ()
-
-    @property
-    def device(self) -> str:
-        return text(self.idstr)
-
-
-class SectionFull(NamedTuple):
-    """Header of a FULL section."""
-
-    offset: int
-    length: int
-    section_id: int
-    idstr: bytes
-    instance_id: int
-    version_id: int
-    problems: Problems = ()
-
-    @property
-    def device(self) -> str:
-        return text(self.idstr)
-
-
-class SectionPart(NamedTuple):
-    """Header of a PART section. ``idstr`` and ``instance_id`` are those of its START, None when there was none."""
-
-    offset: int
-    length: int
-    section_id: int
-    idstr: bytes | None = None
-    instance_id: int | None = None
-    problems: Problems = ()
-
-    @property
-    def device(self) -> str | None:
-        return None if self.idstr is None else text(self.idstr)
-
-
-class SectionEnd(NamedTuple):
-    """Header of an END section; fields as in SectionPart."""
-
-    offset: int
-    length: int
-    section_id: int
-    idstr: bytes | None = None
-    instance_id: int | None = None
-    problems: Problems = ()
-
-    @property
-    def device(self) -> str | None:
-        return None if self.idstr is None else text(self.idstr)
-
-
-class SectionFooter(NamedTuple):
-    """0x7e and the section id, behind the body."""
-
-    offset: int
-    length: int
-    section_id: int
-    problems: Problems = ()
-
-
-class VfioRecord(NamedTuple):
-    """One tag of a VFIO section body. DEV_DATA_STATE and DEV_CONFIG_STATE have payload."""
-
-    offset: int
-    length: int
-    tag: int
-    payload_offset: int = 0
-    payload_length: int = 0
-    problems: Problems = ()
-
-    @property
-    def name(self) -> str:
-        """QEMU's name of the tag, without prefix."""
-        return _TAG_NAMES.get(self.tag, f"{self.tag:#x}")
-
-
-class BodyLength(enum.StrEnum):
-    """How the length of a device body was found; it is not on the wire."""
-
-    VMDESCRIPTION = "vmdescription"
-    FOOTER_SEARCH = "footer search"
-    """Up to the first footer with this section's id behind which a section can start: most likely right."""
-    SECTION_SEARCH = "section search"
-    """No footers in this stream: up to the first thing that looks like a section header. Less sure."""
-
-
-class DeviceBody(NamedTuple):
-    """A section body other than RAM and VFIO, as a whole; ``MainDecoder.fields`` looks inside.
-
-    ``idstr`` and ``instance_id`` are None when the section was never started.
-    """
-
-    offset: int
-    length: int
-    section_id: int
-    idstr: bytes | None
-    instance_id: int | None
-    how: BodyLength
-    problems: Problems = ()
-
-    @property
-    def device(self) -> str | None:
-        return None if self.idstr is None else text(self.idstr)
-
-
 class Command(NamedTuple):
-    """A COMMAND section. main_commands.py reads the payload."""
+    """A COMMAND section. command_payloads.py reads the payload."""
 
     offset: int
     length: int
@@ -271,113 +173,6 @@ class Command(NamedTuple):
     def name(self) -> str:
         """QEMU's name of the command, without prefix."""
         return _COMMAND_NAMES.get(self.command, f"UNKNOWN_{self.command:#x}")
-
-
-class PackageEnd(NamedTuple):
-    """End of the blob of the last PACKAGED command; its sections came as events in between. Has no bytes."""
-
-    offset: int
-    length: int = 0
-    problems: Problems = ()
-
-
-class EndOfStream(NamedTuple):
-    """The EOF byte 0x00: the section loop ends."""
-
-    offset: int
-    length: int = 1
-    problems: Problems = ()
-
-
-class DescribedDevice(NamedTuple):
-    """A device of the vmdescription. ``size``: bytes of its body as described; None when that cannot be told."""
-
-    idstr: str
-    instance_id: int
-    size: int | None
-    version_id: int | None = None
-    """Version of its vmstate; None where none is described."""
-
-
-class VmDescription(NamedTuple):
-    """The vmdescription: the payload is JSON text."""
-
-    offset: int
-    length: int
-    declared_length: int
-    payload_offset: int
-    payload_length: int
-    """Text bytes that are there; less than ``declared_length`` when the stream ends."""
-    page_size: int | None = None
-    devices: tuple[DescribedDevice, ...] = ()
-    problems: Problems = ()
-
-
-class Trailing(NamedTuple):
-    """Bytes behind the end of the stream proper (or of a package's sections); destinations do not read them."""
-
-    offset: int
-    length: int
-    problems: Problems = ()
-
-
-class Skipped(NamedTuple):
-    """Bytes not decoded; decoding goes on behind them, with reduced confidence: what they held is not known."""
-
-    offset: int
-    length: int
-    hole: bool
-    """True when bytes are missing from the recording, False when they are there but make no sense."""
-    problems: Problems = ()
-
-
-class Missing(NamedTuple):
-    """Something is not where it must be (a footer, an EOS). Has no bytes."""
-
-    offset: int
-    length: int = 0
-    problems: Problems = ()
-
-
-class StreamStopped(NamedTuple):
-    """The main channel was understood up to ``offset`` only; ``length`` bytes from there on are not decoded."""
-
-    offset: int
-    length: int
-    reason: str
-    hole: bool = False
-    """True when missing bytes are the reason."""
-    problems: Problems = ()
-
-
-class MainPosition(enum.StrEnum):
-    """Where in its grammar the main channel ends."""
-
-    COMPLETE = "behind its end"
-    FILE_HEADER = "inside the file header"
-    CONFIGURATION = "inside the configuration"
-    SECTION = "between sections"
-    SECTION_HEADER = "inside a section header"
-    RAM = "between RAM records"
-    RAM_RECORD = "inside a RAM record"
-    VFIO = "inside VFIO device state"
-    DEVICE = "inside device state"
-    FOOTER = "in front of or inside a section footer"
-    PAYLOAD = "inside a payload"
-    VMDESCRIPTION = "inside the vmdescription"
-    STOPPED = "where it is not understood"
-
-
-class MainEnd(NamedTuple):
-    """The end of what is there; ``length`` bytes from ``offset`` on are the start of a record that is cut."""
-
-    offset: int
-    length: int
-    position: MainPosition
-    missing: int
-    """Bytes that are known to be missing for the record that is cut."""
-    end: StreamEnd
-    problems: Problems = ()
 
 
 MainEvent = (
