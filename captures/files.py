@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from captures.formats.mapped import MappedFile, Opened, open_mapped
-from captures.identify import CHANNEL_ORDER, MAIN_MAGIC, MULTIFD_MARK, Identity, identify
+from captures.identify import CHANNEL_ORDER, MAIN_MAGIC, Identity, identify
 from captures.model import (
     CapturedChannel,
     CaptureNote,
@@ -18,6 +18,7 @@ from captures.model import (
 )
 from captures.names import RETURN_PATH, is_named
 from captures.tcp.streams import FileSource
+from multifd_codec.channel.framing import MARK
 from multifd_codec.errors import InputError
 from multifd_codec.source import ByteSource
 
@@ -89,7 +90,7 @@ def _channel_files(path: Path) -> list[str]:
             named = is_named(item)
             if not named:
                 with item.open("rb") as file:
-                    named = file.read(len(MULTIFD_MARK)).startswith((MAIN_MAGIC, MULTIFD_MARK))
+                    named = file.read(len(MARK)).startswith((MAIN_MAGIC, MARK))
             if named:
                 names.append(item.name)
     except OSError as error:

@@ -16,16 +16,13 @@ from typing import NamedTuple
 from captures import tls
 from captures.connection import Connection, Endpoint
 from captures.model import CapturedChannel, CaptureNote, ChannelKind, Migration, NoteKind, StreamSource
-from multifd_codec.layout import layout
-from multifd_codec.source import Buffer, BufferSource, ByteSource
-from multifd_codec.wire.handshake import MULTIFD_MAGIC, MULTIFD_VERSION, ChannelInit
-from multifd_codec.wire.packet import KNOWN_FLAGS, PacketHeader
+from multifd_codec.channel.framing import HEADER, INIT, MARK, read_known
+from multifd_codec.source import BufferSource, ByteSource
+from multifd_codec.wire.packet import KNOWN_FLAGS
+from multifd_codec.wire.qemufile import QEMU_VM_FILE_MAGIC
 
-MAIN_MAGIC = b"QEVM"
-CHANNEL_INIT = layout(ChannelInit)
-MULTIFD_MARK = layout(PacketHeader).part("magic", "version").pack(MULTIFD_MAGIC, MULTIFD_VERSION)
-"""The eight bytes in front of every ChannelInit and every packet."""
 MAGIC_LENGTH = 4
+MAIN_MAGIC = QEMU_VM_FILE_MAGIC.to_bytes(MAGIC_LENGTH, "big")
 SEARCH_LENGTH = 1 << 20
 """How far into a stream without a start packets are searched for."""
 
@@ -43,20 +40,13 @@ class Identity(NamedTuple):
 UNKNOWN = Identity(ChannelKind.UNKNOWN)
 
 
-def read_known(source: ByteSource, offset: int, length: int) -> Buffer:
-    """Up to ``length`` bytes at ``offset``, stopping at a hole or the end."""
-    hole = source.next_hole(offset)
-    end = source.size if hole is None else hole.start
-    return source.read(offset, max(0, min(length, end - offset)))
-
-
 def identify(source: ByteSource, *, start_captured: bool = True) -> Identity:
     """What a stream is by its first bytes; a multifd channel without its start is also known by packets further on."""
-    head = bytes(read_known(source, 0, CHANNEL_INIT.size))
+    head = read_known(source, 0, INIT.size)
     if head.startswith(MAIN_MAGIC):
         return Identity(ChannelKind.MAIN, at_start=True)
-    if head.startswith(MULTIFD_MARK[:MAGIC_LENGTH]) and (start_captured or _is_channel_init(head)):
-        span = CHANNEL_INIT.span("id")
+    if head.startswith(MARK[:MAGIC_LENGTH]) and (start_captured or _is_channel_init(head)):
+        span = INIT.span("id")
         channel_id = head[span.offset] if len(head) > span.offset else None
         return Identity(ChannelKind.MULTIFD, channel_id, at_start=True)
     if tls.is_tls(head):
@@ -69,18 +59,18 @@ def identify(source: ByteSource, *, start_captured: bool = True) -> Identity:
 def _is_channel_init(head: bytes) -> bool:
     """Tells a ChannelInit from a packet, which starts with the same eight bytes: a UUID where the flags would be, and
     nothing but zeros behind the id."""
-    if len(head) < CHANNEL_INIT.size or not head.startswith(MULTIFD_MARK):
+    if len(head) < INIT.size or not head.startswith(MARK):
         return False
-    flags = layout(PacketHeader).span("flags")
+    flags = HEADER.span("flags")
     maybe_flags = int.from_bytes(head[flags.offset : flags.offset + flags.size], "big")
-    return (not maybe_flags or maybe_flags > KNOWN_FLAGS) and not any(head[CHANNEL_INIT.span("unused1").offset :])
+    return (not maybe_flags or maybe_flags > KNOWN_FLAGS) and not any(head[INIT.span("unused1").offset :])
 
 
 def _has_packets(source: ByteSource) -> bool:
     position, stop = 0, min(source.size, SEARCH_LENGTH)
     while position < stop:
-        known = bytes(read_known(source, position, stop - position))
-        if MULTIFD_MARK in known:
+        known = read_known(source, position, stop - position)
+        if MARK in known:
             return True
         hole = source.next_hole(position + len(known))
         if hole is None or hole.end <= position:
@@ -183,7 +173,7 @@ def _oriented(connection: Connection) -> _Stream:
 
 
 def _is_migration_hello(source: StreamSource) -> bool:
-    head = bytes(read_known(source, 0, tls.LONGEST_HELLO))
+    head = read_known(source, 0, tls.LONGEST_HELLO)
     return tls.is_client_hello(head) and not tls.names_application(head)
 
 

@@ -83,9 +83,6 @@ class Recorded(NamedTuple):
     """On both sides, and nothing was dropped."""
 
 
-DESTINATION_PARAMETERS = ("multifd-channels", "multifd-compression")
-
-
 def record(options: RecordOptions, output: Path, progress: Progress | None = None) -> Recorded:
     """Record one migration into a capture. Raises InputError when something cannot be started, OSError."""
     if options.running and options.guest.machine == "none":

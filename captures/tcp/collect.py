@@ -16,16 +16,16 @@ from captures.formats.records import FrameBatch
 from captures.frames.batch import SegmentColumns
 from captures.frames.columns import Collector, column_names, empty, take
 from captures.frames.links import ACK, FIN, RST, SYN
-from captures.identify import MAIN_MAGIC
 from captures.tls import CLIENT_HELLO, HANDSHAKE, TLS_MAJOR
 from multifd_codec.wire.handshake import MULTIFD_MAGIC
+from multifd_codec.wire.qemufile import QEMU_VM_FILE_MAGIC
 
 I64 = NDArray[np.int64]
 U32 = NDArray[np.uint32]
 
 MARK_SIZE = 8
 MULTIFD_MARK = np.uint64(MULTIFD_MAGIC << 32)
-MAIN_MARK = np.uint64(int.from_bytes(MAIN_MAGIC, "big") << 32)
+MAIN_MARK = np.uint64(QEMU_VM_FILE_MAGIC << 32)
 MAGIC_MASK = np.uint64(0xFFFFFFFF << 32)
 TLS_MARK = np.uint64(HANDSHAKE << 56 | TLS_MAJOR << 48 | CLIENT_HELLO << 16)
 TLS_MASK = np.uint64(0xFFFF << 48 | 0xFF << 16)

@@ -14,12 +14,13 @@ from captures.formats.mapped import MappedFile
 from captures.frames.columns import take
 from captures.frames.flows import FlowTable
 from captures.frames.links import ACK, FIN, RST, SYN
-from captures.identify import MULTIFD_MARK, SEARCH_LENGTH
+from captures.identify import SEARCH_LENGTH
 from captures.model import CaptureNote, NoteKind
 from captures.tcp.collect import MARK_SIZE, Collected, ControlColumns, DataColumns
 from captures.tcp.reassembly import Direction, Reassembled, distance, reassemble
 from captures.tcp.streams import SegmentSource
 from multifd_codec.arrays import distinct
+from multifd_codec.channel.framing import MARK
 
 SEARCH_SEGMENTS = 1 << 14
 """How many segments of a connection whose start was not recorded are searched for packets, at most."""
@@ -99,7 +100,7 @@ class Conversations:
         reached[:1] = True
         spans = zip(data.position[reached].tolist(), data.captured[reached].tolist(), strict=True)
         view = self._file.view
-        return MULTIFD_MARK in b"".join([view[position : position + length] for position, length in spans])
+        return MARK in b"".join([view[position : position + length] for position, length in spans])
 
     def to(self, receivers: Iterable[Endpoint]) -> list[Connection]:
         """Further connections to these endpoints."""

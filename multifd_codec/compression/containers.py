@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-import struct
 import zlib
 
 from multifd_codec.compression.pages import Codec, check_pages
 from multifd_codec.errors import EncodeError, FormatError
-from multifd_codec.layout import build_declared
+from multifd_codec.layout import build_declared, compile_struct
 from multifd_codec.source import Buffer
-from multifd_codec.wire.payload import GZIP_DEFLATE, GZIP_EXTRA, GZIP_MAGIC, QATZIP_CHUNK, GzipHeader, GzipTrailer
+from multifd_codec.wire.payload import (
+    GZIP_DEFLATE,
+    GZIP_EXTRA,
+    GZIP_MAGIC,
+    QATZIP_CHUNK,
+    GzipHeader,
+    GzipTrailer,
+    PageLength,
+)
 
 RAW_DEFLATE, ZLIB, GZIP = -zlib.MAX_WBITS, zlib.MAX_WBITS, 16 + zlib.MAX_WBITS
 """How zlib is told the framing of a stream."""
+LENGTH = compile_struct(PageLength)
 LEVELS = range(-1, 10)
 """Levels zlib takes."""
 
 
 def container_lengths(payload: Buffer, normal_pages: int) -> tuple[int, ...]:
     """The length table in front of a qpl or uadk payload: one be32 a page. Raises FormatError when it does not fit."""
-    size = 4 * normal_pages
+    size = LENGTH.size * normal_pages
     if len(payload) < size:
         raise FormatError(f"length table of {size} bytes in a payload of {len(payload)}", field="next_packet_size")
-    return struct.unpack_from(f">{normal_pages}I", payload)
+    return tuple(length for (length,) in LENGTH.iter_unpack(payload[:size]))
 
 
 class _PagesWithLengths:
@@ -36,7 +44,7 @@ class _PagesWithLengths:
 
     def pages(self, payload: Buffer, normal_pages: int, page_size: int) -> tuple[bytes, int]:
         lengths = container_lengths(payload, normal_pages)
-        position = 4 * normal_pages
+        position = LENGTH.size * normal_pages
         if position + sum(lengths) != len(payload):
             raise FormatError(
                 f"{self.name}: lengths add up to {position + sum(lengths)} bytes, the payload has {len(payload)}",
@@ -70,7 +78,7 @@ class _PagesWithLengths:
             stream = zlib.compressobj(self._level, zlib.DEFLATED, self.framing)
             data = stream.compress(page) + stream.flush()
             bodies.append(data if len(data) < page_size else page)
-        return struct.pack(f">{normal_pages}I", *map(len, bodies)) + b"".join(bodies)
+        return b"".join([*map(LENGTH.pack, map(len, bodies)), *bodies])
 
 
 class QplPages(_PagesWithLengths):

@@ -1,4 +1,4 @@
-"""The return path: messages from destination to source on the main channel's connection, bytes to events and back.
+"""The return path: messages from destination to source on the main channel's connection, bytes to events.
 
 Source: source_return_path_thread, migration/migration.c; ram_dirty_bitmap_reload, migration/ram.c (10.0).
 """
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from multifd_codec.channel.framing import bytes_known
 from multifd_codec.errors import FormatError
-from multifd_codec.layout import build_declared, compile_struct, parse_declared
+from multifd_codec.layout import compile_struct, parse_declared
 from multifd_codec.source import ByteSource, StreamEnd
 from multifd_codec.wire import return_path as wire
 from multifd_codec.wire.return_path import PAYLOADS, ReturnPathType
@@ -98,10 +98,3 @@ def _message(source: ByteSource, offset: int) -> ReturnPathMessage | None:
     (ending,) = ENDING.unpack(source.read(behind, ENDING.size))
     following = ReceivedBitmap(begin + SIZE.size, bitmap, ending)
     return ReturnPathMessage(offset, behind + ENDING.size - offset, kind, payload, following)
-
-
-def encode_message(kind: int, values: dict[str, Any] | None = None) -> bytes:
-    """One message without bitmap, ``values`` by field name. Raises EncodeError."""
-    form = PAYLOADS[ReturnPathType(kind)]
-    payload = build_declared(form, values or {})
-    return MESSAGE.pack(kind, len(payload)) + payload

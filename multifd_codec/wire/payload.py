@@ -13,9 +13,7 @@ In qpl and uadk a page whose length equals the page size is stored raw.
 
 from __future__ import annotations
 
-from functools import lru_cache
-
-from construct import Array, Bytes, GreedyBytes, Int8ub, Int16ul, Int32ub, Int32ul, Struct
+from construct import Bytes, Int8ub, Int16ul, Int32ub, Int32ul, Struct
 
 ZLIB_SYNC_FLUSH = b"\x00\x00\xff\xff"
 """The last bytes of every zlib payload."""
@@ -23,12 +21,6 @@ ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 """The first bytes of a channel's first zstd payload."""
 MAX_COMPRESSED_PAYLOAD = 1 << 20
 """Bytes of a destination's receive buffer for zlib, zstd and qatzip; only qatzip checks it."""
-
-ZlibHeader = Struct("cmf" / Int8ub, "flg" / Int8ub)
-"""RFC 1950, in the first payload of a channel only."""
-
-ZstdHeader = Struct("magic" / Bytes(4), "descriptor" / Int8ub)
-"""Start of the frame, in the first payload of a channel only."""
 
 GZIP_MAGIC = b"\x1f\x8b"
 GZIP_DEFLATE = 8
@@ -57,19 +49,5 @@ GzipTrailer. Read from the library's source (src/qatzip_gzip.c), not seen on a w
 GzipTrailer = Struct("crc32" / Int32ul, "raw_size" / Int32ul)
 """End of a gzip member: checksum and size of its content."""
 
-
-@lru_cache(maxsize=256)
-def length_table(normal_pages: int) -> Struct:
-    """qpl and uadk: compressed bytes of each page, in front of the pages themselves."""
-    return Struct("lengths" / Array(normal_pages, Int32ub))
-
-
-def page_container(lengths: tuple[int, ...]) -> Struct:
-    """qpl and uadk: the whole payload, once its table of lengths is known; surplus bytes go to ``rest``."""
-    pages = [f"page{index}" / Bytes(length) for index, length in enumerate(lengths)]
-    return Struct(*length_table(len(lengths)).subcons, *pages, "rest" / GreedyBytes)
-
-
-def raw_pages(normal_pages: int, page_size: int) -> Struct:
-    """none: the pages, ``page_size`` bytes each."""
-    return Struct("pages" / Array(normal_pages, Bytes(page_size)))
+PageLength = Int32ub
+"""qpl and uadk: compressed bytes of a page. One for each stands in front of the pages themselves."""

@@ -35,8 +35,6 @@ class ReturnPathType(enum.IntEnum):
 Message = Struct("type" / Int16ub, "length" / Int16ub)
 """``length`` bytes of payload follow; RECV_BITMAP has more behind it that is not counted."""
 
-WholeMessage = Struct(*Message.subcons, "payload" / Bytes(this.length))
-
 Shut = Struct("value" / Int32ub)
 Pong = Struct("value" / Int32ub)
 ResumeAck = Struct("value" / Int32ub)

@@ -6,9 +6,8 @@ Source: hw/vfio/migration.c (VFIO_MIG_FLAG_*, v1 of 5.2, v2 of 7.2/8.0), hw/vfio
 from __future__ import annotations
 
 import enum
-from functools import lru_cache
 
-from construct import Bytes, Int32ub, Int64ub, Struct
+from construct import Int32ub, Int64ub, Struct
 
 VFIO_TAG_PREFIX = 0xFFFFFFFFEF100000
 """All tags are this and a small number; nothing else on the main channel starts with it."""
@@ -45,10 +44,3 @@ VfioData = Struct("tag" / Int64ub, "size" / Int64ub)
 
 VFIODeviceStatePacket = Struct("version" / Int32ub, "idx" / Int32ub, "flags" / Int32ub)
 """First 12 bytes of a device-state packet's payload; device data (or config data) fills the rest."""
-
-
-@lru_cache(maxsize=16)
-def config_data(length: int) -> Struct:
-    """Config data of ``length`` bytes (at least 16): DEV_CONFIG_STATE, vmstate of PCI config space, END_OF_STATE."""
-    tags = 2 * VfioTag.sizeof()
-    return Struct("tag" / Int64ub, "config" / Bytes(length - tags), "end" / Int64ub)
