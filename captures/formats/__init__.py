@@ -1,1 +1,1 @@
-"""Files to frames: pcap, pcapng, and the mapped-ram file."""
+"""Files to frames: pcap and pcapng, mapped into memory."""

@@ -1,1 +1,1 @@
-"""The main channel: bytes to events, and back."""
+"""The main channel: bytes to events, what can be wrong with them, and back to bytes."""
