@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 
-from analyzers.extraction.order import MAIN, PacketPages, Rendezvous, channel_steps, in_order
+from analyzers.extraction.order import MAIN, PacketPages, channel_steps, in_order
 from analyzers.extraction.payloads import ChannelPayloads, Unexpanded
 from analyzers.extraction.stores import MAX_IN_MEMORY
 from analyzers.extraction.xbzrle import decode_xbzrle
@@ -25,6 +25,7 @@ from multifd_codec.main.events import (
     ZeroPage,
     ZeroPageRun,
 )
+from multifd_codec.main.rendezvous import Rendezvous, mode_of_records
 from multifd_codec.source import Buffer, ByteSource
 from multifd_codec.wire.packet import SYNC
 
@@ -54,12 +55,14 @@ def rebuild_memory(
     """
     records = [item for item in main_items if type(item) in KEPT]
     if mode is None:
-        mode = Mode.PER_ROUND if any(type(item) is Flush for item in records) else Mode.PER_SECTION
+        mode = mode_of_records(records)
     last = None if apply_all else rounds_reached(records, channel_items, mode)
     memory = _Memory(page_size, limit)
     payloads = [ChannelPayloads(source) for source in sources[1:]]
     ended: set[int] = set()
-    for _, position, item in in_order(records, [channel_steps(items) for items in channel_items], mode, last):
+    for _, position, item in in_order(
+        records, [channel_steps(items) for items in channel_items], Rendezvous(mode), last
+    ):
         if position == MAIN:
             memory.record(item, sources[0])  # type: ignore[arg-type]
         elif isinstance(item, PacketPages) and position not in ended and not memory.packet(item, payloads[position]):

@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 from multifd_codec.channel.batch import PacketBatch
 from multifd_codec.channel.decoder import ScanItem
 from multifd_codec.channel.events import ChannelEnd, ChannelInit, DeviceStatePacket, Unreadable
-from multifd_codec.dialect.releases import Mode
 from multifd_codec.layout import layout
-from multifd_codec.main.events import Command, EndOfRam, Flush, MainItem
+from multifd_codec.main.events import MainItem
+from multifd_codec.main.rendezvous import Rendezvous
 from multifd_codec.wire.packet import COMPRESSION_MASK, SYNC, ram_packet
-from multifd_codec.wire.qemufile import CommandId
 
 MAIN = -1
 """The main channel, among positions of multifd channels."""
@@ -115,26 +114,6 @@ def _packets(batch: PacketBatch, names: dict[bytes, str], stop: int | None, *, z
             yield None
 
 
-class Rendezvous:
-    """Which records on main are a rendezvous, for one pass over main.
-
-    Per-round mode: FLUSH. Per-section mode: FLUSH and EOS. Behind POSTCOPY_LISTEN there is none.
-    """
-
-    def __init__(self, mode: Mode) -> None:
-        self._per_section = mode is Mode.PER_SECTION
-        self._over = False
-
-    def __call__(self, item: MainItem) -> bool:
-        if isinstance(item, Flush):
-            return not self._over
-        if isinstance(item, EndOfRam):
-            return self._per_section and not self._over
-        if isinstance(item, Command) and item.command == CommandId.POSTCOPY_LISTEN:
-            self._over = True
-        return False
-
-
 class Ordered(NamedTuple):
     """One thing that is loaded."""
 
@@ -145,10 +124,9 @@ class Ordered(NamedTuple):
 
 
 def in_order(
-    main: Iterable[MainItem], channels: Sequence[Iterator[Step]], mode: Mode, last_round: int | None
+    main: Iterable[MainItem], channels: Sequence[Iterator[Step]], is_rendezvous: Rendezvous, last_round: int | None
 ) -> Iterator[Ordered]:
     """Everything of rounds 0 to ``last_round`` (None: all there are), round by round."""
-    is_rendezvous = Rendezvous(mode)
     records = iter(main)
     live = dict(enumerate(channels))
     number, main_ended = 0, False

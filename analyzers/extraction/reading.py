@@ -17,6 +17,7 @@ from multifd_codec.dialect.compression import named
 from multifd_codec.dialect.releases import Mode
 from multifd_codec.main.decoder import MainDecoder
 from multifd_codec.main.events import BlockList, MainItem
+from multifd_codec.main.rendezvous import Rendezvous
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,12 @@ class Reading:
     """The round behind the last rendezvous, if main gets there: it races with the end of the migration."""
     incomplete: tuple[str, ...] = ()
     """Why the recording cannot tell everything."""
+    waits_in_postcopy: bool = False
+    """The destination waits for SYNCs behind POSTCOPY_LISTEN, too."""
+
+    def rendezvous(self) -> Rendezvous:
+        """What tells rendezvous, for one walk over main."""
+        return Rendezvous(self.mode, in_postcopy=self.waits_in_postcopy)
 
     def main_items(self, stop: int | None) -> Iterator[MainItem]:
         """Records on main, up to offset ``stop``, where loading ends."""
@@ -101,6 +108,7 @@ def read_migration(
         last.reason if fails else "",
         racing=reached if last.act is not MainAct.OPEN and reached == counts[-1] else None,
         incomplete=tuple(_incomplete(surveyed, read, main_stop, profile.channels, sender)),
+        waits_in_postcopy=not release.destination.flush_in_postcopy_fails,
     )
 
 

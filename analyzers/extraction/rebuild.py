@@ -195,7 +195,7 @@ class _Run:
         if stop is not None:
             self.loader.problem(MAIN, stop, f"loading main ends: {reading.main_reason}")
         last = None if everything else reading.reached
-        for count, ordered in enumerate(in_order(reading.main_items(stop), steps, reading.mode, last)):
+        for count, ordered in enumerate(in_order(reading.main_items(stop), steps, reading.rendezvous(), last)):
             self._one(ordered)
             if self.progress is not None and not count % REPORT_EVERY:
                 self._report()

@@ -16,7 +16,7 @@ from analyzers.rulebook.packets.habit_rules import EMPTY_WITHOUT_SYNC, STALE_NAM
 from analyzers.rulebook.packets.page_rules import ZERO_PAGES
 from analyzers.rulebook.packets.rules import SYNC_WITH_ALLOC, SYNC_WITHOUT_ALLOC
 from analyzers.rulebook.payloads.rules import EMPTY_WITH_SIZE
-from analyzers.survey.channel import ChannelSurvey, ItemKind
+from analyzers.survey.channel import ChannelSurvey
 from analyzers.survey.main import MainSurvey, RecordKind, SectionKind
 from analyzers.survey.migration import Surveyed
 from multifd_codec.arrays import distinct
@@ -26,6 +26,7 @@ from multifd_codec.dialect.machine import machine_defaults, machine_version
 from multifd_codec.dialect.releases import MEASURED, NEWEST, OLDEST, RELEASES, Mode, Release
 from multifd_codec.dialect.version import Version
 from multifd_codec.dialect.words import Habit, since, which
+from multifd_codec.main.rendezvous import ends_unpaired
 from multifd_codec.wire.qemufile import CommandId
 
 PING_PACKAGED_LOADED = 0x42
@@ -56,11 +57,7 @@ class Facts(NamedTuple):
 
     def unpaired_tail(self) -> bool:
         """Every channel ends in a SYNC more than there are FLUSH records."""
-        flushes = self.flushes()
-        return bool(flushes and self.channels) and all(
-            channel.sync == flushes + 1 and channel.items and channel.items[-1].kind is ItemKind.SYNC
-            for channel in self.channels
-        )
+        return ends_unpaired(((channel.sync, channel.ends_in_sync) for channel in self.channels), self.flushes())
 
 
 class Clue(NamedTuple):

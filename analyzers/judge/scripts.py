@@ -159,15 +159,13 @@ def main_steps(main: MainSurvey | None, judge: Judge, transferred: Collection[De
     steps: list[MainStep] = []
     if main.setup is not None:
         steps.append(MainStep(MainAct.SETUP, main.setup))
-    destination, per_section = judge.destination, judge.mode is Mode.PER_SECTION
+    destination = judge.destination
     for record in main.records:
         if record.kind is RecordKind.FLUSH and not destination.flush_known:
             steps.append(MainStep(MainAct.FAIL, record.offset, f"FLUSH, which releases before {_FLUSH} do not know"))
         elif record.kind is RecordKind.FLUSH and record.postcopy and destination.flush_in_postcopy_fails:
             steps.append(MainStep(MainAct.FAIL, record.offset, "FLUSH in the postcopy phase"))
-        elif record.postcopy and destination.flush_in_postcopy_fails:
-            continue
-        elif record.kind is RecordKind.FLUSH or per_section:
+        elif record.is_rendezvous(judge.mode, in_postcopy=not destination.flush_in_postcopy_fails):
             steps.append(MainStep(MainAct.RENDEZVOUS, record.offset, str(record.kind)))
     for command in main.commands:
         if command.number > destination.last_command:

@@ -4,10 +4,10 @@ destination makes of them."""
 from __future__ import annotations
 
 from analyzers.linter.context import Context
-from analyzers.survey.channel import ChannelSurvey, ItemKind
-from analyzers.survey.main import Record, RecordKind
-from multifd_codec.dialect.releases import Mode
+from analyzers.survey.channel import ChannelSurvey
+from analyzers.survey.main import Record
 from multifd_codec.layout import layout
+from multifd_codec.main.rendezvous import ends_unpaired
 from multifd_codec.source import StreamEnd
 from multifd_codec.wire.packet import ram_packet
 
@@ -28,12 +28,11 @@ def all_whole(context: Context) -> bool:
 
 
 def paired_records(context: Context) -> list[Record]:
-    """The records that SYNCs pair with, outside of postcopy: FLUSH per round, EOS (and any FLUSH) per section."""
+    """The records that the source's SYNCs pair with."""
     main = context.main
     if main is None or "mapped-ram" in main.capabilities:
         return []
-    per_section = context.stream_mode is Mode.PER_SECTION
-    return [r for r in main.records if not r.postcopy and (per_section or r.kind is RecordKind.FLUSH)]
+    return [record for record in main.records if record.is_rendezvous(context.stream_mode)]
 
 
 def all_records_known(context: Context) -> bool:
@@ -44,7 +43,5 @@ def all_records_known(context: Context) -> bool:
 
 def unpaired_tail(context: Context) -> bool:
     """Every channel ends in exactly one SYNC more than main has records, with nothing behind it."""
-    records = len(paired_records(context))
-    return bool(context.channels) and all(
-        survey.sync == records + 1 and survey.items[-1].kind is ItemKind.SYNC for _, survey in context.channels
-    )
+    channels = ((survey.sync, survey.ends_in_sync) for _, survey in context.channels)
+    return ends_unpaired(channels, len(paired_records(context)))

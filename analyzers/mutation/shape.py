@@ -11,9 +11,11 @@ from typing import NamedTuple, TypeVar
 from analyzers.mutation.mutation import LacksError
 from multifd_codec.channel.events import DeviceStatePacket, RamPacket
 from multifd_codec.channel.framing import FIXED
+from multifd_codec.dialect.releases import Mode
 from multifd_codec.draft.draft import Draft, Line, Record
 from multifd_codec.layout import layout
 from multifd_codec.main import events as ev
+from multifd_codec.main.rendezvous import Rendezvous, ends_unpaired, mode_of_records
 from multifd_codec.wire.packet import (
     COMPRESSION_MASK,
     MULTIFD_PACKET_SIZE,
@@ -198,25 +200,19 @@ class Shape:
 
     @cached_property
     def per_round(self) -> bool:
-        return any(isinstance(record.event, ev.Flush) for record in self.draft.main)
+        return mode_of_records(record.event for record in self.draft.main) is Mode.PER_ROUND
 
     @cached_property
     def rendezvous(self) -> list[Record]:
-        """The records of main that SYNCs pair with: FLUSH per round, EOS (and any FLUSH) per section."""
-        kinds = (ev.Flush,) if self.per_round else (ev.EndOfRam,)
-        found = []
-        for record in self.draft.main:
-            if is_command(record, CommandId.POSTCOPY_LISTEN):
-                break
-            if isinstance(record.event, kinds):
-                found.append(record)
-        return found
+        """The records of main that SYNCs pair with."""
+        is_rendezvous = Rendezvous(Mode.PER_ROUND if self.per_round else Mode.PER_SECTION)
+        return [record for record in self.draft.main if is_rendezvous(record.event)]
 
     @property
     def tail(self) -> bool:
-        """Every channel has a SYNC more than main has rendezvous: 9.1, 9.2 and rfc-v3 end in one."""
-        records = len(self.rendezvous)
-        return bool(self.syncs) and records > 0 and all(len(mine) == records + 1 for mine in self.syncs)
+        """Every channel ends in a SYNC more than main has rendezvous."""
+        lines = zip(self.draft.channels, self.syncs, strict=True)
+        return ends_unpaired(((len(mine), mine[-1:] == line[-1:]) for line, mine in lines), len(self.rendezvous))
 
     @cached_property
     def postcopy(self) -> bool:

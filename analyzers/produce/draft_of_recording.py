@@ -15,6 +15,7 @@ from multifd_codec.draft.draft import Draft, Line, Record, raw
 from multifd_codec.errors import ChannelName, HoleError, InputError
 from multifd_codec.main import events as ev
 from multifd_codec.main.decoder import MainDecoder
+from multifd_codec.main.rendezvous import Rendezvous, mode_of_records
 from multifd_codec.source import Buffer, ByteSource, StreamEnd
 from multifd_codec.wire.packet import PacketFlags
 
@@ -190,7 +191,7 @@ def _by_frame(lines: list[tuple[StreamSource, list[Placed]]]) -> list[Record]:
 def by_rounds(draft: Draft) -> list[Record]:
     """An order in which a source could have sent the records: main's header, then round by round the packets of all
     channels in turn, and behind them main's records up to the rendezvous."""
-    flushes = any(isinstance(record.event, ev.Flush) for record in draft.main)
+    is_rendezvous = Rendezvous(mode_of_records(record.event for record in draft.main))
     rounds: defaultdict[int, tuple[list[Line], Line]] = defaultdict(lambda: ([], []))
     for line in draft.channels:
         for number, segment in enumerate(_segments(line)):
@@ -198,7 +199,7 @@ def by_rounds(draft: Draft) -> list[Record]:
     number = 0
     for record in draft.main[1:]:
         rounds[number][1].append(record)
-        number += isinstance(record.event, ev.Flush if flushes else ev.EndOfRam)
+        number += is_rendezvous(record.event)
     order = draft.main[:1]
     for number in sorted(rounds):
         lines, main = rounds[number]

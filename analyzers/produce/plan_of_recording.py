@@ -26,6 +26,7 @@ from multifd_codec.draft.channel_records import VFIO_HEADER
 from multifd_codec.errors import FormatError, HoleError, InputError
 from multifd_codec.main import events as ev
 from multifd_codec.main.decoder import MainDecoder
+from multifd_codec.main.rendezvous import Rendezvous
 from multifd_codec.plan.page_content import Given, Zero
 from multifd_codec.plan.plan import Block, Device, MigrationPlan, Pages, Round, Section
 from multifd_codec.source import Buffer, ByteSource
@@ -163,7 +164,7 @@ class _Reader:
         commands: set[int] = set()
         read = self.survey.source.read
         here, parts, passed, in_end = _Found(), 0, 0, False
-        rendezvous = ev.Flush if self.mode is Mode.PER_ROUND else ev.EndOfRam
+        is_rendezvous = Rendezvous(self.mode)
         for item in MainDecoder(self.survey.source).events():
             match item:
                 case ev.ZeroPage():
@@ -184,7 +185,7 @@ class _Reader:
                     raise InputError("a plan has no VFIO data on main", channel="main", offset=item.offset)
                 case ev.VmDescription():
                     description = json.loads(bytes(read(item.payload_offset, item.payload_length)))
-            if isinstance(item, rendezvous):
+            if is_rendezvous(item):
                 passed += 1
                 if passed > 1:  # the first is that of the setup
                     found = {**(rounds[passed - 1] if passed <= len(rounds) else {}), **here}

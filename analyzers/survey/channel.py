@@ -102,6 +102,10 @@ class ChannelSurvey:
         """The bytes there end behind a whole packet."""
         return self.end is not None and self.end.position is EndPosition.BOUNDARY
 
+    @property
+    def ends_in_sync(self) -> bool:
+        return bool(self.items) and self.items[-1].kind is ItemKind.SYNC
+
     def packet_numbers(self) -> NDArray[np.int64]:
         return np.concatenate([*self.numbers, np.empty(0, np.int64)])
 

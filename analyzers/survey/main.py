@@ -12,6 +12,8 @@ from analyzers.rulebook.rule import Rule
 from analyzers.survey.hits import Hit, Hits
 from analyzers.survey.pages import PageSet
 from multifd_codec.device_key import DeviceKey
+from multifd_codec.dialect.releases import Mode
+from multifd_codec.main.rendezvous import is_rendezvous
 from multifd_codec.source import ByteSource, StreamEnd
 from multifd_codec.wire.vfio import VfioTagId
 
@@ -40,6 +42,11 @@ class Record(NamedTuple):
     section: SectionKind
     postcopy: bool
     """Behind POSTCOPY_LISTEN."""
+
+    def is_rendezvous(self, mode: Mode, *, in_postcopy: bool = False) -> bool:
+        """See ``multifd_codec.main.rendezvous``. ``in_postcopy``: for who goes on waiting there."""
+        over = self.postcopy and not in_postcopy
+        return is_rendezvous(mode, flush=self.kind is RecordKind.FLUSH, over=over)
 
 
 class CommandSeen(NamedTuple):
