@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from analyzers.receiver.device_state import state_buffers
-from analyzers.survey.device_state import HEADER, read_buffer
+from analyzers.rulebook.device_state.packet_rules import HEADER
+from analyzers.survey.device_state import read_buffer
 from multifd_codec.channel.events import DeviceStatePacket
 from multifd_codec.channel.framing import bytes_known
 from multifd_codec.device_key import DeviceKey

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from analyzers.judge.effects import Fault, faults
 from analyzers.receiver.device_state import state_buffers
 from analyzers.receiver.script import MAIN_TERMINAL, Act, ChannelStep, DeviceScript, MainAct, MainStep, Script
-from analyzers.rulebook.codes import MFD225, MFD405
-from analyzers.rulebook.conditions import Effect, PacketCondition
-from analyzers.rulebook.rule import Rule
+from analyzers.rulebook.codes import MFD225
+from analyzers.rulebook.conditions import Effect, MainSeen
+from analyzers.rulebook.registry import MAIN_REFUSALS
 from analyzers.survey.channel import ChannelSurvey, Item, ItemKind
 from analyzers.survey.device_state import Buffer
 from analyzers.survey.main import MainSurvey, RecordKind
 from multifd_codec.channel.events import EndPosition
 from multifd_codec.device_key import DeviceKey
 from multifd_codec.dialect.releases import DestinationHabits, Mode
-from multifd_codec.dialect.words import since, which
+from multifd_codec.dialect.words import since
 from multifd_codec.layout import layout
 from multifd_codec.source import StreamEnd
 from multifd_codec.wire.packet import ram_packet
@@ -40,7 +40,7 @@ def channel_steps(
     survey: ChannelSurvey,
     main: MainSurvey | None,
     judge: Judge,
-    ignoring: frozenset[PacketCondition | Rule | None] = frozenset(),
+    ignoring: frozenset[object] = frozenset(),
 ) -> tuple[tuple[ChannelStep, ...], Fault | None]:
     """Steps of one channel, and the fault that ends it if one does. ``ignoring``: these faults."""
     if survey.starts_late:
@@ -122,7 +122,7 @@ def _up_to_fault(item: Item, fault: Fault, judge: Judge, spoiled: set[int]) -> l
     if fault.queued and item.buffer is not None:
         steps.append(_state(item, item.buffer, act, fault.reason))
     else:  # device state that is refused for want of a loader is lost when main completes all the same
-        steps.append(ChannelStep(act, fault.offset, item.end, matters=fault.what == MFD405, reason=fault.reason))
+        steps.append(ChannelStep(act, fault.offset, item.end, matters=fault.missed, reason=fault.reason))
     return steps
 
 
@@ -147,9 +147,6 @@ def _end(survey: ChannelSurvey) -> ChannelStep:
 
 
 _FLUSH = since(lambda r: r.destination.flush_known)
-_LOAD_READY = since(lambda r: r.destination.config_load_ready)
-_HOOK = which(lambda r: r.destination.hook_fails)
-_REMOVED = since(lambda r: not r.destination.compress_page)
 
 
 def main_steps(main: MainSurvey | None, judge: Judge, transferred: Collection[DeviceKey]) -> tuple[MainStep, ...]:
@@ -168,7 +165,7 @@ def main_steps(main: MainSurvey | None, judge: Judge, transferred: Collection[De
         elif record.is_rendezvous(judge.mode, in_postcopy=not destination.flush_in_postcopy_fails):
             steps.append(MainStep(MainAct.RENDEZVOUS, record.offset, str(record.kind)))
     for command in main.commands:
-        if command.number > destination.last_command:
+        if command.number > max(CommandId):
             steps.append(
                 MainStep(MainAct.FAIL, command.offset, f"command {command.number} ({command.name}) is not known")
             )
@@ -176,16 +173,12 @@ def main_steps(main: MainSurvey | None, judge: Judge, transferred: Collection[De
             repeated = transferred and any(step.act is MainAct.START_LOADERS for step in steps)
             act = MainAct.CRASH if repeated else MainAct.START_LOADERS
             steps.append(MainStep(act, command.offset, "SWITCHOVER_START"))
-    if main.advised is not None and destination.postcopy_refused:
-        steps.append(MainStep(MainAct.FAIL, main.advised, "POSTCOPY_ADVISE beside multifd: postcopy-ram must be off"))
-    steps += _tag_failures(main, judge, transferred)
-    if main.compress_page is not None:
-        reason = "compression of pages on main is off" if destination.compress_page else f"it was removed in {_REMOVED}"
-        steps.append(MainStep(MainAct.FAIL, main.compress_page, f"COMPRESS_PAGE: {reason}"))
-    if main.zero_fill is not None and destination.zero_fill_checked:
-        steps.append(MainStep(MainAct.FAIL, main.zero_fill, "a ZERO record with another fill byte"))
-    if main.hook is not None and destination.hook_fails:
-        steps.append(MainStep(MainAct.FAIL, main.hook, f"HOOK, which releases {_HOOK} only take with RDMA"))
+    seen = MainSeen(main, destination, transferred)
+    steps += [
+        MainStep(MainAct.FAIL, offset, refusal.reason(seen, name))
+        for _, refusal in MAIN_REFUSALS
+        for offset, name in refusal.places(seen)
+    ]
     if main.skipped is not None:
         steps.append(MainStep(MainAct.OPEN, main.skipped, "bytes that could not be read"))
     steps.append(_main_end(main))
@@ -193,18 +186,6 @@ def main_steps(main: MainSurvey | None, judge: Judge, transferred: Collection[De
     steps.sort(key=lambda step: (step.offset, step.act is not MainAct.FAIL))
     last = next(i for i, step in enumerate(steps) if step.act in MAIN_TERMINAL)
     return tuple(steps[: last + 1])
-
-
-def _tag_failures(main: MainSurvey, judge: Judge, transferred: Collection[DeviceKey]) -> Iterator[MainStep]:
-    """VFIO tags on main that a destination does not accept (vfio_load_state, hw/vfio/migration.c)."""
-    for device, seen in main.vfio.items():
-        config = seen.first(VfioTagId.DEV_CONFIG_STATE)
-        if config is not None and device in transferred:
-            yield MainStep(MainAct.FAIL, config, "DEV_CONFIG_STATE of a device in multifd transfer")
-        if seen.ready is not None and not judge.destination.config_load_ready:
-            yield MainStep(MainAct.FAIL, seen.ready, f"DEV_CONFIG_LOAD_READY, which is not known before {_LOAD_READY}")
-        if seen.ready_again is not None:
-            yield MainStep(MainAct.FAIL, seen.ready_again, "DEV_CONFIG_LOAD_READY twice")
 
 
 def _main_end(main: MainSurvey) -> MainStep:
@@ -266,7 +247,7 @@ def build(
     channels: Sequence[tuple[int, ChannelSurvey]],
     main: MainSurvey | None,
     judge: Judge,
-    ignoring: frozenset[PacketCondition | Rule | None] = frozenset(),
+    ignoring: frozenset[object] = frozenset(),
 ) -> tuple[Script, dict[int, Fault]]:
     """The script of a whole migration, and each channel position's fault. ``ignoring``: these faults."""
     found: dict[int, Fault] = {}

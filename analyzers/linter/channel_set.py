@@ -9,19 +9,16 @@ from analyzers.judge.handshake import SetProblem
 from analyzers.linter.context import Collector, Context
 from analyzers.receiver.script import MainAct
 from analyzers.rulebook.codes import (
-    MFD508,
-    MFD515,
     MFD521,
-    MFD522,
     MFD908,
     MFD909,
     MFD911,
 )
-from analyzers.rulebook.registry import NOTES
+from analyzers.rulebook.conditions import MainSeen
+from analyzers.rulebook.registry import MAIN_REFUSALS, NOTES
 from analyzers.survey.channel import ItemKind
 from captures.model import CaptureNote
 from multifd_codec.errors import ChannelName
-from multifd_codec.wire.qemufile import CommandId
 
 
 def channel_set(collect: Collector, problems: Iterable[SetProblem], numbers: list[int]) -> None:
@@ -54,20 +51,13 @@ def main_channel(context: Context, collect: Collector) -> None:
                 severity=Severity.ERROR if hit.offset == ending else None,
                 repeats=repeats,
             )
-    if main.advised is not None and context.release.destination.postcopy_refused and context.channels:
-        message = f"POSTCOPY_ADVISE beside multifd, which {context.release.name} does not combine"
-        collect.add(MFD515, message, channel="main", offset=main.advised, length=5, name="command")
-    for command in main.commands:
-        if context.release.destination.last_command < command.number <= max(CommandId):
-            message = f"{command.name}, which {context.release.name} does not know"
-            collect.add(MFD515, message, channel="main", offset=command.offset, length=5, name="command")
-    if main.compress_page is not None:
-        known = context.release.destination.compress_page
-        message = f"COMPRESS_PAGE, {'which does not go with multifd' if known else 'removed in 9.1'}"
-        collect.add(MFD522, message, channel="main", offset=main.compress_page, length=8, name="flags")
-    if main.hook is not None and context.release.destination.hook_fails:
-        message = f"HOOK, which {context.release.name} takes with RDMA only"
-        collect.add(MFD508, message, channel="main", offset=main.hook, length=8, name="flags")
+    seen = MainSeen(main, context.release.destination)
+    for rule, refusal in MAIN_REFUSALS:
+        if refusal.says is None or (refusal.beside_channels and not context.channels):
+            continue
+        for offset, name in refusal.places(seen):
+            message = refusal.says(seen, name, context.release.name)
+            collect.add(rule, message, channel="main", offset=offset, length=refusal.length, name=refusal.field)
 
 
 def recording(

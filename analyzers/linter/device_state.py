@@ -3,135 +3,36 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 from analyzers.findings import Severity
 from analyzers.linter.context import Collector, Context
 from analyzers.linter.pairing import all_whole
 from analyzers.rulebook.codes import (
-    MFD401,
-    MFD402,
-    MFD403,
     MFD404,
     MFD405,
-    MFD406,
-    MFD407,
     MFD408,
     MFD409,
     MFD410,
-    MFD411,
     MFD412,
     MFD413,
     MFD414,
     MFD415,
-    MFD416,
     MFD417,
 )
+from analyzers.rulebook.conditions import DeviceStateSeen
+from analyzers.rulebook.device_state.packet_rules import HUGE_INDEX
+from analyzers.rulebook.registry import DEVICE_STATE_CONDITIONS
 from analyzers.rulebook.rule import Rule
-from analyzers.survey.device_state import HEADER, HUGE_INDEX, TAG, Buffer
+from analyzers.survey.device_state import TAG, Buffer
 from analyzers.survey.main import MULTIFD_FULL, MainSurvey
 from multifd_codec.device_key import DeviceKey
 from multifd_codec.dialect.machine import machine_defaults
-from multifd_codec.wire.packet import COMPRESSION_MASK, MULTIFD_PACKET_SIZE, PacketFlags
 from multifd_codec.wire.qemufile import CommandId
-from multifd_codec.wire.vfio import CONFIG_STATE, INVALID_IDX, VfioTagId
+from multifd_codec.wire.vfio import VfioTagId
 
 LONGEST_NAME = 64
 """Characters of a device's name that a message shows."""
-MAX_PAYLOAD = 2 * MULTIFD_PACKET_SIZE + HEADER.size
-"""Largest payload upstream sends: 1 MiB of device data and the VFIO header."""
-
-
-class BufferRule(NamedTuple):
-    """A rule on one device-state packet: the message if it is broken, else an empty string."""
-
-    rule: Rule
-    field: str
-    check: Callable[[Buffer], str]
-    header: bool = True
-    """It is about the payload's VFIO header, which is only looked at for a device that is known."""
-
-
-BUFFER_RULES: tuple[BufferRule, ...] = (
-    BufferRule(
-        MFD401, "flags", lambda b: "SYNC flag is set" if b.packet.flags & PacketFlags.SYNC else "", header=False
-    ),
-    BufferRule(
-        MFD402,
-        "next_packet_size",
-        lambda b: "next_packet_size is 0" if not b.packet.next_packet_size else "",
-        header=False,
-    ),
-    BufferRule(
-        MFD403,
-        "idstr",
-        lambda b: "" if b.terminated else "the device's name has no NUL in its 256 bytes",
-        header=False,
-    ),
-    BufferRule(
-        MFD405,
-        "flags",
-        lambda b: (
-            f"compression bits {b.packet.flags & COMPRESSION_MASK:#x}" if b.packet.flags & COMPRESSION_MASK else ""
-        ),
-        header=False,
-    ),
-    BufferRule(
-        MFD406,
-        "next_packet_size",
-        lambda b: (
-            f"next_packet_size {b.packet.next_packet_size}, upstream sends at most {MAX_PAYLOAD}"
-            if b.packet.next_packet_size > MAX_PAYLOAD
-            else ""
-        ),
-        header=False,
-    ),
-    BufferRule(
-        MFD407,
-        "payload",
-        lambda b: (
-            f"payload of {b.packet.next_packet_size} bytes, the VFIO header alone has {HEADER.size}"
-            if 0 < b.packet.next_packet_size < HEADER.size
-            else ""
-        ),
-    ),
-    BufferRule(MFD407, "version", lambda b: f"VFIO header version {b.version}, expected 0" if b.version else ""),
-    BufferRule(MFD408, "idx", lambda b: "idx 0xffffffff is invalid" if b.index == INVALID_IDX else ""),
-    BufferRule(
-        MFD408,
-        "idx",
-        lambda b: (
-            f"idx {b.index} makes the destination allocate memory for all smaller ones"
-            if b.index is not None and HUGE_INDEX <= b.index < INVALID_IDX
-            else ""
-        ),
-    ),
-    BufferRule(
-        MFD416,
-        "flags",
-        lambda b: f"unknown VFIO flags {b.flags & ~CONFIG_STATE:#x}" if b.flags and b.flags & ~CONFIG_STATE else "",
-    ),
-    BufferRule(
-        MFD411,
-        "payload",
-        lambda b: (
-            f"config data starts with {b.first_tag:#x}, not DEV_CONFIG_STATE"
-            if b.config and b.first_tag is not None and b.first_tag != VfioTagId.DEV_CONFIG_STATE
-            else ""
-        ),
-    ),
-    BufferRule(
-        MFD411,
-        "payload",
-        lambda b: (
-            f"config data ends with {b.last_tag:#x}, not END_OF_STATE"
-            if b.config and b.last_tag is not None and b.last_tag != VfioTagId.END_OF_STATE
-            else ""
-        ),
-    ),
-)
-
 Placed = tuple[int, Buffer]
 """Channel id and buffer."""
 
@@ -168,10 +69,10 @@ def _one(context: Context, collect: Collector, number: int, buffer: Buffer) -> N
     name = buffer.device.idstr
     name = f"{name[:LONGEST_NAME]}..." if len(name) > LONGEST_NAME else name
     looked_at = buffer.terminated and _takes_buffers(context, buffer.device)
-    for rule in BUFFER_RULES:
-        message = rule.check(buffer) if looked_at or not rule.header else ""
-        if message:
-            _at(collect, rule.rule, (number, buffer), f"{name}: {message}", rule.field)
+    seen = DeviceStateSeen(buffer, context.main, context.release.destination, context.compression)
+    for rule, condition in DEVICE_STATE_CONDITIONS:
+        if condition.says is not None and (looked_at or not condition.in_payload) and condition.when(seen):
+            _at(collect, rule, (number, buffer), f"{name}: {condition.says(seen)}", condition.field)
 
 
 def _takes_buffers(context: Context, device: DeviceKey) -> bool:

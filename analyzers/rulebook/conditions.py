@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from analyzers.findings import Severity
 from captures.model import NoteKind
 from multifd_codec.channel.columns import Columns, Mask
+from multifd_codec.channel.events import DeviceStatePacket
+from multifd_codec.device_key import DeviceKey
 from multifd_codec.dialect.releases import DestinationHabits
 from multifd_codec.main.problems import ProblemKind
 from multifd_codec.wire.qemufile import CommandId
 
 if TYPE_CHECKING:
     from analyzers.linter.context import Context
+    from analyzers.survey.device_state import Buffer
+    from analyzers.survey.main import MainSurvey
 
 SeverityOf = Callable[["Context"], Severity | None]
 """How bad it is for this sender and destination; None: not worth a finding."""
@@ -84,6 +88,71 @@ class HeaderCondition(PacketCondition):
     """What the packet at that place in the batch says."""
 
 
+class DeviceStateSeen(NamedTuple):
+    """A device-state packet, and the destination that it meets."""
+
+    buffer: Buffer
+    main: MainSurvey | None
+    destination: DestinationHabits
+    compression: int
+    """Compression id that the destination is configured with."""
+
+    @property
+    def packet(self) -> DeviceStatePacket:
+        return self.buffer.packet
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class DeviceStateCondition:
+    """What may hold of a device-state packet."""
+
+    when: Callable[[DeviceStateSeen], object]
+    field: str = ""
+    says: Callable[[DeviceStateSeen], str] | None = None
+    """The finding, behind the device's name; None: the linter says it of all packets of a device together."""
+    refuses: Callable[[DeviceStateSeen], str] | None = None
+    """Why the receive thread ends there; None: it goes on."""
+    effect: Effect = Effect.ERROR
+    """Of a refusal."""
+    in_payload: bool = False
+    """It is about the payload's VFIO header, which is only looked at for a device that is known."""
+    queued: bool = False
+    """Refused only when the payload has been handed to the device's loader."""
+    missed: bool = False
+    """For want of a loader: main may complete all the same, and the state is lost."""
+
+
+class MainSeen(NamedTuple):
+    """The main channel, and the destination that it meets."""
+
+    main: MainSurvey
+    destination: DestinationHabits
+    transferred: Collection[DeviceKey] = ()
+    """Devices whose state travels on multifd channels."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class MainRefusal:
+    """Something legal on the main channel at which the load fails on some destinations."""
+
+    places: Callable[[MainSeen], Iterable[tuple[int, str]]]
+    """Offset and name of each thing that is refused."""
+    reason: Callable[[MainSeen, str], str]
+    """Why the load fails at the thing of that name."""
+    says: Callable[[MainSeen, str, str], str] | None = None
+    """The finding, with the thing's and the release's name; None: others say it."""
+    field: str = ""
+    length: int | None = None
+    """Bytes of the record that the finding is about."""
+    beside_channels: bool = False
+    """Said only where there are multifd channels."""
+
+
+def once(offset: int | None) -> Iterable[tuple[int, str]]:
+    """A thing without a name of which only the first place counts, if it is there."""
+    return () if offset is None else ((offset, ""),)
+
+
 class Load(enum.Enum):
     """What a destination's load does at a problem of the main channel."""
 
@@ -118,4 +187,4 @@ class RecordingNote:
     """Only where more than page payload is missing."""
 
 
-Condition = PacketCondition | MainProblem | RecordingNote
+Condition = PacketCondition | DeviceStateCondition | MainProblem | MainRefusal | RecordingNote

@@ -11,7 +11,14 @@ from pkgutil import iter_modules
 from typing import TypeVar
 
 import analyzers.rulebook
-from analyzers.rulebook.conditions import HeaderCondition, MainProblem, PacketCondition, RecordingNote
+from analyzers.rulebook.conditions import (
+    DeviceStateCondition,
+    HeaderCondition,
+    MainProblem,
+    MainRefusal,
+    PacketCondition,
+    RecordingNote,
+)
 from analyzers.rulebook.rule import Rule
 from captures.model import NoteKind
 from multifd_codec.main.problems import ProblemKind
@@ -62,3 +69,9 @@ PACKET_CONDITIONS: Mapping[PacketCondition, Rule] = _unique(
 """What may hold of a RAM packet, and the rule it breaks; in the order in which a receiver meets them."""
 
 HEADER_CONDITIONS = tuple(condition for condition in PACKET_CONDITIONS if isinstance(condition, HeaderCondition))
+
+DEVICE_STATE_CONDITIONS = [(rule, found) for rule, found in _CONDITIONS if isinstance(found, DeviceStateCondition)]
+"""What may hold of a device-state packet, in the order in which a receiver meets it, and the rule it breaks."""
+
+MAIN_REFUSALS = [(rule, found) for rule, found in _CONDITIONS if isinstance(found, MainRefusal)]
+"""What some destinations refuse on the main channel, and the rule it breaks."""

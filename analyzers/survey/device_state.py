@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from analyzers.rulebook.device_state.packet_rules import HEADER, HUGE_INDEX
 from multifd_codec.channel.events import DeviceStatePacket
 from multifd_codec.channel.framing import bytes_known
 from multifd_codec.device_key import DeviceKey
-from multifd_codec.layout import compile_struct, layout
+from multifd_codec.layout import compile_struct
 from multifd_codec.source import ByteSource
-from multifd_codec.wire.vfio import CONFIG_STATE, VFIODeviceStatePacket, VfioTag
+from multifd_codec.wire.vfio import CONFIG_STATE, VfioTag
 
-HEADER = layout(VFIODeviceStatePacket)
 TAG = compile_struct(VfioTag)
-HUGE_INDEX = 1 << 28
-"""An index makes a loader allocate about 24 bytes for each smaller one: from here on more than 6 GiB."""
 
 
 @dataclass(frozen=True, slots=True)

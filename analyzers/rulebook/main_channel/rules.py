@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from analyzers.findings import Severity
-from analyzers.rulebook.conditions import Load, MainProblem
+from analyzers.rulebook.conditions import Load, MainProblem, MainRefusal, once
 from analyzers.rulebook.phrases import MAIN_ERROR
 from analyzers.rulebook.rule import Rule
 from multifd_codec.main.problems import ProblemKind
@@ -142,6 +142,25 @@ RULES = (
             MainProblem(ProblemKind.COMMAND_LENGTH),
             MainProblem(ProblemKind.COMMAND_PAYLOAD),
             MainProblem(ProblemKind.COMMAND_ORDER, answered=frozenset({CommandId.POSTCOPY_RESUME})),
+            MainRefusal(
+                places=lambda s: once(s.main.advised) if s.destination.postcopy_refused else (),
+                reason=lambda _, name: "POSTCOPY_ADVISE beside multifd: postcopy-ram must be off",
+                says=lambda _, name, release: f"POSTCOPY_ADVISE beside multifd, which {release} does not combine",
+                field="command",
+                length=5,
+                beside_channels=True,
+            ),
+            MainRefusal(
+                places=lambda s: (
+                    (c.offset, c.name)
+                    for c in s.main.commands
+                    if s.destination.last_command < c.number <= max(CommandId)
+                ),
+                reason=lambda _, name: f"command {CommandId[name].value} ({name}) is not known",
+                says=lambda _, name, release: f"{name}, which {release} does not know",
+                field="command",
+                length=5,
+            ),
         ),
     ),
     Rule(

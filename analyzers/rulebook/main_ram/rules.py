@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from analyzers.findings import Severity
-from analyzers.rulebook.conditions import Load, MainProblem
+from analyzers.rulebook.conditions import Load, MainProblem, MainRefusal, once
 from analyzers.rulebook.phrases import MAIN_ERROR
 from analyzers.rulebook.rule import Rule
+from multifd_codec.dialect.words import since, which
 from multifd_codec.main.problems import ProblemKind
 
 FAMILY = "main channel"
+HOOK_FAILS = which(lambda r: r.destination.hook_fails)
+COMPRESS_PAGE_GONE = since(lambda r: not r.destination.compress_page)
 LOAD = "ram_load_precopy, migration/ram.c"
 
 RULES = (
@@ -27,6 +30,13 @@ RULES = (
         conditions=(
             MainProblem(ProblemKind.RAM_FLAGS),
             MainProblem(ProblemKind.XBZRLE_FORM),
+            MainRefusal(
+                places=lambda s: once(s.main.hook) if s.destination.hook_fails else (),
+                reason=lambda _, name: f"HOOK, which releases {HOOK_FAILS} only take with RDMA",
+                says=lambda _, name, release: f"HOOK, which {release} takes with RDMA only",
+                field="flags",
+                length=8,
+            ),
         ),
     ),
     Rule(
@@ -72,7 +82,13 @@ RULES = (
         reference=LOAD,
         since="recent releases; older ones (7.2 among them) fill the page with that byte instead of failing",
         example="main: PART[ZERO(ram, 0x1000) 41 F E]",
-        conditions=(MainProblem(ProblemKind.ZERO_FILL, Load.BY_RELEASE),),
+        conditions=(
+            MainProblem(ProblemKind.ZERO_FILL, Load.BY_RELEASE),
+            MainRefusal(
+                places=lambda s: once(s.main.zero_fill) if s.destination.zero_fill_checked else (),
+                reason=lambda _, name: "a ZERO record with another fill byte",
+            ),
+        ),
     ),
     Rule(
         code="MFD512",
@@ -146,7 +162,30 @@ RULES = (
         reference=LOAD,
         since="all releases with multifd (4.0 and later)",
         example="main: PART[COMPRESS_PAGE(ram, 0x1000) ... E]",
-        conditions=(MainProblem(ProblemKind.COMPRESSED_LENGTH),),
+        conditions=(
+            MainProblem(ProblemKind.COMPRESSED_LENGTH),
+            MainRefusal(
+                places=lambda s: once(s.main.compress_page),
+                reason=lambda s, name: (
+                    "COMPRESS_PAGE: "
+                    + (
+                        "compression of pages on main is off"
+                        if s.destination.compress_page
+                        else f"it was removed in {COMPRESS_PAGE_GONE}"
+                    )
+                ),
+                says=lambda s, name, release: (
+                    "COMPRESS_PAGE, "
+                    + (
+                        "which does not go with multifd"
+                        if s.destination.compress_page
+                        else f"removed in {COMPRESS_PAGE_GONE}"
+                    )
+                ),
+                field="flags",
+                length=8,
+            ),
+        ),
     ),
     Rule(
         code="MFD525",
