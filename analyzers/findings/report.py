@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from analyzers.findings.facts import NOTHING_KNOWN, StreamFacts
 from analyzers.findings.finding import Finding
 from analyzers.findings.outcome import Outcome
+from analyzers.findings.plain import encodable, plain, told
+from analyzers.findings.reason import Reason, Step
 
 
 class InputInfo(NamedTuple):
@@ -79,6 +81,13 @@ class DeviceSummary(NamedTuple):
     """Every index from 0 to the config packet is present once."""
 
 
+CHANNEL_KEYS = tuple(name for name in ChannelSummary._fields if name not in ("label", "stated"))
+FINDING_KEYS = ("rule", "severity", "channel", "offset", "length", "frame", "field", "message", "repeats")
+REASON_KEYS = ("kind", "actor", "channel", "offset", "frame")
+STEP_KEYS = ("actor", "channel", "offset", "frame")
+"""Keys that are always there; the others where they are set."""
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """The verdict on one migration."""
@@ -92,9 +101,9 @@ class Report:
     channels: tuple[ChannelSummary, ...] = ()
     devices: tuple[DeviceSummary, ...] = ()
     findings: tuple[Finding, ...] = ()
-    explanation: tuple[str, ...] = ()
-    """Plain sentences: who waits for whom, since which byte, and what is stuck behind it."""
-    witness: tuple[str, ...] = ()
+    reasons: tuple[Reason, ...] = ()
+    """Who waits for whom, since which byte, and what is stuck behind it."""
+    witness: tuple[Step, ...] = ()
     """A schedule that ends in ``outcome``, step by step."""
     monitor_alive: bool | None = None
     """For a hang: whether the destination's monitor still answers."""
@@ -105,3 +114,28 @@ class Report:
     def outcome(self) -> Outcome:
         """The worst of the possible outcomes."""
         return max(self.possible_outcomes, key=lambda outcome: outcome.rank)
+
+    @property
+    def explanation(self) -> tuple[str, ...]:
+        """The reasons as sentences."""
+        return tuple(reason.text for reason in self.reasons)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as in the JSON contract, ``multifd-report/1``."""
+        main = [] if self.main is None else [{"id": "main", **self.main._asdict()}]
+        channels = [{name: getattr(channel, name) for name in CHANNEL_KEYS} for channel in self.channels]
+        return {
+            "input": {**self.input._asdict(), "path": encodable(self.input.path)},
+            "profile": plain(self.profile),
+            "outcome": self.outcome.value,
+            "possible_outcomes": plain(self.possible_outcomes),
+            "monitor_alive": self.monitor_alive,
+            "channels": main + channels,
+            "devices": plain(self.devices),
+            "findings": [{name: plain(getattr(finding, name)) for name in FINDING_KEYS} for finding in self.findings],
+            "explanation": list(self.explanation),
+            "reasons": [told(reason, REASON_KEYS) for reason in self.reasons],
+            "witness": [step.text for step in self.witness],
+            "schedule": [told(step, STEP_KEYS) for step in self.witness],
+            "facts": self.facts.shown(),
+        }

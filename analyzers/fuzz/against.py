@@ -23,8 +23,6 @@ class Trial(NamedTuple):
 
     case: Case
     predicted: tuple[str, ...]
-    why: tuple[str, ...]
-    """The model's explanation."""
     observed: str
     words: str
     """What the destination did, in one line."""
@@ -32,8 +30,8 @@ class Trial(NamedTuple):
     undecided: bool = False
 
 
-def predict(recording: Recording, case: Case, habitat: Habitat) -> tuple[frozenset[Outcome], tuple[str, ...]]:
-    """The outcomes that the model says this destination can reach, and why."""
+def predict(recording: Recording, case: Case, habitat: Habitat) -> frozenset[Outcome]:
+    """The outcomes that the model says this destination can reach."""
     options = LintOptions(
         profile=habitat.profile,
         mode=habitat.mode,
@@ -43,7 +41,7 @@ def predict(recording: Recording, case: Case, habitat: Habitat) -> tuple[frozens
         uuid=case.plan.uuid,
     )
     (report,) = lint_recording(recording, options)
-    return frozenset(report.possible_outcomes), report.explanation
+    return frozenset(report.possible_outcomes)
 
 
 def destination_options(case: Case, habitat: Habitat) -> DestinationOptions:
@@ -71,7 +69,7 @@ def trial(case: Case, habitat: Habitat, qemu: Qemu) -> Trial | None:
     migration = recording.migrations[0]
     if not migration.channels:
         return None
-    outcomes, why = predict(recording, case, habitat)
+    outcomes = predict(recording, case, habitat)
     try:
         seen = replay(qemu, feed_of_migration(migration), destination_options(case, habitat), keep_ram=True)
     except NoSuchMethodError:
@@ -81,7 +79,7 @@ def trial(case: Case, habitat: Habitat, qemu: Qemu) -> Trial | None:
         return None  # the machine is too busy to tell
     predicted = tuple(sorted(str(outcome) for outcome in outcomes))
     undecided = Outcome.UNDECIDED in outcomes
-    return Trial(case, predicted, why, observed, seen.line(), observed in predicted or undecided, undecided)
+    return Trial(case, predicted, observed, seen.line(), observed in predicted or undecided, undecided)
 
 
 def _with_memory(

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from analyzers.extraction import rebuild_memory
-from analyzers.findings import Outcome, Severity
+from analyzers.findings import Kind, Outcome, Severity
 from analyzers.fuzz.case import Case, Habitat, random_plan
 from analyzers.fuzz.script import STRUCTURAL, Receiver, script_of
 from analyzers.linter.linter import LintOptions, lint_recording, lint_with_scripts
@@ -288,7 +288,7 @@ class _Family:
             bad = [finding for finding in report.findings if finding.severity is not Severity.INFO]
             if bad or found != {Outcome.COMPLETES}:
                 self._fails("healthy", f"{_said(found)}; {bad[0].rule if bad else 'no finding'}")
-        doubted = {Outcome.FAILS} if any("may fail" in line for line in report.explanation) else set()
+        doubted = {Outcome.FAILS} if any(reason.kind is Kind.MAIN_MAY_FAIL for reason in report.reasons) else set()
         if not outcomes <= found or found - outcomes - doubted:
             self._fails("model", f"the linter finds {_said(found)}, the records say {_said(outcomes)}", edits)
 

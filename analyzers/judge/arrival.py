@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from analyzers.findings import Outcome
+from analyzers.findings import Actor, Kind, Outcome, Reason
 from analyzers.judge.handshake import FOREIGN, SHORT, Handshake, foreign_outcomes, short_outcomes
 from analyzers.receiver.script import Script
 from analyzers.receiver.solve import crashes_before_setup
@@ -33,19 +33,19 @@ class Ending(NamedTuple):
     """An end without a load."""
 
     outcomes: frozenset[Outcome]
-    reason: str
+    reason: Reason
     monitor_alive: bool = True
 
 
-NOT_RECORDED = Ending(frozenset({Outcome.UNDECIDED}), "the multifd channels of this migration are not in the recording")
-NEVER_STARTS = Ending(frozenset({Outcome.HANGS}), "the migration never starts: no multifd channel is connected")
+NOT_RECORDED = Ending(frozenset({Outcome.UNDECIDED}), Reason(Kind.CHANNELS_NOT_RECORDED, Actor.SOURCE))
+NEVER_STARTS = Ending(frozenset({Outcome.HANGS}), Reason(Kind.NO_CHANNEL, Actor.DESTINATION))
 """A migration that needs channels and has none: they may not have been recorded, unless their number is given."""
 
 
 def ending(arrived: Arrived, handshake: Handshake, script: Script, destination: DestinationHabits) -> Ending | None:
     """How it ends before the load begins; None when that begins."""
     if arrived.mains > 1 and destination.second_main_asserts:
-        return Ending(frozenset({Outcome.CRASHES}), "a second main channel trips an assertion")
+        return Ending(frozenset({Outcome.CRASHES}), Reason(Kind.SECOND_MAIN_ASSERTS, Actor.DESTINATION))
     peeks = destination.handshake_error is HandshakeError.EXITS
     if arrived.foreign:
         # Before 8.0 main is not read, whatever it is, until every channel is there.
@@ -54,22 +54,27 @@ def ending(arrived: Arrived, handshake: Handshake, script: Script, destination: 
         outcomes = foreign_outcomes(destination, has_main=bool(arrived.mains or waits))
         if peeks and arrived.short:
             outcomes |= short_outcomes(arrived.short, destination)  # whichever arrives first
-        return Ending(outcomes, f"{arrived.foreign[0].label}: {FOREIGN}")
+        return Ending(outcomes, _of_connection(Kind.FOREIGN_CONNECTION, arrived.foreign[0], FOREIGN))
     if not arrived.mains and not peeks and arrived.surplus:
-        reason = "the first connection is taken for main, and does not start as one"
+        reason = Reason(Kind.FIRST_IS_NOT_MAIN, Actor.CONNECTION)
         refused = {problem.position for problem in handshake.problems if problem.rule in REFUSED | {MFD605}}
         waits = arrived.short or len(refused) > 1  # one of them is taken for main
         return Ending(frozenset({Outcome.HANGS if waits else Outcome.FAILS}), reason)
     if arrived.short:
         polls = peeks and any(channel.source.size for channel in arrived.short)
-        reason = f"{arrived.short[0].label}: {SHORT}"
+        reason = _of_connection(Kind.SHORT_CONNECTION, arrived.short[0], SHORT)
         outcomes = short_outcomes(arrived.short, destination)
         if any(problem.rule in REFUSED | {MFD605} for problem in handshake.problems):
             outcomes |= handshake.outcomes or frozenset()  # whichever arrives first
         return Ending(outcomes, reason, monitor_alive=not polls)
-    if handshake.outcomes is not None:
+    if handshake.reason is not None:
         return Ending(_beside_early_pages(handshake, script), handshake.reason)
     return None
+
+
+def _of_connection(kind: Kind, connection: CapturedChannel, because: str) -> Reason:
+    frame = connection.source.frame_at(0) if connection.source.size else None
+    return Reason(kind, Actor.CONNECTION, frame=frame, connection=connection.label, because=because)
 
 
 def _beside_early_pages(handshake: Handshake, script: Script) -> frozenset[Outcome]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from analyzers.findings import Actor, Kind, Reason
 from analyzers.judge.content import Channels
 from analyzers.judge.infer import Sender
 from analyzers.rulebook.conditions import PacketCondition
@@ -78,7 +79,7 @@ def _behind_last(channels: Channels, main: MainSurvey) -> dict[str, int]:
 
 def foreign_pages(
     channels: Channels, main: MainSurvey | None, sender: Sender, destination: DestinationHabits
-) -> list[str]:
+) -> list[Reason]:
     """Pages that their sender does not put there: what they hold need not be what the source had."""
     if main is None or main.postcopy:
         return []
@@ -91,26 +92,26 @@ def foreign_pages(
             every[block].append(pages.runs())
             if not zero:
                 normal[block].append(pages.runs())
-    sentences = []
+    reasons = []
     if packets_carry_zero and destination.zero_pages and not sender.maybe(lambda habits: habits.zero_pages):
-        sentences.append("zero pages in packets of a sender that has none: the destination clears them")
+        reasons.append(Reason(Kind.ZERO_PAGES_UNHEARD_OF, Actor.SOURCE))
     if main.zero_fill is not None and not destination.zero_fill_checked:
-        sentences.append(f"a ZERO record at {main.zero_fill} fills its page with another byte")
-    sentences += _out_of_order(channels, sender)
+        reasons.append(Reason(Kind.ZERO_RECORD_FILLS, Actor.MAIN, "main", main.zero_fill))
+    reasons += _out_of_order(channels, sender)
     for (_, _, block, zero), pages in main.pages.items():
         on_channels = (normal if zero else every).get(block, [])
         page = overlap((pages.runs(), merge(np.concatenate([EMPTY, *on_channels]))))
         if page is not None and (packets_carry_zero or not zero):
-            kind = "a zero page" if zero else "content"
-            sentences.append(f"page {page[0]:#x} of {block!r} is {kind} on main, where its sender puts no pages")
-    return sentences
+            kind = Kind.ZERO_PAGE_ON_MAIN if zero else Kind.CONTENT_ON_MAIN
+            reasons.append(Reason(kind, Actor.MAIN, "main", block=block, page=page[0]))
+    return reasons
 
 
-def _out_of_order(channels: Channels, sender: Sender) -> Iterator[str]:
+def _out_of_order(channels: Channels, sender: Sender) -> Iterator[Reason]:
     """zlib and zstd pages refer back to earlier ones: in another order they may still unpack, to something else."""
     dense = sender.surely(lambda habits: habits.packet_num_dense)
     for number, survey in channels:
         if any(compression & STREAMED for compression in survey.compressions):
             steps = np.diff(survey.packet_numbers())
             if (steps < 0).any() or (dense and not steps.all()):
-                yield f"compressed packets of channel {number} are not in the order in which they were sent"
+                yield Reason(Kind.PACKETS_OUT_OF_ORDER, Actor.CHANNEL, number)

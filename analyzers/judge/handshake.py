@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from analyzers.findings import Outcome
+from analyzers.findings import Actor, Kind, Outcome, Reason
 from analyzers.rulebook.codes import MFD602, MFD603, MFD604, MFD605, MFD606, MFD607, MFD609, MFD610
 from analyzers.rulebook.rule import Rule
 from analyzers.survey.channel import ChannelSurvey
@@ -45,7 +45,8 @@ class Handshake(NamedTuple):
     problems: tuple[SetProblem, ...]
     outcomes: frozenset[Outcome] | None
     """How it ends before anything is loaded; None when loading starts."""
-    reason: str = ""
+    reason: Reason | None = None
+    """Why, where it ends so."""
 
 
 FOREIGN = "a connection that starts neither as main nor as a multifd channel"
@@ -90,20 +91,21 @@ def judge_handshake(
     problems += _unused(connections)
     refused = frozenset().union(*(outcomes for _, outcomes in bad)) if bad else frozenset()
     if mains > 1 and destination.handshake_error is HandshakeError.NEVER_STARTS:
-        message = "a second main channel is taken for a multifd channel and refused: the migration never starts"
-        return Handshake(tuple(problems), frozenset({Outcome.HANGS}), message)
+        reason = Reason(Kind.SECOND_MAIN_REFUSED, Actor.DESTINATION)
+        return Handshake(tuple(problems), frozenset({Outcome.HANGS}), reason)
     if refused:
-        return Handshake(tuple(problems), refused, problems[0].message)
+        return Handshake(tuple(problems), refused, _reason(Kind.CHANNEL_REFUSED, problems[0].message))
     if channels == 0 and connections:
         problems.append(SetProblem(MFD609, None, "", f"{len(connections)} multifd connections, multifd is off"))
-        return Handshake(tuple(problems), _without_multifd(main, destination), problems[-1].message)
+        reason = _reason(Kind.MULTIFD_OFF, problems[-1].message)
+        return Handshake(tuple(problems), _without_multifd(main, destination), reason)
     if len(connections) > channels:
         message = f"{len(connections)} multifd channels, the destination takes {channels}: the rest is refused"
         problems.append(SetProblem(MFD606, None, "id", message))
         outcomes = {Outcome.FAILS, Outcome.LOSES_DATA}  # a source fails, a recording that is replayed does not
         if any(c.number == channels for c in connections) and not destination.channel_id_checked:
             outcomes.add(Outcome.CRASHES)  # when that one is connected before another
-        return Handshake(tuple(problems), frozenset(outcomes), message)
+        return Handshake(tuple(problems), frozenset(outcomes), _reason(Kind.CHANNELS_SURPLUS, message))
     if connections and len(connections) < channels:
         missing = sorted(set(range(channels)) - {c.number for c in connections if c.number is not None})
         message = (
@@ -111,10 +113,15 @@ def judge_handshake(
             f"id {', '.join(map(str, missing))} {'is' if len(missing) == 1 else 'are'} missing"
         )
         if partial:
-            return Handshake(tuple(problems), frozenset({Outcome.UNDECIDED}), f"{message}, perhaps not recorded")
+            reason = _reason(Kind.CHANNELS_PERHAPS_MISSING, message)
+            return Handshake(tuple(problems), frozenset({Outcome.UNDECIDED}), reason)
         problems.append(SetProblem(MFD606, None, "id", message))
-        return Handshake(tuple(problems), frozenset({Outcome.HANGS}), f"the migration never starts: {message}")
+        return Handshake(tuple(problems), frozenset({Outcome.HANGS}), _reason(Kind.CHANNELS_MISSING, message))
     return Handshake(tuple(problems), None)
+
+
+def _reason(kind: Kind, because: str) -> Reason:
+    return Reason(kind, Actor.DESTINATION, because=because)
 
 
 def _starts_with_packet(survey: ChannelSurvey) -> bool:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from analyzers.findings import Actor, Kind, Location, Reason
 from analyzers.judge.content import Channels, NamedPage, Pages, Place, content, locate, named_pages
 from analyzers.judge.effects import Fault
 from analyzers.judge.infer import Sender
@@ -57,15 +58,13 @@ class KeptZeroPage(NamedTuple):
 class MemoryVerdict:
     """What is certain and what is a race."""
 
-    wrong: list[str] = field(default_factory=list)
-    """Guest memory ends up wrong whatever the order: one sentence each."""
-    raced: list[str] = field(default_factory=list)
+    wrong: list[Reason] = field(default_factory=list)
+    """Guest memory ends up wrong whatever the order."""
+    raced: list[Reason] = field(default_factory=list)
     """Guest memory may end up wrong."""
     overlaps: list[Overlap] = field(default_factory=list)
     kept_zero_pages: list[KeptZeroPage] = field(default_factory=list)
     never_sent: int = 0
-    lost: list[str] = field(default_factory=list)
-    """Pages that are never read, or only by luck."""
 
 
 class Loaded:
@@ -179,7 +178,7 @@ def judge_memory(
         _stale_zero_pages(verdict, channels, destination)
     verdict.wrong += misaligned_zero_pages(channels, destination)
     if main is not None and main.overlapping is not None:
-        verdict.wrong.append(main.overlapping)
+        verdict.wrong.append(Reason(Kind.REGIONS_OVERLAP, Actor.MAIN, "main", because=main.overlapping))
     _coverage(verdict, channels, main, sender, gaps=gaps)
     _dropped_zero_pages(verdict, channels, sender)
     return verdict
@@ -197,9 +196,7 @@ def _dropped_zero_pages(verdict: MemoryVerdict, channels: Channels, sender: Send
         return
     behind = numbers[numbers >= max(second)]
     if len(behind) and int(behind[-1] - behind[0]) + 1 > len(behind):
-        verdict.raced.append(
-            "packet numbers are missing: if those packets had zero pages only, pages keep the content they had before"
-        )
+        verdict.raced.append(Reason(Kind.ZERO_PACKETS_MISSING, Actor.SOURCE))
 
 
 def _overlaps(
@@ -233,9 +230,8 @@ def _overlaps(
         count = int((twice[:, 1] - twice[:, 0]).sum())
         verdict.overlaps.append(Overlap(segment, block, *found, count, ids, differs))
         if differs:
-            verdict.raced.append(
-                f"page {found[0]:#x} of {block!r} is on channels {ids[0]} and {ids[1]} in the same round"
-            )
+            reason = Reason(Kind.PAGE_ON_TWO_CHANNELS, Actor.CHANNEL, ids[0], block=block, page=found[0])
+            verdict.raced.append(reason._replace(also=(Location(ids[1]),)))
     if main is not None:
         _zero_records(verdict, channels, main, mode, normal)
 
@@ -267,9 +263,8 @@ def _zero_records(
                 number = channels[position][0]
                 count = found[1] - found[0]
                 verdict.overlaps.append(Overlap(segment, block, *found, count, ("main", number), differs=True))
-                verdict.raced.append(
-                    f"page {found[0]:#x} of {block!r} is zero on main and normal on channel {number} in the same round"
-                )
+                reason = Reason(Kind.PAGE_ON_MAIN_TOO, Actor.CHANNEL, number, block=block, page=found[0])
+                verdict.raced.append(reason._replace(also=(Location("main"),)))
 
 
 def _contents_differ(
@@ -318,11 +313,12 @@ def _stale_zero_pages(verdict: MemoryVerdict, channels: Channels, destination: D
             page = found[0]
             place = locate(channels[position][1], {block: np.array([page], np.int64)}, segment, segment)
             at = place.get((block, page))
+            offset = at.packet if at is not None else None
             if not verdict.kept_zero_pages:
-                verdict.wrong.append(
-                    f"page {page:#x} of {block!r} was sent as zero later; this destination keeps its old content"
-                )
-            verdict.kept_zero_pages.append(KeptZeroPage(position, at.packet if at is not None else None, block, page))
+                number = channels[position][0]
+                reason = Reason(Kind.ZERO_PAGE_NOT_CLEARED, Actor.CHANNEL, number, offset, block=block, page=page)
+                verdict.wrong.append(reason)
+            verdict.kept_zero_pages.append(KeptZeroPage(position, offset, block, page))
 
 
 def _coverage(
@@ -342,14 +338,15 @@ def _coverage(
                 return
     for (_, _, block, _), pages in main.pages.items():
         sent[block].append(pages.runs())
-    total, example = 0, ""
+    total, reason = 0, None
     for block, length in main.blocks.items():
         count, first, _ = missing(np.concatenate([EMPTY, *sent.get(block, [])]), length // page_size)
         total += count
-        if count and not example:
-            example = f"{count} pages of {block!r}, the first at {first * page_size:#x}"
+        if count and reason is None:
+            reason = Reason(Kind.PAGES_NEVER_SENT, Actor.SOURCE, block=block, pages=count)
+            reason = reason._replace(block_offset=first * page_size)
     verdict.never_sent = total
-    if not total:
+    if reason is None:
         return
     compressed = any(number for _, survey in channels for number in survey.compressions)
     content = any(survey.normal_pages for _, survey in channels)
@@ -359,5 +356,4 @@ def _coverage(
     if not content and drops:
         gaps = False  # without content nobody knows whether packets are compressed
     repeated = any(REPEATED_NORMAL_PAGE in survey.hits for _, survey in channels) or bool(verdict.overlaps)
-    sentence = f"never sent: {example}"
-    (verdict.wrong if gaps or repeated else verdict.raced).append(sentence)
+    (verdict.wrong if gaps or repeated else verdict.raced).append(reason)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from analyzers.findings import Actor, Kind, Reason
 from analyzers.judge.content import Channels, Pages, batches, locate
 from analyzers.rulebook.packets.page_rules import MISALIGNED, MISALIGNED_ZERO_PAGE
 from analyzers.survey.channel import ChannelSurvey
@@ -17,11 +18,11 @@ from multifd_codec.channel.framing import bytes_known
 from multifd_codec.dialect.releases import DestinationHabits, Mode
 
 
-def misaligned_zero_pages(channels: Channels, destination: DestinationHabits) -> Iterator[str]:
+def misaligned_zero_pages(channels: Channels, destination: DestinationHabits) -> Iterator[Reason]:
     """Zero pages that lie over two pages: cleared only if the first of them was received before."""
     if not destination.zero_pages:
         return
-    for _, survey in channels:
+    for number, survey in channels:
         for hit in survey.hits[MISALIGNED_ZERO_PAGE].kept if MISALIGNED_ZERO_PAGE in survey.hits else ():
             for batch, columns, _ in batches(survey, hit.offset, hit.offset + 1, hit.segment):
                 normal = int(columns.normal[0])
@@ -32,7 +33,14 @@ def misaligned_zero_pages(channels: Channels, destination: DestinationHabits) ->
                 for offset in offsets[offsets % survey.page_size != 0].tolist():
                     page = np.array([offset // survey.page_size], np.int64)
                     if contains(_content(channels, block, before=hit.segment), page).any():
-                        yield f"a zero page at {offset:#x} of {block!r} clears parts of two pages"
+                        yield Reason(
+                            Kind.ZERO_PAGE_OVER_TWO,
+                            Actor.CHANNEL,
+                            number,
+                            hit.offset,
+                            block=block,
+                            block_offset=offset,
+                        )
 
 
 def harmless(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from analyzers.findings import InputInfo, Outcome, Report, Severity
+from analyzers.findings import Actor, InputInfo, Kind, Outcome, Reason, Report, Severity
 from analyzers.judge.arrival import NEVER_STARTS, NOT_RECORDED, Arrived, Ending, ending
 from analyzers.judge.handshake import FOREIGN, SHORT, Connection, Handshake, judge_handshake
 from analyzers.judge.infer import Facts, choose, infer_mode
@@ -66,7 +66,7 @@ def lint_recording(
 ) -> list[Report]:
     """Judge every migration of a recording. Raises InputError for an unknown profile."""
     if not recording.migrations:
-        return [_unjudged(recording, (), recording.notes, "no multifd migration was found in this input")]
+        return [_unjudged(recording, (), recording.notes, Kind.NO_MIGRATION)]
     return [report for report, _ in lint_with_scripts(recording, options, progress)]
 
 
@@ -90,8 +90,7 @@ def _linted(
     )
     notes = (*recording.notes, *migration.notes)
     if not surveyed.readable:
-        why = "the channels cannot be read: TLS sessions need the key log of this migration (--keylog)"
-        return _unjudged(recording, migration.channels, notes, why), None
+        return _unjudged(recording, migration.channels, notes, Kind.UNREADABLE), None
     judged = judge_surveyed(surveyed, options)
     collect = Collector(judged.context.sources)
     _check_rules(judged, collect, notes)
@@ -104,7 +103,7 @@ def _info(recording: Recording, channels: Sequence[CapturedChannel]) -> InputInf
 
 
 def _unjudged(
-    recording: Recording, channels: Sequence[CapturedChannel], notes: Sequence[CaptureNote], why: str
+    recording: Recording, channels: Sequence[CapturedChannel], notes: Sequence[CaptureNote], why: Kind
 ) -> Report:
     collect = Collector({})
     set_rules.recording(None, collect, notes, {})
@@ -114,7 +113,7 @@ def _unjudged(
         possible_outcomes=(Outcome.UNDECIDED,),
         main=None,
         findings=collect.findings(),
-        explanation=(why,),
+        reasons=(Reason(why, Actor.DESTINATION),),
     )
 
 
@@ -196,15 +195,14 @@ def _ending(
 
 def _report(recording: Recording, judged: Judged, collect: Collector, options: LintOptions) -> Report:
     surveyed, context, script = judged.surveyed, judged.context, judged.verdict.script
-    where = _locator(context)
     outcomes = judged.outcomes
     worst = max(outcomes, key=lambda outcome: outcome.rank)
     end = judged.end
-    lines = [] if end is None else [end.reason]
+    reasons = [] if end is None else [end.reason]
     if end is None:
-        lines = explain(script, outcomes, _carried(surveyed.surveys), where)
+        reasons = explain(script, outcomes, _carried(surveyed.surveys))
         if outcomes & {Outcome.LOSES_DATA}:
-            lines += [*judged.verdict.memory.wrong, *judged.verdict.memory.raced]
+            reasons += [*judged.verdict.memory.wrong, *judged.verdict.memory.raced]
     return Report(
         input=_info(recording, surveyed.migration.channels),
         profile=context.profile,
@@ -213,8 +211,8 @@ def _report(recording: Recording, judged: Judged, collect: Collector, options: L
         channels=tuple(channel_summary(one.name, one.survey, one.captured) for one in surveyed.channels),
         devices=device_summaries(surveyed.surveys),
         findings=collect.findings(),
-        explanation=tuple(lines),
-        witness=tuple(witness(script, worst, where)) if options.witness else (),
+        reasons=tuple(reason.framed(context.frame) for reason in reasons),
+        witness=tuple(step.framed(context.frame) for step in witness(script, worst)) if options.witness else (),
         monitor_alive=(end is not None and end.monitor_alive) if worst is Outcome.HANGS else None,
         facts=stream_facts(surveyed.main, surveyed.surveys, context, surveyed.migration),
     )
@@ -270,12 +268,3 @@ def _needs_channels(main: MainSurvey, verdict: Verdict) -> bool:
     if verdict.memory.never_sent:
         return True
     return main.count(RecordKind.FLUSH) > 0 and (main.postcopy or not main.page_records)
-
-
-def _locator(context: Context) -> Callable[[int | None, int], str]:
-    def where(position: int | None, offset: int) -> str:
-        channel: ChannelName = "main" if position is None else context.channels[position][0]
-        frame = context.frame(channel, offset)
-        return f"offset {offset}" + (f" (frame {frame})" if frame is not None else "")
-
-    return where

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from analyzers.findings import Outcome, Report
+from analyzers.findings import Kind, Outcome, Report
 from analyzers.linter.linter import LintOptions, lint_recording
 from captures.memory import recording_of
 from multifd_codec.dialect.releases import RELEASES, Mode
@@ -124,7 +124,7 @@ def _judged(policy: SyncPolicy, column: Column, device_state: bool) -> Cell:
 def _why(report: Report, final_sync: FinalSync, mode: Mode) -> str:
     """One line."""
     rules = {finding.rule for finding in report.findings}
-    failing = [line.partition(": ")[2] for line in report.explanation if line.startswith("main fails")]
+    failing = [reason.because for reason in report.reasons if reason.kind is Kind.MAIN_FAILS]
     if Outcome.FAILS in report.possible_outcomes and failing:
         return f"main fails: {failing[0]}"
     if "MFD309" in rules:

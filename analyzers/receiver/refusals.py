@@ -1,39 +1,44 @@
-"""Sentences on what a destination refuses because of something else in the stream, and on what it trips over."""
+"""What a destination refuses because of something else in the stream, and what it trips over."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
+from analyzers.findings import Actor, Kind, Location, Reason
 from analyzers.receiver.script import Act, MainAct, Script
 from analyzers.receiver.solve import segments
 from multifd_codec.device_key import DeviceKey
 
-Where = Callable[[int, int], str]
-"""(position of a channel, offset) to ``offset 4096 (frame 17) of channel 0``."""
+MAX_PLACES = 5
+"""Places of one buffer that are told."""
 
 
-def refusals(script: Script, where: Where) -> Iterator[str]:
+def refusals(script: Script) -> Iterator[Reason]:
     """Device state that comes too early or twice, config data no loader takes, a second main channel."""
-    places: defaultdict[tuple[DeviceKey, int], list[str]] = defaultdict(list)
+    places: defaultdict[tuple[DeviceKey, int], list[Location]] = defaultdict(list)
     for position, steps in enumerate(script.channels):
+        channel = script.channel_ids[position]
         for segment, _, step in segments(steps):
             if step.act is not Act.STATE or step.device is None or step.index is None:
                 continue
-            place = where(position, step.offset)
-            places[step.device, step.index].append(place)
+            places[step.device, step.index].append(Location(channel, step.offset))
             if segment == 0 and step.needs_setup:
-                yield (
-                    f"device state of {step.device.idstr} stands in front of the first SYNC, at {place}: "
-                    "it is refused if it is read before main has set the device up"
+                yield Reason(
+                    Kind.DEVICE_STATE_BEFORE_SETUP,
+                    Actor.CHANNEL,
+                    channel,
+                    step.offset,
+                    devices=(step.device,),
+                    buffers=(step.index,),
                 )
-    for (device, index), mine in places.items():
-        if len(mine) > 1:
-            found = " and at ".join(mine[:5])
-            yield f"buffer {index} of {device.idstr} stands at {found}: it is refused the second time"
+    for (device, index), (first, *others) in places.items():
+        if others:
+            also = tuple(others[: MAX_PLACES - 1])
+            yield Reason(Kind.BUFFER_TWICE, Actor.CHANNEL, *first, also=also, devices=(device,), buffers=(index,))
     if any(step.act is MainAct.START_LOADERS for step in script.main):
         for loader in script.devices:
             if loader.load_fails:
-                yield f"the loader of {loader.device.idstr} fails: the tags around its config data are wrong"
+                yield Reason(Kind.LOADER_FAILS, Actor.LOADER, devices=(loader.device,))
     if script.crashes_at_cleanup:
-        yield "a second main channel is connected: it is dropped, and the process aborts over it when it cleans up"
+        yield Reason(Kind.SECOND_MAIN_AT_CLEANUP, Actor.DESTINATION)

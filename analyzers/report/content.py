@@ -88,11 +88,11 @@ def report_blocks(report: Report, *, witness: bool = False) -> Iterator[Block]:
     verdict = Line((Span(outcome_text(report), style), Span(f"; {profile_text(report.profile)}")))
     evidence = evidence_text(report.profile)
     yield (verdict, line(f"  {evidence}", Style.QUIET)) if evidence else (verdict,)
-    if report.explanation:
+    if report.reasons:
         yield tuple(line(printable(sentence)) for sentence in report.explanation)
     yield (*_findings(report), line(tally_text(report), Style.QUIET))
     if witness and report.witness:
-        steps = (line(f"  {number}. {printable(step)}") for number, step in enumerate(report.witness, 1))
+        steps = (line(f"  {number}. {printable(step.text)}") for number, step in enumerate(report.witness, 1))
         yield (line(f"witness, a schedule that ends in {report.outcome}:", Style.HEADING), *steps)
 
 

@@ -13,8 +13,10 @@ from typing import Any
 from urllib.parse import quote
 
 from analyzers.findings import Finding, Report, Severity
+from analyzers.findings.plain import encodable
+from analyzers.findings.reason import channel_text
 from analyzers.report.exit_codes import exit_code
-from analyzers.report.texts import channel_text, encodable, verdict_text
+from analyzers.report.texts import verdict_text
 from analyzers.rulebook.registry import RULES
 from analyzers.rulebook.rule import Rule
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from analyzers.findings import Finding, Outcome, ProfileChoice, Report, Severity
-from multifd_codec.errors import ChannelName
+from analyzers.findings.reason import channel_text
 
 SEVERITY_ORDER = (Severity.ERROR, Severity.WARNING, Severity.INFO)
 
@@ -16,11 +16,6 @@ def printable(text: str) -> str:
     return "".join(escaped)
 
 
-def encodable(text: str) -> str:
-    """A file name that may not be UTF-8 as text that is."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
 def grouped(number: int) -> str:
     """``4012`` as ``4 012``."""
     return f"{number:,}".replace(",", " ")
@@ -29,11 +24,6 @@ def grouped(number: int) -> str:
 def counted(number: int, noun: str) -> str:
     """``1 error``, ``2 errors``."""
     return f"{grouped(number)} {noun}{'' if number == 1 else 's'}"
-
-
-def channel_text(channel: ChannelName) -> str:
-    """``main`` or ``channel 0``."""
-    return channel if isinstance(channel, str) else f"channel {channel}"
 
 
 def place_text(finding: Finding) -> str:

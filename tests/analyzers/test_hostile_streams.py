@@ -133,7 +133,7 @@ def test_any_edit_gets_an_answer(data: st.DataObject) -> None:
     assert outcomes
     if not outcomes & {Outcome.COMPLETES, Outcome.UNDECIDED}:
         assert any(finding.severity is Severity.ERROR for finding in report.findings)
-    assert report.explanation or outcomes <= {Outcome.COMPLETES}
+    assert report.reasons or outcomes <= {Outcome.COMPLETES}
     assert all(0 <= finding.offset <= max(sizes.values()) for finding in report.findings if finding.offset is not None)
 
 

@@ -30,6 +30,7 @@ from multifd_codec.draft.draft import Draft
 from multifd_codec.errors import InputError
 from multifd_codec.plan.plan import Device, MigrationPlan
 from tests.migrations import like
+from tests.reasons import check_reasons
 
 SAMPLES = Path(__file__).parents[2] / "captures" / "samples"
 NAMES = (
@@ -107,6 +108,8 @@ def tried(mutation: Mutation, folder: Path, *, near: bool) -> Iterator[Tried]:
         write_draft(path, edited, done.tap)
         with open_recording(path, reader="native") as opened:
             reports = lint_recording(opened, LintOptions(**dict(done.options)))  # type: ignore[arg-type]
+        for report in reports:
+            check_reasons(report)
         findings = [finding for report in reports for finding in report.findings]
         yield Tried(name, done, findings, {outcome for report in reports for outcome in report.possible_outcomes})
 

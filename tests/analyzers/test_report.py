@@ -15,15 +15,21 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from analyzers.findings import (
+    Actor,
     ChannelSummary,
     DeviceSummary,
     Finding,
     InputInfo,
+    Kind,
     MainSummary,
     Outcome,
+    Party,
     ProfileChoice,
+    Reason,
     Report,
     Severity,
+    Share,
+    Step,
     StreamFacts,
 )
 from analyzers.report import FORMATS, render
@@ -47,11 +53,30 @@ REPORT = Report(
     ),
     devices=(DeviceSummary("0000:00:05.0/vfio", 0, 5, 200000, False),),
     findings=(PACKET_NUM, SYNC_COUNT),
-    explanation=("main waits for token 2 of 3 at its third FLUSH",),
-    witness=("channel 0: SYNC", "main: FLUSH"),
+    reasons=(
+        Reason(
+            Kind.MAIN_WAITS_FOR_TOKENS,
+            Actor.MAIN,
+            "main",
+            1200,
+            300,
+            waits_for=(Party(Actor.CHANNEL, 1),),
+            rendezvous=Share(3, 3),
+            record="FLUSH",
+            tokens=Share(1, 2),
+            monitor_alive=False,
+        ),
+    ),
+    witness=(Step(Actor.CHANNEL, "SYNC", 0, 64), Step(Actor.MAIN, "FLUSH", "main")),
     monitor_alive=False,
     facts=StreamFacts(machine="none"),
 )
+
+WAITS = (
+    "main waits in its rendezvous 3 of 3 (FLUSH at offset 1200 (frame 300)): 1 of 2 tokens are there, "
+    "the monitor is dead"
+)
+WITNESSED = ["channel 0: SYNC at offset 64", "main: FLUSH"]
 
 TEXT = """\
 run/a.pcap: pcap, 267 902 bytes, 312 frames, 1 gap
@@ -68,16 +93,16 @@ device             instance  packets    bytes  complete
 outcome: hangs (monitor dead); possible: fails, hangs; judged as qemu-10.0 per-round, 2 channels, page size 4096
   inferred from SWITCHOVER_START on main; FLUSH on main
 
-main waits for token 2 of 3 at its third FLUSH
+{waits}
 
 channel 0 @4096 (frame 17) MFD301 error field flags: 2 SYNC, 3 FLUSH (and 4 012 more)
 channel 1 @99 MFD228 warning field packet_num: packet_num 4 is missing
 4 013 errors, 1 warning
-"""
+""".replace("{waits}", WAITS)
 
 WITNESS = """
 witness, a schedule that ends in hangs:
-  1. channel 0: SYNC
+  1. channel 0: SYNC at offset 64
   2. main: FLUSH
 """
 
@@ -150,8 +175,34 @@ DOCUMENT: dict[str, Any] = {
                     "repeats": 4012,
                 },
             ],
-            "explanation": ["main waits for token 2 of 3 at its third FLUSH"],
-            "witness": ["channel 0: SYNC", "main: FLUSH"],
+            "explanation": [WAITS],
+            "reasons": [
+                {
+                    "kind": "main-waits-for-tokens",
+                    "actor": "main",
+                    "channel": "main",
+                    "offset": 1200,
+                    "frame": 300,
+                    "waits_for": [{"actor": "channel", "channel": 1, "device": None}],
+                    "rendezvous": {"number": 3, "of": 3},
+                    "record": "FLUSH",
+                    "tokens": {"number": 1, "of": 2},
+                    "monitor_alive": False,
+                    "text": WAITS,
+                }
+            ],
+            "witness": WITNESSED,
+            "schedule": [
+                {"actor": "channel", "channel": 0, "offset": 64, "frame": None, "does": "SYNC", "text": WITNESSED[0]},
+                {
+                    "actor": "main",
+                    "channel": "main",
+                    "offset": None,
+                    "frame": None,
+                    "does": "FLUSH",
+                    "text": WITNESSED[1],
+                },
+            ],
             "facts": {"machine": "none"},
         }
     ],
@@ -191,6 +242,7 @@ FINDINGS = st.builds(
     field=st.one_of(st.none(), st.just("flags")),
     repeats=COUNTS,
 )
+REASONS = st.builds(Reason, st.just(Kind.CHANNEL_REFUSED), st.just(Actor.DESTINATION), because=WORDS)
 REPORTS = st.builds(
     Report,
     input=st.builds(InputInfo, path=WORDS, kind=st.just("pcap"), bytes=COUNTS, frames=COUNTS, gaps=COUNTS),
@@ -200,8 +252,10 @@ REPORTS = st.builds(
     channels=st.just(REPORT.channels),
     devices=st.lists(st.builds(DeviceSummary, WORDS, COUNTS, COUNTS, COUNTS, st.booleans()), max_size=2).map(tuple),
     findings=st.lists(FINDINGS, max_size=5).map(tuple),
-    explanation=st.lists(WORDS, max_size=2).map(tuple),
-    witness=st.lists(WORDS, max_size=2).map(tuple),
+    reasons=st.lists(st.builds(Reason, st.just(Kind.CHANNEL_REFUSED), st.just(Actor.DESTINATION), because=WORDS)).map(
+        tuple
+    ),
+    witness=st.lists(st.builds(Step, st.just(Actor.MAIN), WORDS, st.just("main")), max_size=2).map(tuple),
     monitor_alive=st.sampled_from([None, False, True]),
     facts=st.builds(StreamFacts, machine=WORDS, compression=WORDS),
 )
@@ -299,7 +353,7 @@ def test_selection_takes_prefixes_and_leaves_the_outcome() -> None:
         chosen = with_selected_findings(
             REPORT, select=parse_codes([select], RULES), ignore=parse_codes([ignore], RULES)
         )
-        assert chosen.possible_outcomes == REPORT.possible_outcomes and chosen.explanation == REPORT.explanation
+        assert chosen.possible_outcomes == REPORT.possible_outcomes and chosen.reasons == REPORT.reasons
         return [finding.rule for finding in chosen.findings]
 
     assert rules() == ["MFD228", "MFD301"]

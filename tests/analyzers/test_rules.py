@@ -27,6 +27,7 @@ from tests.analyzers.rule_cases.case import COMPLETES, HANGS, UNDECIDED, Case
 from tests.channel_records import page
 from tests.main_records import PAGE
 from tests.migrations import like
+from tests.reasons import check_reasons
 from tests.streams import Stream
 
 CASES: list[Case] = [
@@ -66,7 +67,8 @@ def test_violation(case: Case) -> None:
         if finding.rule == case.code
     }
     assert has_error_or_completes(report)
-    assert report.explanation or case.outcomes == COMPLETES
+    assert report.reasons or case.outcomes == COMPLETES
+    check_reasons(report)
 
 
 def is_clean(report: Report) -> bool:

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from analyzers.findings import Outcome, Severity
+from analyzers.findings import Actor, Kind, Outcome, Severity
 from analyzers.linter.linter import LintOptions, lint_recording
 from captures.recording import open_recording
+from tests.reasons import check_reasons
 
 SAMPLES = Path(__file__).parents[2] / "captures" / "samples"
 MANIFEST = json.loads((SAMPLES / "manifest.json").read_text())
@@ -57,5 +58,7 @@ def test_a_lost_packet_of_device_state() -> None:
     assert report.possible_outcomes == (Outcome.HANGS,)
     assert report.monitor_alive is False
     assert [finding.rule for finding in report.findings] == ["MFD408"]
-    assert any("waits for buffer 3, which no channel carries" in line for line in report.explanation)
-    assert report.witness[-1] == "nothing more happens: hangs"
+    check_reasons(report)
+    waits = next(reason for reason in report.reasons if reason.kind is Kind.WAITS_FOR_BUFFER)
+    assert (waits.actor, waits.buffers) == (Actor.LOADER, (3,))
+    assert report.witness[-1].outcome is Outcome.HANGS

@@ -10,6 +10,7 @@ import pytest
 
 from analyzers.linter.linter import LintOptions, lint_recording
 from captures.recording import open_recording
+from tests.reasons import check_reasons
 
 TRUTH = Path(__file__).parents[2] / "captures" / "samples" / "truth"
 
@@ -44,7 +45,8 @@ def test_outcomes(path: Path, options: dict[str, Any], case: dict[str, Any], exp
     assert outcomes == expected
     harmless = outcomes <= {"completes"}
     assert harmless or any(finding.severity == "error" for finding in report.findings)
-    assert harmless or report.explanation
+    assert harmless or report.reasons
+    check_reasons(report)
 
 
 @pytest.mark.parametrize("path", [case.values[0] for case in cases() if "measured" not in case.id], ids=str)

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import find as hypothesis_find
 from hypothesis import strategies as st
 
-from analyzers.findings import Outcome
+from analyzers.findings import Kind, Outcome
 from analyzers.linter.linter import LintOptions, lint_recording
 from captures.memory import recording_of
 from multifd_codec.channel.events import RamPacket
@@ -211,7 +211,7 @@ class TestEditedDrafts:
 
         def condition(edit: Edit) -> bool:
             (report,) = lint_recording(recording_of(apply(made, edit)), LintOptions(profile="qemu-10.0"))
-            parked = any("is parked since its SYNC" in line for line in report.explanation)
+            parked = any(reason.kind is Kind.PARKED for reason in report.reasons)
             return report.possible_outcomes == (Outcome.HANGS,) and parked and "(Flush)" in describe(made, edit)
 
         edit = find(edits(made, kinds=[EditKind.DROP]), condition)

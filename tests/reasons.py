@@ -1,0 +1,35 @@
+"""What must hold of the reasons of any report."""
+
+from __future__ import annotations
+
+from analyzers.findings import Actor, Location, Reason, Report
+from multifd_codec.errors import ChannelName
+
+
+def check_reasons(report: Report) -> None:
+    """Each has an actor, stands at a place that exists, and its sentence is what ``explanation`` says."""
+    sizes: dict[ChannelName, int] = {channel.id: channel.bytes for channel in report.channels}
+    sizes |= {"main": report.main.bytes} if report.main is not None else {}
+    recorded = report.input.frames and not report.input.gaps
+    for reason in report.reasons:
+        assert reason.actor in Actor
+        assert isinstance(reason.channel, int) or reason.actor is not Actor.CHANNEL, reason
+        assert reason.devices or reason.actor is not Actor.LOADER, reason
+        for party in reason.waits_for:
+            assert (party.channel is not None) == (party.actor is Actor.CHANNEL), reason
+            assert (party.device is not None) == (party.actor is Actor.LOADER), reason
+        assert reason.offset is None or reason.channel is not None, reason
+        for place in _places(reason):
+            assert place.channel in sizes, reason
+            assert place.offset is None or 0 <= place.offset <= sizes[place.channel], reason
+            if recorded and place.offset is not None and place.offset < sizes[place.channel]:
+                assert place.frame is not None and 1 <= place.frame <= report.input.frames, reason
+    document = report.to_dict()
+    assert [reason["text"] for reason in document["reasons"]] == document["explanation"] == list(report.explanation)
+    assert [step["text"] for step in document["schedule"]] == document["witness"]
+    assert all(document["explanation"])
+
+
+def _places(reason: Reason) -> list[Location]:
+    own = [] if reason.channel is None else [Location(reason.channel, reason.offset, reason.frame)]
+    return [*own, *reason.also]
