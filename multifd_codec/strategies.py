@@ -12,17 +12,16 @@ from typing import NamedTuple
 
 from multifd_codec.channel.decoder import encode_channel
 from multifd_codec.channel.events import ChannelEvent, ChannelInit, DeviceStatePacket, RamPacket
-from multifd_codec.channel.framing import DEVICE, INIT
+from multifd_codec.channel.framing import ram_payload
 from multifd_codec.dialect.compression import COMPRESSIONS
 from multifd_codec.dialect.releases import RELEASES, RFC_V3, Mode, release
+from multifd_codec.draft.channel_records import channel_init, device_state_packet, ram_record
 from multifd_codec.draft.draft import Draft, Record
 from multifd_codec.draft.edits import KINDS, Edit, EditKind, apply, describe
-from multifd_codec.layout import layout
 from multifd_codec.plan.page_content import Given, PageContent, Pattern, Zero
 from multifd_codec.plan.plan import Block, Device, MigrationPlan, Pages, Round
 from multifd_codec.sender import draft as draft_of_plan
-from multifd_codec.wire.handshake import MULTIFD_MAGIC, MULTIFD_VERSION
-from multifd_codec.wire.packet import COMPRESSION_MASK, PacketFlags, pages_per_packet, ram_packet
+from multifd_codec.wire.packet import COMPRESSION_MASK, PacketFlags, pages_per_packet
 
 try:
     from hypothesis import strategies as st
@@ -45,9 +44,7 @@ FLAGS = (0, 1, 2, 4, 3, 0x81)
 def channel_inits() -> st.SearchStrategy[ChannelInit]:
     """A ChannelInit at offset 0."""
     return st.builds(
-        lambda uuid, number, unused: ChannelInit(
-            0, INIT.size, MULTIFD_MAGIC, MULTIFD_VERSION, uuid, number, unused, (0, 0, 0, 0)
-        ),
+        lambda uuid, number, unused: channel_init(number, uuid).event._replace(unused1=unused),
         st.binary(min_size=16, max_size=16),
         st.integers(0, 255),
         st.sampled_from([bytes(7), b"garbage"]),
@@ -68,36 +65,25 @@ def ram_packets(draw: st.DrawFn, page_size: int = 4096) -> RamPacket:
     size = draw(st.integers(1, 300)) if compressed and normal else draw(st.sampled_from([0, normal * page_size, 4096]))
     pages = tuple(page_size * draw(st.integers(0, 1 << 20)) for _ in range(min(3, normal + zero)))
     name = draw(st.sampled_from(["", *BLOCK_NAMES]))
-    length = layout(ram_packet(page_size)).size
-    return RamPacket(
-        offset=0,
-        length=length,
-        magic=MULTIFD_MAGIC,
-        version=MULTIFD_VERSION,
+    return ram_record(
+        draw(st.integers(0, 1 << 40)),
+        name.encode(),
+        pages,
+        page_size=page_size,
         flags=flags,
         pages_alloc=draw(st.sampled_from([0, capacity])),
         normal_pages=normal,
-        next_packet_size=size,
-        packet_num=draw(st.integers(0, 1 << 40)),
         zero_pages=zero,
+        next_packet_size=size,
         unused32=draw(st.sampled_from([0, 7])),
-        unused64=(0, 0, 0),
-        ramblock=name.encode().ljust(layout(ram_packet(page_size)).span("ramblock").size, b"\0"),
-        pages=pages + (0,) * (capacity - len(pages)),
-        payload_offset=0,
-        payload_length=(size if compressed else normal * page_size) if normal else 0,
-        known=length,
-    )
+        payload_length=ram_payload(flags, normal, size, page_size),
+    ).event
 
 
 def device_state_packets() -> st.SearchStrategy[DeviceStatePacket]:
     """A device-state packet that announces up to 300 bytes. Offsets as in ``ram_packets``."""
-    width = DEVICE.span("idstr").size
-    flags = int(PacketFlags.DEVICE_STATE)
     return st.builds(
-        lambda name, size: DeviceStatePacket(
-            0, DEVICE.size, MULTIFD_MAGIC, MULTIFD_VERSION, flags, name.encode().ljust(width, b"\0"), 0, size, 0, size
-        ),
+        lambda name, size: device_state_packet(bytes(size), name.encode()).event,
         st.sampled_from(DEVICE_NAMES),
         st.integers(1, 300),
     )
@@ -302,15 +288,8 @@ def _aimed(draft: Draft, aim: _Aim) -> Edit:
     if sorts:
         positions = list(sorts.values())[aim.sort % len(sorts)]
         position = positions[aim.number % len(positions)]
-    match aim.kind:
-        case EditKind.TRANSFER:
-            others = [name for name in names if name != channel] or names
-            return Edit(aim.kind, channel, position, aim.to, others[aim.field % len(others)])
-        case EditKind.SET:
-            return Edit(aim.kind, channel, position, aim.to, field=aim.field)
-        case EditKind.MOVE | EditKind.FLIP | EditKind.CUT:
-            return Edit(aim.kind, channel, position, aim.to)
-    return Edit(aim.kind, channel, position)
+    others = [name for name in names if name != channel] or names
+    return Edit(aim.kind, channel, position, aim.to, others[aim.field % len(others)], aim.field)
 
 
 def edits(draft: Draft, kinds: Sequence[EditKind] = KINDS) -> st.SearchStrategy[Edit]:
