@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from construct import Int64ub
+from construct import Int64ub, Struct
 
 from multifd_codec.dialect.releases import SenderHabits
 from multifd_codec.draft import main_records as make
@@ -66,19 +66,19 @@ def stock_sections(sender: SenderHabits, behind: int) -> tuple[Section, Section]
     )
 
 
-def _fields(*fields: tuple[str, str, int]) -> list[dict[str, Any]]:
-    return [{"name": name, "type": kind, "size": size} for name, kind, size in fields]
+def _field(name: str, kind: str, size: int) -> dict[str, Any]:
+    return {"name": name, "type": kind, "size": size}
 
 
-_TIMER = _fields(("cpu_ticks_offset", "int64", 8), ("unused", "unused_buffer", 8), ("cpu_clock_offset", "int64", 8))
-_GLOBALSTATE_OLD = _fields(("size", "uint32", 4), ("runstate", "buffer", 100))
-_GLOBALSTATE = _fields(
-    ("size", "uint32", 4),
-    ("runstate", "buffer", 32),
-    ("has_vm_was_suspended", "uint8", 1),
-    ("vm_was_suspended", "uint8", 1),
-    ("unused", "buffer", 66),
-)
+def _fields(declaration: Struct, *kinds: str) -> list[dict[str, Any]]:
+    """The fields of a body, as their types are called in vmstate."""
+    pairs = zip(declaration.subcons, kinds, strict=True)
+    return [_field(field.name, kind, field.sizeof()) for field, kind in pairs]
+
+
+_TIMER = _fields(Timers, "int64", "unused_buffer", "int64")
+_GLOBALSTATE = _fields(GlobalState, "uint32", "buffer", "uint8", "uint8", "buffer")
+_GLOBALSTATE_OLD = [_GLOBALSTATE[0], _field("runstate", "buffer", GlobalState.sizeof() - _GLOBALSTATE[0]["size"])]
 
 
 def description(plan: MigrationPlan, sender: SenderHabits, full: list[Section]) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def description(plan: MigrationPlan, sender: SenderHabits, full: list[Section]) 
     known = {"timer": (2, _TIMER), "globalstate": (1, _GLOBALSTATE if sender.was_suspended else _GLOBALSTATE_OLD)}
     result: dict[str, Any] = {}
     if sender.configuration_described:
-        fields = _fields(("len", "uint32", 4), ("name", "buffer", len(plan.machine.encode())))
+        fields = [_field("len", "uint32", 4), _field("name", "buffer", len(plan.machine.encode()))]
         result["configuration"] = {"vmsd_name": "configuration", "version": 1, "fields": fields}
     devices = []
     for section in full:
