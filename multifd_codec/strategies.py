@@ -31,7 +31,6 @@ except ImportError:
 BEST_KNOWN = ("qemu-10.0", "qemu-7.2")
 DIALECTS = (*BEST_KNOWN, *(row.name for row in RELEASES.values() if row.name not in BEST_KNOWN), RFC_V3)
 """All dialects, the two best known first: examples shrink to them."""
-ALL_COMPRESSIONS = tuple(COMPRESSIONS)
 PAGE_SIZES = (4096, 16384, 65536)
 BLOCK_NAMES = ("ram", "pc.bios", "/rom@etc/acpi/tables", "vga.vram")
 DEVICE_NAMES = ("0000:00:05.0/vfio", "0000:00:06.0/vfio", "0000:00:07.0/vfio")
