@@ -19,18 +19,18 @@ from analyzers.mutation.shape import (
     sent_in_round,
     used_pages,
 )
+from multifd_codec.compression import CODECS
+from multifd_codec.dialect.compression import Payload, of_flags
+from multifd_codec.dialect.words import which
 from multifd_codec.draft.channel_records import ram_record
 from multifd_codec.draft.draft import Draft, Record
 from multifd_codec.main import events as ev
 from multifd_codec.wire.packet import RAMBLOCK_NAME_SIZE, PacketFlags
 
-STORED = 0xFFFF
-"""Bytes that a stored block of deflate can hold."""
-EMPTY_BLOCK = b"\0\0\0\xff\xff"
-"""A stored deflate block without content."""
+CLEAN_SYNCS = which(lambda r: not r.sender.sync_carries_pages, "or")
+"""Releases whose SYNC packets are nothing but SYNCs."""
 MAX_SOUGHT = 1 << 16
 """Pages of a block among which one is sought that no packet carries."""
-ZLIB_HEADER = b"\x78\x01"
 
 
 def sync_record(shape: Shape) -> Record:
@@ -181,41 +181,19 @@ def compressed(shape: Shape, place: Record, pages: bytes) -> bytes:
 
     Raises LacksError where later payloads of that channel depend on the context.
     """
-    method = shape.compression
+    method = of_flags(shape.compression)
     size = shape.page_size
-    if method in (PacketFlags.QPL, PacketFlags.UADK):
+    if method is not None and method.payload is Payload.LENGTHS:
         count = len(pages) // size
         return struct.pack(f">{count}I", *[size] * count) + pages
-    if method not in (PacketFlags.ZLIB, PacketFlags.ZSTD):
+    stored = None if method is None else CODECS[method.name].stored
+    if stored is None:
         return pages
     line = shape.draft.line(place)
     at = next(i for i, record in enumerate(line) if record is place)
     need(not any(_has_content(record) for record in line[at:]), "a last payload in front of its last SYNC")
     first = not any(_has_content(record) for record in line[:at])
-    return stored(method, pages, first=first)
-
-
-def stored(method: int, pages: bytes, *, first: bool = False) -> bytes:
-    """Pages that are not compressed, in the form of a stream that is; ``first``: the stream starts with them."""
-    if method == PacketFlags.ZLIB:
-        parts = (pages[at : at + STORED] for at in range(0, len(pages), STORED))
-        return (ZLIB_HEADER if first else b"") + b"".join(map(stored_block, parts)) + EMPTY_BLOCK
-    if not first:
-        return b"".join(raw_block(pages[at : at + STORED]) for at in range(0, len(pages), STORED))
-    import zstandard  # noqa: PLC0415 -- slow to import
-
-    stream = zstandard.ZstdCompressor(level=1).compressobj()
-    return stream.compress(pages) + stream.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
-
-
-def stored_block(content: bytes) -> bytes:
-    """A deflate block that is not compressed (RFC 1951, 3.2.4), not the last one."""
-    return b"\0" + struct.pack("<HH", len(content), len(content) ^ 0xFFFF) + content
-
-
-def raw_block(content: bytes) -> bytes:
-    """A zstd block that is not compressed (RFC 8878, 3.1.1.2), not the last one."""
-    return (len(content) << 3).to_bytes(3, "little") + content
+    return stored(pages, first)
 
 
 def _has_content(record: Record) -> bool:
@@ -225,7 +203,7 @@ def _has_content(record: Record) -> bool:
 def fits_containers(shape: Shape) -> list[Record]:
     """The packets with pages of a stream that ``as_containers`` can change. Raises LacksError."""
     need(shape.compression == 0, "pages that are not compressed")
-    need(shape.since_9_0, "packets of 9.0 or later")
+    need(shape.since_9_0, f"packets of {CLEAN_SYNCS}")
     avoid(shape.states, "device state: it is not sent beside compression")
     packets = [p.record for p in shape.data]
     need(any(r.event.normal_pages for r in packets), "a packet with content")

@@ -142,7 +142,9 @@ class QatzipPages:
 
 
 CODECS = {
-    name: Codec(pages, pages) for name, pages in (("qpl", QplPages), ("uadk", UadkPages), ("qatzip", QatzipPages))
+    "qpl": Codec(QplPages, QplPages),
+    "uadk": Codec(UadkPages, UadkPages),
+    "qatzip": Codec(QatzipPages, QatzipPages),
 }
 
 

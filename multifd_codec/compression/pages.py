@@ -40,6 +40,8 @@ class Codec(NamedTuple):
     decompressor: Callable[[], PageDecompressor]
     compressor: Callable[[int], PageCompressor]
     """Takes the level."""
+    stored: Callable[[bytes, bool], bytes] | None = None
+    """Of a stream: a payload of pages that are not compressed, whatever the context; True: it is the first."""
 
 
 class PlainPages:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
 from typing import Any
 
@@ -10,6 +11,11 @@ from multifd_codec.errors import FormatError
 from multifd_codec.source import Buffer
 from multifd_codec.wire.payload import ZLIB_SYNC_FLUSH
 
+STORED = 0xFFFF
+"""Bytes that a stored block of deflate can hold."""
+EMPTY_BLOCK = b"\0" + ZLIB_SYNC_FLUSH
+"""A stored deflate block without content."""
+ZLIB_HEADER = b"\x78\x01"
 ZSTD_PIECE = 512
 """Bytes fed to zstd at a time: four of them can stand for 128 KiB, so a payload that lies about its size is noticed
 before it fills memory (32 MiB at most)."""
@@ -83,7 +89,32 @@ class ZstdCompressor:
         return bytes(self._stream.compress(pages) + self._stream.flush(self._flush))
 
 
-CODECS = {"zlib": Codec(ZlibPages, ZlibCompressor), "zstd": Codec(ZstdPages, ZstdCompressor)}
+def _stored_zlib(pages: bytes, first: bool) -> bytes:
+    parts = (pages[at : at + STORED] for at in range(0, len(pages), STORED))
+    return (ZLIB_HEADER if first else b"") + b"".join(map(stored_block, parts)) + EMPTY_BLOCK
+
+
+def _stored_zstd(pages: bytes, first: bool) -> bytes:
+    if not first:
+        return b"".join(raw_block(pages[at : at + STORED]) for at in range(0, len(pages), STORED))
+    compressor = ZstdCompressor(1)
+    return compressor.payload(pages, 1, len(pages))
+
+
+def stored_block(content: bytes) -> bytes:
+    """A deflate block that is not compressed (RFC 1951, 3.2.4), not the last one."""
+    return b"\0" + struct.pack("<HH", len(content), len(content) ^ 0xFFFF) + content
+
+
+def raw_block(content: bytes) -> bytes:
+    """A zstd block that is not compressed (RFC 8878, 3.1.1.2), not the last one."""
+    return (len(content) << 3).to_bytes(3, "little") + content
+
+
+CODECS = {
+    "zlib": Codec(ZlibPages, ZlibCompressor, _stored_zlib),
+    "zstd": Codec(ZstdPages, ZstdCompressor, _stored_zstd),
+}
 
 
 def _zstandard() -> Any:

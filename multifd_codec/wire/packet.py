@@ -37,8 +37,8 @@ class PacketFlags(enum.IntFlag):
 
 SYNC = int(PacketFlags.SYNC)
 """A plain int: faster than the enumeration, and what numpy wants."""
-COMPRESSION_MASK = 0x3E
-KNOWN_FLAGS = 0x7F
+KNOWN_FLAGS = sum(PacketFlags)
+COMPRESSION_MASK = KNOWN_FLAGS - SYNC - int(PacketFlags.DEVICE_STATE)
 
 PacketHeader = Struct(
     "magic" / Int32ub,

@@ -3,13 +3,13 @@ says in these letters, and what memory it makes, by decoding it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from multifd_codec.channel.decoder import ChannelDecoder
 from multifd_codec.channel.events import ChannelEnd, ChannelInit, DeviceStatePacket, EndPosition, RamPacket
 from multifd_codec.compression import decompressor_of_flags
-from multifd_codec.dialect.releases import RFC_V3, Mode, release
+from multifd_codec.dialect.releases import RFC_V3, Mode, Release, release
 from multifd_codec.dialect.version import Version
 from multifd_codec.main import events as ev
 from multifd_codec.main.decoder import MainDecoder
@@ -57,6 +57,16 @@ def rows() -> Iterable[tuple[str, Row]]:
     for name in DIALECTS:
         yield from ((name, row) for row in ROWS if name != RFC_V3 and row.first <= release(name).version <= row.last)
     yield from ((RFC_V3, row) for row in RFC_ROWS)
+
+
+def missing(releases: Mapping[Version, Release]) -> list[tuple[str, str]]:
+    """Release and mode of the table that no row is about, or more than one."""
+    return [
+        (row.name, mode)
+        for version, row in releases.items()
+        for mode in (L, M)
+        if (mode is L or row.sender.per_round) != sum(r.mode is mode and r.first <= version <= r.last for r in ROWS)
+    ]
 
 
 COMMANDS = {CommandId.OPEN_RETURN_PATH: "O", CommandId.PING: "P", CommandId.SWITCHOVER_START: "X"}

@@ -8,6 +8,7 @@ from random import Random
 
 from analyzers.mutation.edits import LISTED, having, one, one_or_resent, sets
 from analyzers.mutation.legal import (
+    CLEAN_SYNCS,
     another_round,
     as_containers,
     fits_containers,
@@ -31,14 +32,18 @@ from analyzers.rulebook.packets.page_edits import (
     zero_page_twice,
 )
 from multifd_codec.channel.events import RamPacket
+from multifd_codec.dialect.compression import unmarked_by
+from multifd_codec.dialect.releases import OLDEST
+from multifd_codec.dialect.words import since
 from multifd_codec.draft.channel_records import ram_record
 from multifd_codec.draft.draft import Draft, Record
-from multifd_codec.wire.packet import COMPRESSION_MASK, PacketFlags
+from multifd_codec.wire.packet import COMPRESSION_MASK, SYNC, PacketFlags
 
-SYNC = int(PacketFlags.SYNC)
 ZLIB, ZSTD = int(PacketFlags.ZLIB), int(PacketFlags.ZSTD)
 UNDEFINED_BITS = range(7, 32)
-KEPT = int(PacketFlags.QPL | PacketFlags.UADK | PacketFlags.QATZIP)
+CLEAN_HEADERS = f"headers that are clean, as from {since(lambda r: not r.sender.header_stale)} on"
+DENSE_NUMBERS = f"dense numbers, as from {since(lambda r: r.sender.packet_num_dense)} on"
+KEPT = unmarked_by(OLDEST)
 """Compression ids with which some destinations keep what a page held when it turns zero."""
 NEWER = frozenset({"MFD206", "MFD417", "MFD515"})
 """What a stream of 10.0 has got that the older destination does not know."""
@@ -46,7 +51,7 @@ NEWER = frozenset({"MFD206", "MFD417", "MFD515"})
 
 A_DATA_PACKET = one_or_resent(lambda s: records(s.paired_data))
 A_SYNC = partial(one, lambda s: s.plain_syncs, "a SYNC without pages")
-CLEAN = having(lambda s: not s.old_syncs, "headers that are clean, as from 9.2 on")
+CLEAN = having(lambda s: not s.old_syncs, CLEAN_HEADERS)
 
 
 def another_method(draft: Draft, random: Random) -> Place:
@@ -216,7 +221,7 @@ def going_back(draft: Draft, random: Random) -> Place:
 def a_gap(draft: Draft, random: Random) -> Place:
     """One number is never used."""
     shape = Shape(draft)
-    need(shape.dense_numbers and shape.since_9_0, "dense numbers, as from 9.0 on")
+    need(shape.dense_numbers and shape.since_9_0, DENSE_NUMBERS)
     packets = [p.record for p in shape.packets if isinstance(p.record.event, RamPacket)]
     need(len(packets) > 2 * len(draft.channels), "packets behind its first SYNCs")
     gap = random.randrange(2 * len(draft.channels), len(packets))
@@ -229,7 +234,7 @@ def a_gap(draft: Draft, random: Random) -> Place:
 def number_twice(draft: Draft, random: Random) -> Place:
     """The last packet of one channel gets the number of the last of another."""
     shape = Shape(draft)
-    need(shape.dense_numbers and shape.since_9_0, "dense numbers, as from 9.0 on")
+    need(shape.dense_numbers and shape.since_9_0, DENSE_NUMBERS)
     shape.multifd(2)
     need(all(map(draft.rams, shape.by_id)), "packets on every channel")
     ends = [draft.rams(channel)[-1] for channel in shape.by_id]
@@ -251,7 +256,8 @@ SMALL_ALLOC = sets(with_room, pages_alloc=lambda e, s, r: s.capacity - 1)
 TOO_MANY_NORMAL = sets(A_DATA_PACKET, normal_pages=lambda e, s, r: s.capacity + 1)
 TOO_MANY_ZERO = sets(A_DATA_PACKET, zero_pages=lambda e, s, r: e.pages_alloc - e.normal_pages + 1)
 METHOD_ON_SYNC = sets(
-    A_SYNC(having(lambda s: s.since_9_0, "SYNCs of 9.0 or later")), flags=lambda e, s, r: SYNC | (s.compression or ZLIB)
+    A_SYNC(having(lambda s: s.since_9_0, f"SYNCs of {CLEAN_SYNCS}")),
+    flags=lambda e, s, r: SYNC | (s.compression or ZLIB),
 )
 UNUSED_OFFSET = sets(
     one(lambda s: not_full(s) or s.plain_syncs, "a packet that is not full", CLEAN),

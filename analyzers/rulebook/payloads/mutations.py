@@ -6,18 +6,16 @@ import struct
 from random import Random
 
 from analyzers.mutation.edits import having, one, one_or_resent, refills, resized, sets
-from analyzers.mutation.legal import EMPTY_BLOCK, as_containers, raw_block, resend
+from analyzers.mutation.legal import CLEAN_SYNCS, as_containers, resend
 from analyzers.mutation.mutation import Mutation, Place, same, untouched
 from analyzers.mutation.shape import Shape, need, records
+from multifd_codec.compression.streams import EMPTY_BLOCK, raw_block
+from multifd_codec.dialect.compression import STREAMED, Payload, flags_of, names_of
 from multifd_codec.draft.draft import Draft, Record
 from multifd_codec.wire.packet import PacketFlags
+from multifd_codec.wire.payload import MAX_COMPRESSED_PAYLOAD
 
-BUFFER = 1 << 20
-"""Bytes of a compressed payload that a receiver has room for."""
-STREAMED = int(PacketFlags.ZLIB | PacketFlags.ZSTD)
-
-
-COMPRESSED = "pages compressed with zlib or zstd"
+COMPRESSED = f"pages compressed with {names_of(Payload.STREAM)}"
 LAST_PAYLOAD = one(
     lambda s: records(s.last_contents, lambda e: e.flags & STREAMED) if s.compression & STREAMED else (), COMPRESSED
 )
@@ -35,7 +33,7 @@ PLAIN = one_or_resent(
 def padded(payload: bytes, shape: Shape, random: Random) -> bytes:
     """As large as it may be, by empty blocks behind the pages."""
     block = EMPTY_BLOCK if shape.compression == PacketFlags.ZLIB else raw_block(b"")
-    return payload + block * ((BUFFER - len(payload)) // len(block))
+    return payload + block * ((MAX_COMPRESSED_PAYLOAD - len(payload)) // len(block))
 
 
 def with_more(payload: bytes, shape: Shape, random: Random) -> bytes:
@@ -45,7 +43,7 @@ def with_more(payload: bytes, shape: Shape, random: Random) -> bytes:
 
 
 def as_qpl(draft: Draft, random: Random) -> None:
-    if Shape(draft).compression not in (PacketFlags.QPL, PacketFlags.UADK):
+    if not Shape(draft).compression & flags_of(Payload.LENGTHS):
         as_containers(draft, int(PacketFlags.QPL))
 
 
@@ -87,12 +85,12 @@ SIZE_TOO_LARGE = sets(PLAIN, next_packet_size=lambda e, s, r: e.next_packet_size
 SIZE_OF_ZERO_PAGES = sets(one(lambda s: records(s.zeros), "a packet with zero pages only"), next_packet_size=100)
 # Up to 8.1 it is left over from an earlier packet.
 SIZE_OF_SYNC = sets(
-    one(lambda s: s.plain_syncs, "a SYNC without pages", having(lambda s: s.since_9_0, "SYNCs of 8.2 or later")),
+    one(lambda s: s.plain_syncs, "a SYNC without pages", having(lambda s: s.since_9_0, f"SYNCs of {CLEAN_SYNCS}")),
     next_packet_size=4096,
 )
-BEYOND_BUFFER = refills(LAST_PAYLOAD, lambda payload, s, r: payload.ljust(BUFFER + 1, b"\0"))
-QATZIP_BEYOND = refills(QATZIP, lambda payload, s, r: payload.ljust(BUFFER + 1, b"\0"))
-QATZIP_BUFFERED = same(refills(QATZIP, lambda payload, s, r: payload.ljust(BUFFER, b"\0")))
+BEYOND_BUFFER = refills(LAST_PAYLOAD, lambda payload, s, r: payload.ljust(MAX_COMPRESSED_PAYLOAD + 1, b"\0"))
+QATZIP_BEYOND = refills(QATZIP, lambda payload, s, r: payload.ljust(MAX_COMPRESSED_PAYLOAD + 1, b"\0"))
+QATZIP_BUFFERED = same(refills(QATZIP, lambda payload, s, r: payload.ljust(MAX_COMPRESSED_PAYLOAD, b"\0")))
 # Its first bits announce a block of a kind that there is none of.
 DAMAGED = refills(LAST_PAYLOAD, lambda payload, s, r: b"\xff" * len(payload))
 PAGE_LESS = sets(
