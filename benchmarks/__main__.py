@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from benchmarks.holes import bench_holes
 from benchmarks.inputs import InputSpec, make_input, specs
 from benchmarks.measure import ProgramFailedError, Run, peak_own_memory, race, run
 from benchmarks.producing import MULTIFD, bench_fuzz, bench_generate
@@ -23,7 +24,7 @@ SAMPLES = ROOT / "captures" / "samples"
 SMALL_CAPTURE = SAMPLES / "q7.2-none.pcap"
 OWN_MEMORY_LIMIT = 200 << 20
 PACKETS_PER_SECOND = 300_000
-PARTS = ("lint", "generate", "fuzz")
+PARTS = ("lint", "generate", "fuzz", "holes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,8 @@ def _bench(folder: Path, parts: Sequence[str], *, quick: bool, skip_slow: bool) 
         bench_generate(table, folder, quick=quick)
     if "fuzz" in parts:
         bench_fuzz(table, quick=quick)
+    if "holes" in parts:
+        bench_holes(table)
     return table.kept
 
 

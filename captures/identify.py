@@ -16,8 +16,8 @@ from typing import NamedTuple
 from captures import tls
 from captures.connection import Connection, Endpoint
 from captures.model import CapturedChannel, CaptureNote, ChannelKind, Migration, NoteKind, StreamSource
-from multifd_codec.channel.framing import HEADER, INIT, MARK, read_known
-from multifd_codec.source import BufferSource, ByteSource
+from multifd_codec.channel.framing import HEADER, INIT, MARK
+from multifd_codec.source import BufferSource, ByteSource, pieces, read_known
 from multifd_codec.wire.packet import KNOWN_FLAGS
 from multifd_codec.wire.qemufile import QEMU_VM_FILE_MAGIC
 
@@ -67,16 +67,8 @@ def _is_channel_init(head: bytes) -> bool:
 
 
 def _has_packets(source: ByteSource) -> bool:
-    position, stop = 0, min(source.size, SEARCH_LENGTH)
-    while position < stop:
-        known = read_known(source, position, stop - position)
-        if MARK in known:
-            return True
-        hole = source.next_hole(position + len(known))
-        if hole is None or hole.end <= position:
-            break
-        position = hole.end
-    return False
+    first = pieces(source, 0, min(source.size, SEARCH_LENGTH), overlap=len(MARK) - 1)
+    return any(MARK in piece for _, piece in first)
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from multifd_codec.channel import framing
 from multifd_codec.channel.decoder import ChannelDecoder
 from multifd_codec.errors import ChannelName
 from multifd_codec.main.decoder import MainDecoder
-from multifd_codec.source import ByteSource
+from multifd_codec.source import ByteSource, read_known
 from multifd_codec.wire.handshake import MULTIFD_MAGIC, MULTIFD_VERSION
 
 ProgressCallback = Callable[[str, int, int], None]
@@ -61,7 +61,7 @@ class CapturedChannel(NamedTuple):
     def starts_with_init(self) -> bool:
         """Whether the first bytes are a ChannelInit, be it a wrong one. For multifd channels and unknown ones."""
         source = self.source
-        marked = framing.read_known(source, 0, len(framing.MARK)) == framing.MARK
+        marked = read_known(source, 0, len(framing.MARK)) == framing.MARK
         if not self.start_captured:
             return marked and framing.starts_packet(source, framing.INIT.size) is framing.Fit.YES
         return marked or (
@@ -75,7 +75,7 @@ class CapturedChannel(NamedTuple):
         """The id that a ChannelInit states, if it can be believed: magic or version is right."""
         if self.kind not in (ChannelKind.MULTIFD, ChannelKind.UNKNOWN) or not self.starts_with_init:
             return None
-        head, place = framing.read_known(self.source, 0, framing.INIT.size), framing.INIT.span("id").offset
+        head, place = read_known(self.source, 0, framing.INIT.size), framing.INIT.span("id").offset
         if len(head) <= place:
             return None
         magic, version = framing.MAGIC_VERSION.unpack_from(head)

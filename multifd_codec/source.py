@@ -8,7 +8,7 @@ that has only some bytes yet, and a capture with holes.
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from multifd_codec.errors import HoleError
@@ -70,6 +70,51 @@ class ByteSource(Protocol):
 
     def next_hole(self, offset: int) -> Hole | None:
         """The first hole that ends behind ``offset`` (it may contain ``offset``), or None."""
+
+
+def bytes_known(source: ByteSource, offset: int) -> int:
+    """Recorded bytes from ``offset`` up to the next hole or the end."""
+    hole = source.next_hole(offset)
+    end = source.size if hole is None else min(hole.start, source.size)
+    return max(0, end - offset)
+
+
+def read_known(source: ByteSource, offset: int, length: int) -> bytes:
+    """Up to ``length`` bytes at ``offset``, stopping at a hole or the end."""
+    return bytes(source.read(offset, min(length, bytes_known(source, offset))))
+
+
+def recorded(source: ByteSource, begin: int, end: int) -> Iterator[tuple[int, int]]:
+    """(offset, length) of each stretch between ``begin`` and ``end`` without a hole in it, in order."""
+    while begin < end:
+        known = min(bytes_known(source, begin), end - begin)
+        if known:
+            yield begin, known
+            begin += known
+            continue
+        hole = source.next_hole(begin)
+        if hole is None or hole.end <= begin:
+            return
+        begin = hole.end
+
+
+FIRST_PIECE, LARGEST_PIECE = 1 << 12, 1 << 20
+"""Bytes looked at together by a search: few at first, since most end soon, and many searches must not read it all."""
+
+
+def pieces(source: ByteSource, begin: int, end: int, *, overlap: int) -> Iterator[tuple[int, bytes]]:
+    """What is recorded from ``begin`` on, for searching: (offset, bytes). No pattern is missed that is at most
+    ``overlap`` + 1 bytes long."""
+    size = FIRST_PIECE
+    for offset, length in recorded(source, begin, end):
+        position, stop = offset, offset + length
+        while position < stop:
+            piece = bytes(source.read(position, min(size, stop - position)))
+            yield position, piece
+            position += len(piece)
+            if position < stop:
+                position -= overlap
+            size = min(4 * size, LARGEST_PIECE)
 
 
 class BufferSource:

@@ -10,7 +10,6 @@ from analyzers.receiver.device_state import state_buffers
 from analyzers.rulebook.device_state.packet_rules import HEADER
 from analyzers.survey.device_state import read_buffer
 from multifd_codec.channel.events import DeviceStatePacket
-from multifd_codec.channel.framing import bytes_known
 from multifd_codec.device_key import DeviceKey
 from multifd_codec.main.events import (
     DeviceBody,
@@ -21,7 +20,7 @@ from multifd_codec.main.events import (
     SectionStart,
     VfioRecord,
 )
-from multifd_codec.source import Buffer, ByteSource
+from multifd_codec.source import Buffer, ByteSource, recorded
 from multifd_codec.wire.vfio import VfioTagId
 
 PIECE = 1 << 20
@@ -47,16 +46,15 @@ def pieces(stretches: list[Stretch]) -> Iterator[Piece]:
     """The bytes of all stretches, in order, in pieces of bounded size."""
     for source, start, length in stretches:
         position, end = start, start + length
-        while position < end:
-            known = min(bytes_known(source, position), end - position, PIECE)
-            if known:
-                yield Piece(known, source.read(position, known))
-                position += known
-                continue
-            hole = source.next_hole(position)
-            behind = end if hole is None or hole.start > position else min(end, hole.end)
-            yield Piece(behind - position, None)
-            position = behind
+        for offset, known in recorded(source, start, end):
+            if offset > position:
+                yield Piece(offset - position, None)
+            position = offset + known
+            for begin in range(offset, position, PIECE):
+                size = min(PIECE, position - begin)
+                yield Piece(size, source.read(begin, size))
+        if position < end:
+            yield Piece(end - position, None)
 
 
 @dataclass(slots=True)

@@ -15,10 +15,9 @@ from analyzers.extraction.page_table import PageKind, Pages, PageTable, Stamp
 from analyzers.extraction.payloads import ChannelPayloads, Unexpanded
 from analyzers.extraction.results import Conflict, Problem
 from analyzers.extraction.stores import Store
-from multifd_codec.channel.framing import bytes_known
 from multifd_codec.errors import ChannelName, HoleError
 from multifd_codec.main.events import BlockList, CompressedPage, Page, RamBlock, XbzrlePage, ZeroPage, ZeroPageRun
-from multifd_codec.source import Buffer, ByteSource
+from multifd_codec.source import Buffer, ByteSource, bytes_known
 from multifd_codec.wire.ram import ZeroRecord
 
 MAX_BLOCK = 1 << 52

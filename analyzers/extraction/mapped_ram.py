@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analyzers.extraction.page_table import PageKind
-from multifd_codec.channel.framing import bytes_known
 from multifd_codec.main.events import RamBlock
-from multifd_codec.source import Buffer, ByteSource
+from multifd_codec.source import Buffer, ByteSource, bytes_known
 
 PIECE = 1 << 20
 """Bytes of bitmap looked at together."""

@@ -20,6 +20,7 @@ from multifd_codec.channel.events import ChannelEnd, ChannelInit, DeviceStatePac
 from multifd_codec.layout import layout
 from multifd_codec.main.events import MainItem
 from multifd_codec.main.rendezvous import Rendezvous
+from multifd_codec.names import block_name, text
 from multifd_codec.wire.packet import COMPRESSION_MASK, SYNC, ram_packet
 
 MAIN = -1
@@ -92,7 +93,7 @@ def _packets(batch: PacketBatch, names: dict[bytes, str], stop: int | None, *, z
             raw = blocks[index].tobytes()
             name = names.get(raw)
             if name is None:
-                name = names[raw] = raw[:255].split(b"\0", 1)[0].decode("utf-8", "backslashreplace")
+                name = names[raw] = text(block_name(raw))
             named = (
                 count if known[index] == header else min(count, (known[index] - form.offset) * capacity // form.size)
             )

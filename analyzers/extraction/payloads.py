@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from analyzers.extraction.order import PacketPages
-from multifd_codec.channel.framing import bytes_known
 from multifd_codec.compression import PageDecompressor, decompressor_of_flags
 from multifd_codec.dialect.compression import STREAMED
 from multifd_codec.errors import FormatError
-from multifd_codec.source import Buffer, ByteSource
+from multifd_codec.source import Buffer, ByteSource, bytes_known
 from multifd_codec.wire.payload import MAX_COMPRESSED_PAYLOAD
 
 

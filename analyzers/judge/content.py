@@ -14,7 +14,7 @@ from analyzers.survey.memory import block_names
 from multifd_codec.channel.batch import PacketBatch
 from multifd_codec.channel.columns import Columns
 from multifd_codec.channel.decoder import ChannelDecoder
-from multifd_codec.channel.framing import bytes_known
+from multifd_codec.source import bytes_known
 
 Channels = Sequence[tuple[int, ChannelSurvey]]
 """Multifd channels by id."""

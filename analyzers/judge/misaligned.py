@@ -14,8 +14,8 @@ from analyzers.survey.hits import Hit
 from analyzers.survey.main import MainSurvey
 from analyzers.survey.memory import block_name
 from analyzers.survey.pages import EMPTY, Runs, contains, merge
-from multifd_codec.channel.framing import bytes_known
 from multifd_codec.dialect.releases import DestinationHabits, Mode
+from multifd_codec.source import bytes_known
 
 
 def misaligned_zero_pages(channels: Channels, destination: DestinationHabits) -> Iterator[Reason]:

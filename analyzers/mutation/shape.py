@@ -16,6 +16,7 @@ from multifd_codec.draft.draft import Draft, Line, Record
 from multifd_codec.layout import layout
 from multifd_codec.main import events as ev
 from multifd_codec.main.rendezvous import Rendezvous, ends_unpaired, mode_of_records
+from multifd_codec.names import block_name
 from multifd_codec.wire.packet import (
     COMPRESSION_MASK,
     MULTIFD_PACKET_SIZE,
@@ -287,7 +288,7 @@ def is_command(record: Record, number: int) -> bool:
 
 def block_of(event: RamPacket) -> bytes:
     """Name of the RAM block of a packet."""
-    return event.ramblock.split(b"\0", 1)[0]
+    return block_name(event.ramblock)
 
 
 def used_pages(event: RamPacket) -> tuple[int, ...]:

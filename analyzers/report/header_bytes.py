@@ -10,12 +10,12 @@ from analyzers.report.event_record import flag_names
 from analyzers.report.main_bytes import main_pieces
 from analyzers.report.texts import printable
 from multifd_codec.channel.events import ChannelInit, DeviceStatePacket, RamPacket
-from multifd_codec.channel.framing import DEVICE, FIXED, INIT, read_known
+from multifd_codec.channel.framing import DEVICE, FIXED, INIT
 from multifd_codec.errors import MultifdError
 from multifd_codec.layout import FieldSpan, Layout, layout
 from multifd_codec.main.device_fields import DeviceField
 from multifd_codec.main.events import DeviceBody
-from multifd_codec.source import ByteSource
+from multifd_codec.source import ByteSource, read_known
 from multifd_codec.wire.packet import MULTIFD_PACKET_SIZE, ram_packet
 from multifd_codec.wire.vfio import VFIODeviceStatePacket
 

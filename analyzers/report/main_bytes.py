@@ -9,6 +9,7 @@ from construct import SizeofError, Struct
 
 from analyzers.report.event_record import flag_names
 from multifd_codec.main import events
+from multifd_codec.names import text
 from multifd_codec.wire import qemufile, ram, vfio
 from multifd_codec.wire.ram import RamFlags
 
@@ -70,7 +71,7 @@ def _value(name: str, data: bytes, event: Any) -> str:
         address = getattr(event, "addr", getattr(event, "total", 0))
         return f"{address:#x} {'|'.join(flag_names(event.flags, RamFlags))}"
     if name in ("idstr", "name"):
-        return f'"{events.text(data[1:])}"'
+        return f'"{text(data[1:])}"'
     if name == "tag":
         return str(event.name)
     if len(data) > LARGEST_INTEGER:

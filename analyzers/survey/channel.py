@@ -23,9 +23,8 @@ from multifd_codec.channel.batch import PacketBatch
 from multifd_codec.channel.columns import Columns
 from multifd_codec.channel.decoder import ChannelDecoder
 from multifd_codec.channel.events import ChannelEnd, ChannelInit, DeviceStatePacket, EndPosition, Unreadable
-from multifd_codec.channel.framing import read_known
 from multifd_codec.dialect.releases import looks_like_3_0
-from multifd_codec.source import ByteSource
+from multifd_codec.source import ByteSource, read_known
 
 
 class ItemKind(StrEnum):

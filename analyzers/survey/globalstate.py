@@ -5,6 +5,8 @@ Source: global_state_post_load, migration/global_state.c (2.4 to 11.1): the load
 
 from __future__ import annotations
 
+from multifd_codec.names import until_nul
+
 GLOBAL_STATE = "globalstate"
 RUN_STATE = slice(4, 4 + 100)
 """The name in the device's body, behind its be32 length and up to the first NUL; 32 bytes since 8.2, 100 before."""
@@ -33,5 +35,5 @@ RUN_STATES = frozenset(
 
 def unknown_run_state(body: bytes) -> str | None:
     """The name in the body of device ``globalstate`` when no run state is called so."""
-    name = body[RUN_STATE].split(b"\0", 1)[0]
+    name = until_nul(body[RUN_STATE])
     return None if name in RUN_STATES else name[:32].decode("ascii", "backslashreplace")

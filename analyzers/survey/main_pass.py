@@ -15,14 +15,13 @@ from analyzers.survey.main import CommandSeen, MainSurvey, Record, RecordKind, S
 from analyzers.survey.pages import runs_of
 from captures.model import ProgressCallback
 from multifd_codec.arrays import distinct
-from multifd_codec.channel.framing import bytes_known
 from multifd_codec.device_key import DeviceKey
 from multifd_codec.layout import layout
 from multifd_codec.main import events as ev
 from multifd_codec.main.decoder import MainDecoder
 from multifd_codec.main.problems import Problem, ProblemKind
 from multifd_codec.main.vmdescription import find_description
-from multifd_codec.source import ByteSource, StreamEnd
+from multifd_codec.source import ByteSource, StreamEnd, bytes_known
 from multifd_codec.wire.qemufile import CommandId, SectionFooter, SectionType
 from multifd_codec.wire.ram import MappedRamHeader
 

@@ -20,6 +20,7 @@ from analyzers.rulebook.packets.page_rules import (
     ZERO_PAGE_OUTSIDE_BLOCK,
 )
 from analyzers.survey.pages import PageSet, Runs, runs_of
+from multifd_codec import names
 from multifd_codec.arrays import distinct
 from multifd_codec.channel.batch import PacketBatch
 from multifd_codec.channel.columns import Columns, Mask
@@ -40,26 +41,24 @@ class PageProblem:
 
 
 def block_names(batch: PacketBatch) -> list[tuple[str, NDArray[np.int64]]]:
-    """RAM block name (up to the first NUL; the receiver forces one at byte 255) and the packets that carry it."""
-    names = batch.rows["ramblock"]
-    raw = np.ascontiguousarray(names).view(np.uint64).reshape(len(batch), -1)
+    """RAM block name and the packets that carry it."""
+    fields = batch.rows["ramblock"]
+    raw = np.ascontiguousarray(fields).view(np.uint64).reshape(len(batch), -1)
     if (raw == raw[0]).all():
-        return [(_name(names[0].tobytes()), np.arange(len(batch), dtype=np.int64))]
+        return [(names.text(names.block_name(fields[0].tobytes())), np.arange(len(batch), dtype=np.int64))]
     _, first, which = np.unique(raw, axis=0, return_index=True, return_inverse=True)
     which = which.reshape(-1)
     merged: dict[str, list[NDArray[np.int64]]] = {}
     for number, index in enumerate(first):
-        merged.setdefault(_name(names[index].tobytes()), []).append(np.flatnonzero(which == number))
+        merged.setdefault(names.text(names.block_name(fields[index].tobytes())), []).append(
+            np.flatnonzero(which == number)
+        )
     return [(name, np.sort(np.concatenate(parts))) for name, parts in merged.items()]
 
 
 def block_name(batch: PacketBatch, index: int) -> str:
     """RAM block name in one packet."""
-    return _name(batch.rows["ramblock"][index].tobytes())
-
-
-def _name(raw: bytes) -> str:
-    return raw[:255].split(b"\0", 1)[0].decode("utf-8", "backslashreplace")
+    return names.text(names.block_name(batch.rows["ramblock"][index].tobytes()))
 
 
 def check_pages(

@@ -13,10 +13,9 @@ from analyzers.survey.channel import ChannelSurvey, survey_channel
 from analyzers.survey.main import MainSurvey
 from analyzers.survey.main_pass import survey_main
 from captures.model import CapturedChannel, ChannelKind, Migration, ProgressCallback
-from multifd_codec.channel import framing
 from multifd_codec.dialect.compression import of_flags
 from multifd_codec.errors import ChannelName
-from multifd_codec.source import StreamEnd
+from multifd_codec.source import StreamEnd, read_known
 
 MAGIC_LENGTH = 4
 """Bytes by which a destination tells connections (migration_ioc_process_incoming, migration/migration.c)."""
@@ -186,7 +185,7 @@ def _ignored(channels: Sequence[CapturedChannel], expected: int | None) -> froze
 
 def _starts(channel: CapturedChannel) -> bool:
     """Whether the bytes a destination tells connections by are there."""
-    return channel.start_captured and len(framing.read_known(channel.source, 0, MAGIC_LENGTH)) == MAGIC_LENGTH
+    return channel.start_captured and len(read_known(channel.source, 0, MAGIC_LENGTH)) == MAGIC_LENGTH
 
 
 def _is_short(channel: CapturedChannel) -> bool:

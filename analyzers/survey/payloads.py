@@ -10,11 +10,10 @@ from analyzers.rulebook.capture.rules import PAYLOAD_NOT_CHECKED
 from analyzers.rulebook.conditions import PacketCondition
 from analyzers.rulebook.payloads.rules import DAMAGED, LEFT_OVER, PAGE_LENGTHS
 from multifd_codec.channel.columns import Columns
-from multifd_codec.channel.framing import bytes_known
 from multifd_codec.compression import MissingExtraError, PageDecompressor, container_lengths, decompressor_of_flags
 from multifd_codec.dialect.compression import STREAMED, Payload, flags_of
 from multifd_codec.errors import FormatError
-from multifd_codec.source import ByteSource
+from multifd_codec.source import ByteSource, bytes_known
 from multifd_codec.wire.payload import MAX_COMPRESSED_PAYLOAD
 
 CONTAINERS = flags_of(Payload.LENGTHS)

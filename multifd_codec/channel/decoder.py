@@ -30,7 +30,7 @@ from multifd_codec.channel.events import (
 from multifd_codec.channel.framing import COUNTS, DEVICE, FIXED, HEADER, INIT, Fit
 from multifd_codec.errors import EncodeError
 from multifd_codec.layout import layout
-from multifd_codec.source import Buffer, ByteSource, StreamEnd
+from multifd_codec.source import Buffer, ByteSource, StreamEnd, bytes_known, read_known
 from multifd_codec.wire.handshake import MULTIFD_MAGIC, MULTIFD_VERSION
 from multifd_codec.wire.packet import MULTIFD_PACKET_SIZE, pages_per_packet, ram_packet
 
@@ -109,7 +109,7 @@ class ChannelDecoder:
         if rest < HEADER.size:
             return ChannelEnd(size, EndPosition.COMMON_HEADER, self.position, HEADER.size - rest, last)
         where = EndPosition.AFTER_COMMON_HEADER if rest == HEADER.size else EndPosition.HEADER
-        head = framing.read_known(self.source, self.position, HEADER.size)
+        head = read_known(self.source, self.position, HEADER.size)
         device = len(head) == HEADER.size and HEADER.struct.unpack(head)[2] & self._device_flag
         wanted = DEVICE.size if device else layout(ram_packet(self.page_size or framing.PAGE_SIZES[0])).size
         return ChannelEnd(size, where, self.position, wanted - rest, last)
@@ -120,7 +120,7 @@ class ChannelDecoder:
         return self.growing and self.source.end is StreamEnd.OPEN
 
     def _init(self) -> ChannelInit | None:
-        known = framing.bytes_known(self.source, 0)
+        known = bytes_known(self.source, 0)
         if known < INIT.size:
             if known < self.source.size:  # a hole over the init: go on behind it
                 self._awaits_init, self._searches = False, True
@@ -176,7 +176,7 @@ class ChannelDecoder:
     def _run_without_payload(self, count: int, pending: _Pending) -> int:
         """Take up to ``count`` consecutive RAM packets without payload in one go; how many there were."""
         length = pending.header_length
-        count = min(count, framing.bytes_known(self.source, self.position) // length)
+        count = min(count, bytes_known(self.source, self.position) // length)
         if count == 0:
             return 0
         rows = np.frombuffer(self.source.read(self.position, count * length), dtype=pending.dtype, count=count)
@@ -218,7 +218,7 @@ class ChannelDecoder:
             return self._skip(position, search_from=position)
         if position >= self.source.size:
             return None
-        known = framing.bytes_known(self.source, position)
+        known = bytes_known(self.source, position)
         cut = position + known < self.source.size
         """A hole ends the known bytes, not the end of the stream."""
         head = bytes(self.source.read(position, min(known, pending.header_length)))
@@ -260,7 +260,7 @@ class ChannelDecoder:
         assert self.page_size is not None
         length = framing.length_at(self.source, position, self.page_size)
         if length is None:
-            return Fit.UNKNOWN if framing.bytes_known(self.source, position) < COUNTS.size else Fit.NO
+            return Fit.UNKNOWN if bytes_known(self.source, position) < COUNTS.size else Fit.NO
         return framing.starts_packet(self.source, position + length)
 
     def _payload_of_impossible_packet(self, flags: int, normal: int, size: int) -> int | None:
@@ -285,7 +285,7 @@ class ChannelDecoder:
             target = self.source.size
         hole = self.source.next_hole(position)
         missing = self._searches or (hole is not None and hole.start < target)
-        found = b"" if self._searches else framing.read_known(self.source, position, HEADER.size)
+        found = b"" if self._searches else read_known(self.source, position, HEADER.size)
         self._searches = False
         self.position = target
         return Unreadable(position, target - position, missing, found)

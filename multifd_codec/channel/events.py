@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 from typing import NamedTuple
 
+from multifd_codec.names import block_name, text, until_nul
 from multifd_codec.source import StreamEnd
 from multifd_codec.wire.packet import COMPRESSION_MASK, PacketFlags
 
@@ -62,8 +63,8 @@ class RamPacket(NamedTuple):
 
     @property
     def block(self) -> str:
-        """Name of the RAM block, undecodable bytes escaped."""
-        return self.ramblock.split(b"\0", 1)[0].decode("utf-8", "backslashreplace")
+        """Name of the RAM block as a receiver reads it, undecodable bytes escaped."""
+        return text(block_name(self.ramblock))
 
 
 class DeviceStatePacket(NamedTuple):
@@ -83,7 +84,7 @@ class DeviceStatePacket(NamedTuple):
 
     @property
     def device(self) -> str:
-        return self.idstr.split(b"\0", 1)[0].decode("utf-8", "backslashreplace")
+        return text(until_nul(self.idstr))
 
 
 class Unreadable(NamedTuple):

@@ -11,7 +11,8 @@ from __future__ import annotations
 import enum
 
 from multifd_codec.layout import layout
-from multifd_codec.source import ByteSource, StreamEnd
+from multifd_codec.names import until_nul
+from multifd_codec.source import ByteSource, StreamEnd, pieces, read_known
 from multifd_codec.wire.handshake import MULTIFD_MAGIC, MULTIFD_VERSION, ChannelInit
 from multifd_codec.wire.packet import (
     COMPRESSION_MASK,
@@ -37,7 +38,6 @@ PAGE_SIZES = (4096, 16384, 65536, 8192, 1024, 2048, 32768)
 """Target page sizes in QEMU, most frequent first."""
 DEVICE_STATE_FLAG = int(PacketFlags.DEVICE_STATE)
 """As an integer: masking with an enum member costs more than reading the header."""
-SEARCH_CHUNK = 1 << 20
 
 
 class Fit(enum.Enum):
@@ -47,18 +47,6 @@ class Fit(enum.Enum):
     NO = 2
     UNKNOWN = 3
     """The bytes are not (yet) there."""
-
-
-def bytes_known(source: ByteSource, offset: int) -> int:
-    """Recorded bytes from ``offset`` up to the next hole or the end."""
-    hole = source.next_hole(offset)
-    end = source.size if hole is None else min(hole.start, source.size)
-    return max(0, end - offset)
-
-
-def read_known(source: ByteSource, offset: int, length: int) -> bytes:
-    """Up to ``length`` bytes at ``offset``, stopping at a hole."""
-    return bytes(source.read(offset, min(length, bytes_known(source, offset))))
 
 
 def ram_payload(flags: int, normal_pages: int, next_packet_size: int, page_size: int) -> int:
@@ -110,7 +98,7 @@ def looks_like_packet(source: ByteSource, offset: int, page_size: int) -> Fit:
         return Fit.UNKNOWN if len(head) < COUNTS.size else Fit.NO
     device = HEADER.struct.unpack_from(head)[2] & DEVICE_STATE_FLAG
     name_span = DEVICE.span("idstr") if device else FIXED.span("ramblock")
-    name = head[name_span.offset : name_span.offset + name_span.size].split(b"\0", 1)[0]
+    name = until_nul(head[name_span.offset : name_span.offset + name_span.size])
     if not all(32 <= byte < 127 for byte in name):
         return Fit.NO
     return starts_packet(source, offset + length)
@@ -121,25 +109,15 @@ def find_packet(source: ByteSource, offset: int, page_size: int, *, waits: bool 
 
     With ``waits`` a place that further bytes could still refute counts as none (so far).
     """
-    position = offset
-    while position < source.size:
-        known = bytes_known(source, position)
-        if known == 0:
-            hole = source.next_hole(position)
-            if hole is None or hole.end <= position:
-                return None
-            position = hole.end
-            continue
-        chunk = bytes(source.read(position, min(known, SEARCH_CHUNK)))
-        found = chunk.find(MARK)
+    for position, piece in pieces(source, offset, source.size, overlap=len(MARK) - 1):
+        found = piece.find(MARK)
         while found >= 0:
             fit = looks_like_packet(source, position + found, page_size)
             if fit is Fit.UNKNOWN and waits:
                 return None
             if fit is not Fit.NO:
                 return position + found
-            found = chunk.find(MARK, found + 1)
-        position += len(chunk) if known <= SEARCH_CHUNK else len(chunk) - len(MARK) + 1
+            found = piece.find(MARK, found + 1)
     return None
 
 

@@ -11,10 +11,11 @@ import itertools
 from typing import NamedTuple
 
 from multifd_codec.layout import compile_struct, layout
-from multifd_codec.main.events import BlockList, MappedRam, RamBlock, text
+from multifd_codec.main.events import BlockList, MappedRam, RamBlock
 from multifd_codec.main.problems import Problem, ProblemKind, Problems
 from multifd_codec.main.search import printable
 from multifd_codec.main.state import InHoleError, MainState, NeedBytesError, problem
+from multifd_codec.names import text
 from multifd_codec.wire import ram as wire
 from multifd_codec.wire.ram import MAPPED_RAM_VERSION, RamFlags, RamWord
 

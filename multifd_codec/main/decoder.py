@@ -28,7 +28,6 @@ from multifd_codec.main.events import (
     Trailing,
     VmDescription,
     ZeroPageRun,
-    text,
 )
 from multifd_codec.main.problems import ProblemKind, Problems
 from multifd_codec.main.ram import ram_records
@@ -45,6 +44,7 @@ from multifd_codec.main.state import (
     problem,
 )
 from multifd_codec.main.vmdescription import Description, find_description, read_description
+from multifd_codec.names import text
 from multifd_codec.source import ByteSource
 from multifd_codec.wire import qemufile as wire
 from multifd_codec.wire.qemufile import QEMU_VM_FILE_MAGIC, QEMU_VM_FILE_VERSION, SectionType

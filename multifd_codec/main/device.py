@@ -13,11 +13,12 @@ from typing import Any
 from multifd_codec.channel.framing import Fit
 from multifd_codec.device_key import DeviceKey
 from multifd_codec.layout import compile_struct
-from multifd_codec.main.events import BodyLength, DeviceBody, MainEvent, VfioRecord, end_of, text
+from multifd_codec.main.events import BodyLength, DeviceBody, MainEvent, VfioRecord, end_of
 from multifd_codec.main.problems import ProblemKind, Problems
 from multifd_codec.main.search import PART, find_footer, find_match, find_section, footer_fit, section_fit
 from multifd_codec.main.state import Current, Damage, InHoleError, MainState, NeedBytesError, Phase, problem
 from multifd_codec.main.vmdescription import Description, body_size
+from multifd_codec.names import text
 from multifd_codec.source import StreamEnd
 from multifd_codec.wire import vfio as wire
 from multifd_codec.wire.qemufile import SectionType

@@ -36,7 +36,6 @@ from multifd_codec.main.ram_events import (
     XbzrlePage,
     ZeroPage,
     ZeroPageRun,
-    text,
 )
 from multifd_codec.main.section_events import (
     BodyLength,
@@ -48,6 +47,7 @@ from multifd_codec.main.section_events import (
     SectionStart,
     VfioRecord,
 )
+from multifd_codec.names import text
 from multifd_codec.wire.qemufile import CommandId
 
 __all__ = [
@@ -91,7 +91,6 @@ __all__ = [
     "ZeroPage",
     "ZeroPageRun",
     "end_of",
-    "text",
 ]
 
 _COMMAND_NAMES = {int(command): command.name for command in CommandId}

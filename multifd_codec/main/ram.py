@@ -27,11 +27,11 @@ from multifd_codec.main.events import (
     ZeroPage,
     ZeroPageRun,
     end_of,
-    text,
 )
 from multifd_codec.main.problems import ProblemKind, Problems
 from multifd_codec.main.search import footer_fit, printable
 from multifd_codec.main.state import Damage, InHoleError, MainState, NeedBytesError, Phase, problem
+from multifd_codec.names import text
 from multifd_codec.wire import ram as wire
 from multifd_codec.wire.qemufile import SectionType
 from multifd_codec.wire.ram import NAMED, XBZRLE_ENCODING, RamFlags

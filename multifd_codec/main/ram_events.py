@@ -10,12 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multifd_codec.main.problems import Problems
+from multifd_codec.names import text
 from multifd_codec.wire.ram import RamFlags, ZeroRecord
-
-
-def text(raw: bytes) -> str:
-    """A name from the wire for people: undecodable bytes escaped."""
-    return raw.decode("utf-8", "backslashreplace")
 
 
 class MappedRam(NamedTuple):

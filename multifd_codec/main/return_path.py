@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from multifd_codec.channel.framing import bytes_known
 from multifd_codec.errors import FormatError
 from multifd_codec.layout import compile_struct, parse_declared
-from multifd_codec.source import ByteSource, StreamEnd
+from multifd_codec.source import ByteSource, StreamEnd, bytes_known
 from multifd_codec.wire import return_path as wire
 from multifd_codec.wire.return_path import PAYLOADS, ReturnPathType
 

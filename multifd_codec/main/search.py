@@ -11,6 +11,7 @@ from collections.abc import Callable
 from multifd_codec.channel.framing import Fit
 from multifd_codec.layout import compile_struct
 from multifd_codec.main.state import InHoleError, MainState, NeedBytesError
+from multifd_codec.source import pieces
 from multifd_codec.wire import qemufile as wire
 from multifd_codec.wire.qemufile import COMMAND_LENGTHS, CommandId, SectionType
 
@@ -20,7 +21,6 @@ COMMAND = compile_struct(wire.Command)
 DESCRIPTION = compile_struct(wire.VmDescription)
 MAX_NAME = 256
 SECTION_START_MAX = PART.size + MAX_NAME + VERSION.size
-SEARCH_CHUNK = 1 << 20
 LARGEST_PLAUSIBLE = 0xFFFF
 """Section ids and version ids found by searching are not larger."""
 
@@ -132,17 +132,11 @@ def find_match(
         return None
     position, reached = state.searched.get(name, (-1, 0))
     offset = max(begin, reached) if position == state.position else begin
-    while offset < reader.end and (stop is None or offset < stop):
-        known = reader.known(offset)
-        if known == 0:
-            hole = reader.source.next_hole(offset)
-            if hole is None or hole.end <= offset:
-                break
-            offset = hole.end
-            continue
-        chunk = bytes(reader.source.read(offset, min(known, SEARCH_CHUNK)))
-        for match in pattern.finditer(chunk):
-            candidate = offset + match.start()
+    for piece_offset, piece in pieces(reader.source, offset, reader.end, overlap=OVERLAP):
+        if stop is not None and piece_offset >= stop:
+            return None
+        for match in pattern.finditer(piece):
+            candidate = piece_offset + match.start()
             if stop is not None and candidate >= stop:
                 return None
             found = fit(candidate)
@@ -151,7 +145,6 @@ def find_match(
                 raise NeedBytesError(reader.end + 1)
             if found is not Fit.NO:
                 return candidate
-        offset += max(1, len(chunk) - (OVERLAP if len(chunk) == SEARCH_CHUNK else 0))
     if reader.waits and stop is None:
         state.searched[name] = (state.position, max(begin, reader.end - OVERLAP))
         raise NeedBytesError(reader.end + 1)

@@ -6,7 +6,7 @@ import enum
 from typing import NamedTuple
 
 from multifd_codec.main.problems import Problems
-from multifd_codec.main.ram_events import text
+from multifd_codec.names import text
 from multifd_codec.wire.vfio import VfioTagId
 
 _TAG_NAMES = {int(tag): tag.name for tag in VfioTagId}

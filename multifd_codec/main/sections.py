@@ -20,7 +20,6 @@ from multifd_codec.main.events import (
     SectionFull,
     SectionPart,
     SectionStart,
-    text,
 )
 from multifd_codec.main.problems import Problem, ProblemKind, Problems
 from multifd_codec.main.ram import ram_fit
@@ -42,6 +41,7 @@ from multifd_codec.main.state import (
     Section,
     problem,
 )
+from multifd_codec.names import text
 from multifd_codec.wire import qemufile as wire
 from multifd_codec.wire.qemufile import SectionType
 from multifd_codec.wire.ram import RAM_IDSTR, RAM_VERSION

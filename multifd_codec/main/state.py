@@ -6,11 +6,10 @@ import enum
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from multifd_codec.channel.framing import bytes_known
 from multifd_codec.device_key import DeviceKey
 from multifd_codec.main.events import RamBlock
 from multifd_codec.main.problems import Problem, ProblemKind, Problems
-from multifd_codec.source import Buffer, ByteSource, Hole, StreamEnd
+from multifd_codec.source import Buffer, ByteSource, Hole, StreamEnd, bytes_known
 from multifd_codec.wire.qemufile import SectionType
 
 WINDOW = 512

@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeGuard
 
-from multifd_codec.channel.framing import PAGE_SIZES, bytes_known
+from multifd_codec.channel.framing import PAGE_SIZES
 from multifd_codec.device_key import DeviceKey
 from multifd_codec.errors import FormatError, HoleError
 from multifd_codec.layout import compile_struct
 from multifd_codec.main.events import DescribedDevice
-from multifd_codec.source import Buffer, ByteSource
+from multifd_codec.source import Buffer, ByteSource, recorded
 from multifd_codec.wire import qemufile as wire
 from multifd_codec.wire.qemufile import SectionType
 
@@ -89,18 +89,8 @@ def find_description(source: ByteSource) -> Located | None:
 
 
 def _marks(source: ByteSource, begin: int, end: int, last: int) -> list[int]:
-    found, offset = [], begin
-    while offset < end:
-        known = min(bytes_known(source, offset), end - offset)
-        if known == 0:
-            hole = source.next_hole(offset)
-            if hole is None or hole.end <= offset:
-                break
-            offset = hole.end
-            continue
-        data = bytes(source.read(offset, known))
-        found += [offset + match.start() for match in _MARK.finditer(data)]
-        offset += known
+    stretches = ((offset, bytes(source.read(offset, known))) for offset, known in recorded(source, begin, end))
+    found = (offset + match.start() for offset, data in stretches for match in _MARK.finditer(data))
     return [offset for offset in found if offset < last]
 
 

@@ -11,6 +11,7 @@ from analyzers.mutation.shape import Shape, is_config, need, pick, records, vfio
 from multifd_codec.draft.channel_records import VFIO_HEADER, vfio_buffer
 from multifd_codec.draft.draft import Draft, Record
 from multifd_codec.main import events as ev
+from multifd_codec.names import until_nul
 from multifd_codec.wire.vfio import CONFIG_STATE
 
 STATE = "device state (multifd generate --device makes some)"
@@ -36,7 +37,7 @@ def states(draft: Draft) -> list[Record]:
 
 def name_of(record: Record) -> bytes:
     """Name of a packet's device."""
-    return bytes(record.event.idstr).split(b"\0", 1)[0]
+    return until_nul(record.event.idstr)
 
 
 def a_packet(draft: Draft, random: Random) -> Record:
