@@ -6,7 +6,7 @@ import random
 import time
 
 from benchmarks.table import Table
-from multifd_codec.main import records as make
+from multifd_codec.draft import main_records as make
 from multifd_codec.main.decoder import MainDecoder
 from multifd_codec.main.events import RamBlock
 from multifd_codec.source import BufferSource, Hole, HoleReason
@@ -43,9 +43,16 @@ def main_channel(devices: int) -> bytes:
     """A healthy main channel with so many devices, each of SIZE bytes that say nothing."""
     chance = random.Random(1)
     ram = make.block_list([RamBlock(b"pc.ram", 1 << 30, None, None)])
-    items = [make.file_header(), make.configuration("none"), make.section_start(2, "ram"), ram, make.END_OF_RAM]
-    items += [make.footer(2), make.section_end(2, "ram"), make.END_OF_RAM, make.footer(2)]
+    items: list[make.MainRecord] = [
+        make.file_header(),
+        make.configuration("none"),
+        make.section_start(2, "ram"),
+        ram,
+        make.end_of_ram(),
+    ]
+    items += [ram, make.end_of_ram(), make.footer(2), make.section_end(2, "ram"), make.end_of_ram(), make.footer(2)]
     for number in range(devices):
         items += make.device(10 + number, "timer", chance.randbytes(SIZE), instance_id=number)
     described = [make.buffer_device("timer", SIZE, number) for number in range(devices)]
-    return make.stream([*items, make.END_OF_STREAM, make.vmdescription({"page_size": 4096, "devices": described})])[1]
+    items += [make.end_of_stream(), make.vmdescription({"page_size": 4096, "devices": described})]
+    return b"".join(record.encoded() for record in items)
