@@ -146,7 +146,7 @@ def test_a_verdict_that_does_not_show_again_is_dropped(monkeypatch: pytest.Monke
     case = make_case(1, Habitat(stock=True))
     runs = [False, True]
     monkeypatch.setattr(
-        campaigns, "trial", lambda case, habitat, qemu: Trial(case, ("fails",), (), "hangs", "", runs.pop(0))
+        campaigns, "trial", lambda case, habitat, qemu: Trial(case, ("fails",), "hangs", "", runs.pop(0))
     )
     result = campaigns.run_block(Task(Habitat(stock=True), qemu=object()), case.seed, 1)  # type: ignore[arg-type]
     assert result.disagreements == () and runs == []
