@@ -7,13 +7,15 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --config-settings editable_mode=compat
 PACKAGES := multifd_codec captures analyzers
 SAMPLES := captures/samples
+# On all cores; tests of one group, those of real QEMU, stay on one.
+PARALLEL := $(BIN)/python -m pytest -n auto --dist loadgroup
 
 # What the tests judge us by, when the machine has it: program names, .ci/setup knows their Debian packages.
 TEST_PROGRAMS := tshark tcpdump zstd qemu-system-x86_64
 BENCH_PROGRAMS := tshark tcpflow qemu-system-x86_64
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-real check bench clean
+.PHONY: help demo test test-long test-real check bench clean
 
 help: ## this list
 	@echo "make TARGET, one of:"
@@ -25,7 +27,12 @@ demo: $(VENV)/.installed-run ## judge a recorded migration that hangs, and a hea
 test: $(VENV)/.installed-test ## run the tests; ARGS="-k name" goes to pytest
 	@.ci/setup programs $(TEST_PROGRAMS)
 	@.ci/setup qemu-10.0
-	$(BIN)/python -m pytest $(ARGS)
+	$(PARALLEL) $(ARGS)
+
+test-long: $(VENV)/.installed-test ## the same with many more examples, others in each run
+	@.ci/setup programs $(TEST_PROGRAMS)
+	@.ci/setup qemu-10.0
+	$(PARALLEL) --hypothesis-profile=long $(ARGS)
 
 test-real: $(VENV)/.installed-test ## the long runs against real QEMU 7.2 and 10.0
 	@.ci/setup programs $(TEST_PROGRAMS)

@@ -32,8 +32,11 @@ def qemu_releases() -> frozenset[str]:
     return frozenset(one.name.removeprefix("qemu-") for one in find_qemus())
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
+        if config.pluginmanager.hasplugin("xdist") and item.get_closest_marker("qemu") is not None:
+            # One at a time: they start several processes each, and wait for them.
+            item.add_marker(pytest.mark.xdist_group("qemu"))
         for release in (name for mark in item.iter_markers("qemu") for name in mark.args):
             if release not in qemu_releases():
                 reason = f"QEMU {release} IS NOT INSTALLED: run `make test` as root on Debian 12"

@@ -147,8 +147,13 @@ def _interruptible() -> Iterator[list[int]]:
     """A list that is no longer empty once Ctrl-C was pressed: what has been handed out is finished first. The second
     time nothing is waited for."""
     seen: list[int] = []
+    ours = os.getpid()
 
     def note(number: int, _: object) -> None:
+        if os.getpid() != ours:  # a worker that has not come to _as_worker yet
+            if number == signal.SIGTERM:
+                os._exit(1)
+            return
         if seen:
             raise KeyboardInterrupt
         seen.append(number)

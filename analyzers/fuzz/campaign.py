@@ -252,10 +252,11 @@ def _locked(folder: Path) -> Iterator[None]:
     """Nobody else writes there meanwhile. Raises InputError when somebody does."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"{folder}: another campaign is running there") from None
         yield
-    except BlockingIOError:
-        raise InputError(f"{folder}: another campaign is running there") from None
     finally:
         os.close(descriptor)
 

@@ -25,6 +25,8 @@ def read_sessions(path: Path, ports: Iterable[int]) -> tuple[TlsSession, ...]:
 
     ``ports``: TCP ports at which TLS is spoken. Empty when pyshark (extra ``wireshark``) is missing.
     """
+    import asyncio  # noqa: PLC0415 -- slow to import
+
     try:
         import pyshark  # noqa: PLC0415 -- an extra, and slow to import
     except ImportError:
@@ -33,12 +35,15 @@ def read_sessions(path: Path, ports: Iterable[int]) -> tuple[TlsSession, ...]:
     # XML, asyncio and missing attributes can raise anything here; it costs a note its details, no more.
     with (
         contextlib.suppress(Exception),
+        # Given none, pyshark takes the process's own and leaves it a handler of SIGCHLD for good.
+        contextlib.closing(asyncio.new_event_loop()) as loop,
         pyshark.FileCapture(
             str(path),
             display_filter="tls.handshake.type == 1 || tls.handshake.type == 2",
             decode_as={f"tcp.port=={port}": "tls" for port in ports},
             keep_packets=False,
             custom_parameters=["-n"],
+            eventloop=loop,
         ) as capture,
     ):
         for packet in capture:

@@ -10,12 +10,14 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from analyzers.cli.app import multifd
+from analyzers.cli.fuzz import _interruptible
 from analyzers.fuzz import campaign as campaigns
 from analyzers.fuzz.against import Trial
 from analyzers.fuzz.campaign import Campaign, Disagreement, Task, save
@@ -194,12 +196,17 @@ def test_a_damaged_state_is_refused_and_kept(tmp_path: Path) -> None:
         assert state.read_text() == text
 
 
+HANGS = 600
+"""Seconds after which nothing is waited for any more."""
+
+
 def started(*arguments: object) -> tuple[subprocess.Popen[str], list[Path]]:
     """A campaign without end, and its two workers."""
     command = [sys.executable, "-m", "analyzers.cli", "fuzz", "--jobs", "2", *map(str, arguments)]
     campaign = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     children = Path(f"/proc/{campaign.pid}/task/{campaign.pid}/children")
     while len(numbers := children.read_text().split()) < 2:
+        assert campaign.poll() is None
         time.sleep(0.01)
     return campaign, [Path("/proc", number) for number in numbers]
 
@@ -209,14 +216,31 @@ def test_workers_end_with_the_campaign(tmp_path: Path) -> None:
     refused = run("fuzz", "--streams", 1, "-o", tmp_path)
     assert refused.exit_code == 2 and "another campaign is running there" in refused.stderr
     campaign.kill()
-    campaign.communicate(timeout=60)  # until nobody holds the other ends any more
+    campaign.communicate(timeout=HANGS)  # until nobody holds the other ends any more
     campaign, workers = started()
     os.kill(int(workers[0].name), signal.SIGKILL)
-    _, said = campaign.communicate(timeout=60)
+    _, said = campaign.communicate(timeout=HANGS)
     assert campaign.returncode == 2 and said.count("\n") == 1 and "a worker process was ended" in said
     campaign, _ = started()
     campaign.terminate()
-    assert "streams" in campaign.communicate(timeout=60)[0] and campaign.returncode == 0
+    assert "streams" in campaign.communicate(timeout=HANGS)[0] and campaign.returncode == 0
+
+
+def test_a_worker_that_is_just_born_can_be_ended() -> None:
+    """It has its parent's handlers still."""
+    with _interruptible() as stopped:
+        worker = get_context("fork").Process(target=pauses)
+        worker.start()
+        assert worker.pid is not None
+        for number in (signal.SIGINT, signal.SIGTERM):
+            os.kill(worker.pid, number)
+        worker.join(HANGS)
+        assert worker.exitcode == 1 and stopped == []
+
+
+def pauses() -> None:
+    while True:
+        signal.pause()
 
 
 def test_a_report_that_nobody_gets_is_no_success() -> None:
