@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from analyzers.findings import Severity
 from analyzers.rulebook.conditions import MainProblem
-from analyzers.rulebook.phrases import MAIN_ERROR
+from analyzers.rulebook.phrases import MAIN_ERROR, MULTIFD
 from analyzers.rulebook.rule import Rule
 from multifd_codec.main.problems import ProblemKind
 
@@ -174,7 +174,7 @@ RULES = (
             "migration_ioc_process_incoming, migration/migration.c (00f3fcef19 for 10.1); migration_channel_identify, "
             "migration/channel.c, later"
         ),
-        since="all releases with multifd (4.0 and later)",
+        since=MULTIFD,
         example="destination without multifd: main: START[B E] END[p E]   channel 0: I S",
     ),
     Rule(

@@ -11,9 +11,9 @@ from analyzers.rulebook.conditions import (
     MainSeen,
 )
 from analyzers.rulebook.device_state.packet_rules import LOADER, PACKET_RULES, STARVED, VFIO
-from analyzers.rulebook.phrases import CHANNEL_ERROR, MAIN_ERROR
+from analyzers.rulebook.phrases import CHANNEL_ERROR, DEVICE_STATE, MAIN_ERROR
 from analyzers.rulebook.rule import Rule
-from multifd_codec.dialect.words import since
+from multifd_codec.dialect.words import since, which
 from multifd_codec.main.problems import ProblemKind
 from multifd_codec.wire.vfio import VfioTagId
 
@@ -52,7 +52,7 @@ RULES = (
         ),
         destination=CHANNEL_ERROR,
         reference=VFIO + "; error text: state buffer ... already filled",
-        since="10.0 and later",
+        since=DEVICE_STATE,
         example="channel 0: I S D S V(0) V(1) V(1) V(2, config)",
     ),
     Rule(
@@ -70,7 +70,7 @@ RULES = (
             "hangs, or down below what was loaded, which trips an assertion; outcome: crashes."
         ),
         reference=VFIO + "; " + LOADER,
-        since="10.0 and later",
+        since=DEVICE_STATE,
         example="channel 0: I S D S V(0) V(1, config) V(2)",
     ),
     Rule(
@@ -85,7 +85,7 @@ RULES = (
         reference=(
             "loadvm_process_command, migration/savevm.c; vfio_multifd_switchover_start, hw/vfio/migration-multifd.c"
         ),
-        since="10.0 and later (machine types 10.0 and later send it by default)",
+        since=f"{DEVICE_STATE} (machine types {DEVICE_STATE} send it by default)",
         example="main: START[B F E] END[F E]   channel 0: I S D S V(0) V(1, config)   channel 1: I S D S",
     ),
     Rule(
@@ -102,7 +102,7 @@ RULES = (
             + " DEV_DATA_STATE (04) in END is written to the device beside the buffers; outcome: loses-data."
         ),
         reference="vfio_load_state, hw/vfio/migration.c",
-        since="10.0 and later",
+        since=DEVICE_STATE,
         example="main: ... END(0000:00:05.0/vfio)[04 size data 01]   channel 0: I S D S V(0) V(1, config)",
         conditions=(
             MainProblem(ProblemKind.VFIO_TAG),
@@ -123,7 +123,7 @@ RULES = (
             "Tag 06 that is not expected, or twice: error. " + MAIN_ERROR + " Tag 06 expected and missing: " + STARVED
         ),
         reference="vfio_load_state, hw/vfio/migration.c; vfio_load_bufs_thread, hw/vfio/migration-multifd.c",
-        since="10.1 and later",
+        since=which(lambda r: r.destination.config_load_ready),
         example="main: ... FULL(0000:00:05.0/vfio)[01]   destination with x-migration-load-config-after-iter=on",
         conditions=(
             MainRefusal(
@@ -143,7 +143,7 @@ RULES = (
         ),
         destination="Order of arrival is free; main waits for the loaders behind the section loop. Outcome: completes.",
         reference="qemu_savevm_state_complete_precopy_iterable, migration/savevm.c",
-        since="10.0 and later",
+        since=DEVICE_STATE,
         example="main: ... END[F E] FULL FULL EOF, recorded before the last V of channel 0",
     ),
 )

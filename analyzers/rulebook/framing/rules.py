@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from analyzers.findings import Severity
 from analyzers.rulebook.conditions import Effect, HeaderCondition
-from analyzers.rulebook.phrases import CHANNEL_ERROR, RECEIVE
+from analyzers.rulebook.phrases import CHANNEL_ERROR, MULTIFD, RECEIVE
 from analyzers.rulebook.rule import Rule
 from multifd_codec.wire.handshake import MULTIFD_MAGIC, MULTIFD_VERSION
 
@@ -24,7 +24,7 @@ RULES = (
             "multifd_recv_unfill_packet_header, migration/multifd.c (10.0 and later; "
             "multifd_recv_unfill_packet before); error text: received packet magic"
         ),
-        since="all releases with multifd (4.0 and later)",
+        since=MULTIFD,
         example="main: START[B F E] END[F E]   channel 0: I S D S   with D.magic = 0x11223345",
         conditions=(
             HeaderCondition(
@@ -48,7 +48,7 @@ RULES = (
             "multifd_recv_unfill_packet_header, migration/multifd.c (10.0 and later; "
             "multifd_recv_unfill_packet before); error text: received packet version"
         ),
-        since="all releases with multifd (4.0 and later)",
+        since=MULTIFD,
         example="main: START[B F E] END[F E]   channel 0: I S D S   with D.version = 2",
         conditions=(
             HeaderCondition(
@@ -74,7 +74,7 @@ RULES = (
         ),
         reference=RECEIVE + "; error texts: Unexpected end-of-file before all data were read; "
         "unexpected EOF after packet header (10.0 and later)",
-        since="all releases with multifd (4.0 and later)",
+        since=MULTIFD,
         example="main: START[B F E] END[F E]   channel 0: I S D   the stream ends inside D's pages",
     ),
     Rule(
@@ -92,7 +92,7 @@ RULES = (
             "send. With TLS and machine type 10.0 or later an end without close_notify is an error instead."
         ),
         reference=RECEIVE + "; multifd_recv_sync_main in the same file waits for the token",
-        since="all releases with multifd (4.0 and later)",
+        since=MULTIFD,
         example="main: START[B F E] END[F E]   channel 0: I S S   channel 1: I S",
     ),
 )

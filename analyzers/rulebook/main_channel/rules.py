@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from analyzers.findings import Severity
 from analyzers.rulebook.conditions import Load, MainProblem, MainRefusal, once
-from analyzers.rulebook.phrases import MAIN_ERROR
+from analyzers.rulebook.phrases import DEVICE_STATE, MAIN_ERROR
 from analyzers.rulebook.rule import Rule
 from multifd_codec.main.problems import ProblemKind
 from multifd_codec.wire.qemufile import CommandId
@@ -176,7 +176,7 @@ RULES = (
             "outcome: completes."
         ),
         reference=COMMANDS + "; vfio_multifd_switchover_start, hw/vfio/migration-multifd.c",
-        since="10.0 and later",
+        since=DEVICE_STATE,
         example="main: START[B F E] SWITCHOVER_START SWITCHOVER_START END[F E] EOF",
         conditions=(
             MainProblem(ProblemKind.SWITCHOVER_START_REPEATED, Load.GOES_ON),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from analyzers.findings import Severity
 from analyzers.rulebook.conditions import Load, MainProblem, MainRefusal, once
-from analyzers.rulebook.phrases import MAIN_ERROR
+from analyzers.rulebook.phrases import MAIN_ERROR, MULTIFD
 from analyzers.rulebook.rule import Rule
 from multifd_codec.dialect.words import since, which
 from multifd_codec.main.problems import ProblemKind
@@ -146,7 +146,7 @@ RULES = (
         ),
         destination="Accepted. Outcome: completes, or loses-data when the same page also is in a packet.",
         reference="ram_save_target_page (sender), ram_load_precopy, migration/ram.c",
-        since="all releases with multifd (4.0 and later)",
+        since=MULTIFD,
         example="main: START[B F E] PART[PAGE(ram, 0x1000) F E]   channel 0: I S S ...",
     ),
     Rule(
@@ -160,7 +160,7 @@ RULES = (
         destination="Up to 9.0 refused unless compress is on, which multifd rules out; 9.1 and later: unknown "
         "combination of migration flags. " + MAIN_ERROR,
         reference=LOAD,
-        since="all releases with multifd (4.0 and later)",
+        since=MULTIFD,
         example="main: PART[COMPRESS_PAGE(ram, 0x1000) ... E]",
         conditions=(
             MainProblem(ProblemKind.COMPRESSED_LENGTH),

@@ -6,9 +6,10 @@ from analyzers.findings import Severity
 from analyzers.rulebook.conditions import Effect, HeaderCondition, if_zero_pages_read, zero_pages_read
 from analyzers.rulebook.packets.habit_rules import HABIT_RULES
 from analyzers.rulebook.packets.page_rules import PAGE_RULES
-from analyzers.rulebook.phrases import CHANNEL_ERROR, RAM_UNPACK
+from analyzers.rulebook.phrases import CHANNEL_ERROR, COMPRESSION, MULTIFD, RAM_UNPACK, WITH_MULTIFD, ZERO_PAGES
 from analyzers.rulebook.rule import Rule
 from multifd_codec.dialect.compression import COMPRESSIONS, Compression, known
+from multifd_codec.dialect.words import which
 from multifd_codec.wire.packet import KNOWN_FLAGS
 
 FAMILY = "packet fields"
@@ -57,7 +58,7 @@ RULES = (
         ),
         destination="Ignored. Outcome: completes.",
         reference="MULTIFD_FLAG_ definitions, migration/multifd.h; multifd_recv_thread, migration/multifd.c",
-        since="all releases with multifd (4.0 and later)",
+        since=MULTIFD,
         example="channel 0: I S D S   with D.flags = 0x80",
         conditions=(
             HeaderCondition(
@@ -81,7 +82,7 @@ RULES = (
             + " On a packet without pages it is not looked at."
         ),
         reference="recv methods in migration/multifd-nocomp.c, -zlib.c, -zstd.c, -qpl.c, -uadk.c, -qatzip.c",
-        since="5.0 and later",
+        since=COMPRESSION,
         example="channel 0: I S D S   with D.flags = 0x06",
         conditions=(
             HeaderCondition(
@@ -104,7 +105,7 @@ RULES = (
             "recv methods in migration/multifd-nocomp.c, -zlib.c, -zstd.c, -qpl.c, -uadk.c, -qatzip.c; error text: "
             "flags received ... flags expected"
         ),
-        since="5.0 and later",
+        since=COMPRESSION,
         example="channel 0: I S D D S   with the first D.flags = 0x02 and the second D.flags = 0x00",
     ),
     Rule(
@@ -120,7 +121,7 @@ RULES = (
             + " 4.0 to 6.2 accepted up to a hundred times as much and reallocated, although they read no more bytes."
         ),
         reference=RAM_UNPACK,
-        since="7.0 and later at this limit",
+        since=f"{which(lambda r: r.destination.pages_alloc_factor == 1)} at this limit",
         example="page size 4096: channel 0: I S D S   with D.pages_alloc = 129",
         conditions=(
             HeaderCondition(
@@ -151,7 +152,7 @@ RULES = (
         ),
         destination=("Accepted as long as normal_pages and zero_pages fit into it. Outcome: completes."),
         reference="multifd_ram_fill_packet (sender), " + RAM_UNPACK,
-        since="all releases with multifd (4.0 and later)",
+        since=MULTIFD,
         example="page size 4096: channel 0: I S D S   with D.pages_alloc = 64, D.normal_pages = 10",
         conditions=(
             HeaderCondition(
@@ -173,7 +174,7 @@ RULES = (
         ),
         destination=CHANNEL_ERROR,
         reference=RAM_UNPACK,
-        since="all releases with multifd (4.0 and later; the field was called pages_used up to 6.2)",
+        since=f"all releases with multifd ({WITH_MULTIFD}; the field was called pages_used up to 6.2)",
         example="channel 0: I S D S   with D.pages_alloc = 128, D.normal_pages = 129",
         conditions=(
             HeaderCondition(
@@ -203,7 +204,7 @@ RULES = (
         ),
         destination=CHANNEL_ERROR,
         reference=RAM_UNPACK,
-        since="9.0 and later; before, the field is reserved and ignored",
+        since=f"{ZERO_PAGES}; before, the field is reserved and ignored",
         example="channel 0: I S D S   with D.pages_alloc = 128, D.normal_pages = 100, D.zero_pages = 29",
         conditions=(
             HeaderCondition(
@@ -234,7 +235,7 @@ RULES = (
             "Outcome: hangs or fails, after garbage has been written to guest memory."
         ),
         reference="MULTIFD_FLAG_COMPRESSION_MASK, migration/multifd.h",
-        since="5.0 and later",
+        since=COMPRESSION,
         example="destination 9.0: channel 0: I S D S   with D.flags = 0x08",
         conditions=(*METHOD_PAYLOADS.values(),),
     ),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from analyzers.findings import Severity
 from analyzers.rulebook.conditions import Effect, HeaderCondition, PacketCondition, if_zero_pages_read
-from analyzers.rulebook.phrases import CHANNEL_ERROR
+from analyzers.rulebook.phrases import CHANNEL_ERROR, COMPRESSION, MULTIFD, with_methods
 from analyzers.rulebook.rule import Rule
-from multifd_codec.dialect.compression import STREAMED
+from multifd_codec.dialect.compression import STREAMED, Payload
 from multifd_codec.dialect.releases import DestinationHabits
 from multifd_codec.wire.packet import PacketFlags
 from multifd_codec.wire.payload import MAX_COMPRESSED_PAYLOAD
@@ -41,7 +41,7 @@ RULES = (
         reference=(
             "multifd_nocomp_recv, migration/multifd-nocomp.c (nocomp_recv_pages in migration/multifd.c up to 8.2)"
         ),
-        since="all releases with multifd (4.0 and later)",
+        since=MULTIFD,
         example="channel 0: I S D S   with D.normal_pages = 1, D.next_packet_size = 8192",
         conditions=(
             HeaderCondition(
@@ -67,7 +67,7 @@ RULES = (
         reference=(
             "recv methods in migration/multifd-zlib.c, -zstd.c, -qpl.c, -uadk.c; sender corrected by 1618f55221 (8.2)"
         ),
-        since="all releases with multifd (4.0 and later); the assertion since 9.0",
+        since=f"{MULTIFD}; the assertion since 9.0",
         example="zlib: channel 0: I S D S   with D.normal_pages = 0, D.zero_pages = 1, D.next_packet_size = 100",
         conditions=(
             HeaderCondition(
@@ -99,7 +99,7 @@ RULES = (
             "fails."
         ),
         reference="multifd_zlib_recv, migration/multifd-zlib.c; multifd_zstd_recv, migration/multifd-zstd.c",
-        since="5.0 and later, still in the tree of February 2026",
+        since=f"{COMPRESSION}, still in the tree of February 2026",
         example="zlib: channel 0: I S D S   with D.next_packet_size = 1048577",
         conditions=(
             HeaderCondition(
@@ -123,7 +123,7 @@ RULES = (
         ),
         destination="Assertion, the process aborts. Outcome: crashes.",
         reference="multifd_qpl_recv, migration/multifd-qpl.c; multifd_uadk_recv, migration/multifd-uadk.c",
-        since="9.1 and later",
+        since=with_methods(Payload.LENGTHS),
         example="qpl: channel 0: I S D S   with a first page length of 4097",
         conditions=(PAGE_LENGTHS,),
     ),
@@ -137,7 +137,7 @@ RULES = (
         ),
         destination=CHANNEL_ERROR,
         reference="multifd_qatzip_recv, migration/multifd-qatzip.c",
-        since="9.2 and later",
+        since=with_methods(Payload.MEMBERS),
         example="qatzip: channel 0: I S D S   with D.next_packet_size = 1048577",
         conditions=(
             HeaderCondition(
@@ -163,7 +163,7 @@ RULES = (
         ),
         destination=CHANNEL_ERROR,
         reference="multifd_zlib_recv, migration/multifd-zlib.c; multifd_zstd_recv, migration/multifd-zstd.c",
-        since="5.0 and later",
+        since=COMPRESSION,
         example="zlib: channel 0: I S D D S   with the first D removed",
         conditions=(DAMAGED,),
     ),
@@ -177,7 +177,7 @@ RULES = (
         ),
         destination="The rest is dropped without a word. Outcome: completes.",
         reference="multifd_zlib_recv, migration/multifd-zlib.c; multifd_zstd_recv, migration/multifd-zstd.c",
-        since="5.0 and later",
+        since=COMPRESSION,
         example="zlib: channel 0: I S D S   with 4 bytes appended to D's payload and counted in next_packet_size",
         conditions=(LEFT_OVER,),
     ),

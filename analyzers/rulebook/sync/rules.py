@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from analyzers.findings import Severity
-from analyzers.rulebook.phrases import MAIN_ERROR
+from analyzers.rulebook.phrases import DEVICE_STATE, FLUSH, MAIN_ERROR, MULTIFD
 from analyzers.rulebook.rule import Rule
+from multifd_codec.dialect.words import which
 
 FAMILY = "synchronisation"
+POSTCOPY_REFUSED = which(lambda r: r.destination.postcopy_refused)
+POSTCOPY = which(lambda r: r.destination.flush_known and not r.destination.postcopy_refused)
 SYNC_MAIN = "multifd_recv_sync_main, migration/multifd.c"
 
 RULES = (
@@ -27,7 +30,7 @@ RULES = (
             "read. Outcome: loses-data, or completes if nothing was behind it."
         ),
         reference=SYNC_MAIN + "; sender: multifd_send_sync_main (unpaired tail: 637280aeb2, removed by 1d457daf86)",
-        since="all releases with multifd (4.0 and later)",
+        since=MULTIFD,
         example="main: START[B F E] END[F E]   channel 0: I S D S   channel 1: I S D",
     ),
     Rule(
@@ -45,7 +48,7 @@ RULES = (
             "nothing was behind them."
         ),
         reference="multifd_send_sync_main (sender) and multifd_recv_sync_main, migration/multifd.c",
-        since="all releases with multifd (4.0 and later)",
+        since=MULTIFD,
         example="main: START[B F E] END[F E]   channel 0: I S S S   channel 1: I S",
     ),
     Rule(
@@ -65,7 +68,7 @@ RULES = (
             "ram_save_setup (sender) and ramblock_recv_bitmap_set_offset, migration/ram.c; receive thread: "
             "multifd_recv_thread, migration/multifd.c"
         ),
-        since="all releases with multifd (4.0 and later)",
+        since=MULTIFD,
         example="main: START[B F E] END[F E]   channel 0: I D S S   channel 1: I S S",
     ),
     Rule(
@@ -83,7 +86,7 @@ RULES = (
             "frozen, or pages are assigned to the wrong round."
         ),
         reference="ram_save_setup (sender), ram_load_precopy (destination), migration/ram.c; " + SYNC_MAIN,
-        since="all releases with multifd (4.0 and later)",
+        since=MULTIFD,
         example="main: START[B F F E] END[F E]   channel 0: I S D S   channel 1: I S D S",
     ),
     Rule(
@@ -102,7 +105,7 @@ RULES = (
         reference=(
             "ram_load_precopy, migration/ram.c; multifd_ram_flush_and_sync, migration/multifd-nocomp.c (10.0 and later)"
         ),
-        since="8.1 and later (before, only per-section mode exists)",
+        since=f"{FLUSH} (before, only per-section mode exists)",
         example="main: START[B E] PART[p E] END[F E]   channel 0: I S S S   channel 1: I S S S   per-section",
     ),
     Rule(
@@ -123,7 +126,7 @@ RULES = (
             "multifd_ram_sync_per_section and multifd_ram_sync_per_round, migration/multifd-nocomp.c (10.0); "
             "hw_compat_8_0, hw/core/machine.c"
         ),
-        since="8.1 and later",
+        since=FLUSH,
         example="per-round destination: main: START[B E] END[E]   channel 0: I S D S   channel 1: I S D S",
     ),
     Rule(
@@ -139,7 +142,7 @@ RULES = (
             "Main does not wait for the last pages: they race with completion. Outcome: completes or loses-data."
         ),
         reference="find_dirty_block and ram_save_complete, migration/ram.c",
-        since="8.1 and later",
+        since=FLUSH,
         example="main: START[B F E] END[E]   channel 0: I S D   channel 1: I S D",
     ),
     Rule(
@@ -155,7 +158,7 @@ RULES = (
             "rendezvous releases they are never read. Outcome: completes or loses-data."
         ),
         reference="multifd_recv_thread and multifd_recv_shutdown, migration/multifd.c",
-        since="all releases with multifd (4.0 and later)",
+        since=MULTIFD,
         example="main: START[B F E] END[F E]   channel 0: I S S D   channel 1: I S S",
     ),
     Rule(
@@ -176,7 +179,7 @@ RULES = (
             "multifd_recv_thread, migration/multifd.c; qemu_loadvm_thread_pool_wait, migration/savevm.c; "
             "vfio_load_bufs_thread, hw/vfio/migration-multifd.c; final SYNC dropped by 1d457daf86"
         ),
-        since="10.0 and later",
+        since=DEVICE_STATE,
         example="main: START[B F E] SWITCHOVER_START END[F E]   channel 0: I S D S S V   channel 1: I S S S",
     ),
     Rule(
@@ -196,7 +199,7 @@ RULES = (
             "ram_save_complete, migration/ram.c (introduced by 637280aeb2, removed by 1d457daf86); "
             "multifd_recv_shutdown, migration/multifd.c"
         ),
-        since="sent by 9.1 and 9.2, and by the unmerged v3 series",
+        since=f"sent by {which(lambda r: r.sender.unpaired_sync_at_complete)}, and by the unmerged v3 series",
         example="main: START[B F E] END[F E]   channel 0: I S D S D S   channel 1: I S D S S",
     ),
     Rule(
@@ -212,7 +215,7 @@ RULES = (
             "8.0: unknown combination of migration flags. Outcome: fails."
         ),
         reference="ram_load_precopy, migration/ram.c; sender corrected by d4f34485ca",
-        since="8.1 and later",
+        since=FLUSH,
         example="main: START[B F E] END[p F E]   no multifd channel",
     ),
     Rule(
@@ -227,7 +230,7 @@ RULES = (
         + MAIN_ERROR
         + " Up to 9.2 it is accepted.",
         reference="ram_load_postcopy, migration/ram.c (de695b1399)",
-        since="10.0 and later",
+        since=which(lambda r: r.destination.flush_in_postcopy_fails),
         example="main: START[B F E] ... PACKAGED{LISTEN ... RUN} PART[p F E] END[p E]",
     ),
     Rule(
@@ -245,7 +248,7 @@ RULES = (
             "loses-data. A SYNC parks the channel; without anything behind it: completes."
         ),
         reference="multifd_recv_thread, migration/multifd.c (e274188612); ram_save_postcopy_prepare, migration/ram.c",
-        since="10.1 and later (multifd with postcopy); refused by 8.1 to 10.0",
+        since=f"{POSTCOPY} (multifd with postcopy); refused by {POSTCOPY_REFUSED}",
         example="main: ... PACKAGED{LISTEN ... RUN} PART[p E] END[p E]   channel 0: I S D S D",
     ),
     Rule(
@@ -274,7 +277,7 @@ RULES = (
         reference=(
             "ram_handle_zero and ram_load_precopy, migration/ram.c; multifd_nocomp_recv, migration/multifd-nocomp.c"
         ),
-        since="all releases with multifd (4.0 and later)",
+        since=MULTIFD,
         example="main: START[B F E] PART[p(ram, 0x1000) F E] ...   channel 0: I S D(ram, 0x1000) S",
     ),
 )
