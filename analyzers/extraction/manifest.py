@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from analyzers.extraction.page_table import PageKind
-from analyzers.extraction.results import Rebuilt, RebuiltBlock, RebuiltDevice
+from analyzers.extraction.results import Rebuilt, RebuiltBlock
 from captures.model import Recording
 
 SCHEMA = "multifd-extract/1"
@@ -29,7 +30,7 @@ def manifest(rebuilt: Rebuilt, recording: Recording, number: int) -> dict[str, A
         "complete": rebuilt.complete,
         "incomplete": rebuilt.incomplete,
         "blocks": [_block(block, rebuilt.page_size) for block in rebuilt.blocks],
-        "devices": [_device(device) for device in rebuilt.devices],
+        "devices": [asdict(device) for device in rebuilt.devices],
         "not_loaded": [{"channel": channel, "bytes": left} for channel, left in rebuilt.not_loaded.items()],
         "order_not_defined": [conflict._asdict() for conflict in rebuilt.conflicts],
         "problems": [problem._asdict() for problem in rebuilt.problems],
@@ -61,23 +62,6 @@ def _block(block: RebuiltBlock, page_size: int) -> dict[str, Any]:
 def _ranges(block: RebuiltBlock, kind: PageKind, page_size: int) -> list[dict[str, int]]:
     found = itertools.islice(block.table.stretches(kind, block.pages), MAX_RANGES)
     return [{"offset": first * page_size, "pages": behind - first} for first, behind in found]
-
-
-def _device(device: RebuiltDevice) -> dict[str, Any]:
-    return {
-        "idstr": device.idstr,
-        "instance_id": device.instance_id,
-        "kind": device.kind,
-        "file": device.file,
-        "bytes": device.bytes,
-        "sha256": device.sha256,
-        "config_file": device.config_file,
-        "config_bytes": device.config_bytes,
-        "config_sha256": device.config_sha256,
-        "buffers": device.buffers,
-        "missing": device.missing,
-        "complete": device.complete,
-    }
 
 
 def text_lines(rebuilt: Rebuilt, recording: Recording, number: int, place: str) -> Iterator[str]:

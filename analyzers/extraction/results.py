@@ -60,24 +60,24 @@ class RebuiltBlock:
 
 @dataclass(slots=True)
 class RebuiltDevice:
-    """The state of one device, of whatever kind: sizes in bytes."""
+    """The state of one device, of whatever kind: sizes in bytes. The manifest has these fields in this order."""
 
     idstr: str
     instance_id: int
     kind: str
     """``device-state packets``, ``VFIO data on main`` or ``section``."""
+    file: str | None = None
     bytes: int = 0
+    sha256: str | None = None
+    config_file: str | None = None
     config_bytes: int | None = None
     """None: there is no config."""
+    config_sha256: str | None = None
     buffers: int = 0
     """Device-state packets, the config included."""
     missing: list[int] = field(default_factory=list)
     """Indices in front of the config that never came."""
     complete: bool = True
-    file: str | None = None
-    sha256: str | None = None
-    config_file: str | None = None
-    config_sha256: str | None = None
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from analyzers.findings import Actor, Kind, Outcome, Reason
+from analyzers.findings import Actor, Kind, Outcome, Party, Reason
 from analyzers.rulebook.codes import MFD602, MFD603, MFD604, MFD605, MFD606, MFD607, MFD609, MFD610
 from analyzers.rulebook.rule import Rule
 from analyzers.survey.channel import ChannelSurvey
@@ -20,10 +20,11 @@ from multifd_codec.wire.handshake import MULTIFD_MAGIC, MULTIFD_VERSION
 
 
 class Connection(NamedTuple):
-    """One multifd connection: its survey and its place in the recording."""
+    """One multifd connection: its place in the recording, its survey, and what the channel is called."""
 
     position: int
     survey: ChannelSurvey
+    name: int
 
     @property
     def number(self) -> int | None:
@@ -94,7 +95,10 @@ def judge_handshake(
         reason = Reason(Kind.SECOND_MAIN_REFUSED, Actor.DESTINATION)
         return Handshake(tuple(problems), frozenset({Outcome.HANGS}), reason)
     if refused:
-        return Handshake(tuple(problems), refused, _reason(Kind.CHANNEL_REFUSED, problems[0].message))
+        first = bad[0][0]
+        name = next(connection.name for connection in connections if connection.position == first.position)
+        reason = Reason(Kind.CHANNEL_REFUSED, Actor.CHANNEL, name, 0, because=first.message)
+        return Handshake(tuple(problems), refused, reason)
     if channels == 0 and connections:
         problems.append(SetProblem(MFD609, None, "", f"{len(connections)} multifd connections, multifd is off"))
         reason = _reason(Kind.MULTIFD_OFF, problems[-1].message)
@@ -116,7 +120,9 @@ def judge_handshake(
             reason = _reason(Kind.CHANNELS_PERHAPS_MISSING, message)
             return Handshake(tuple(problems), frozenset({Outcome.UNDECIDED}), reason)
         problems.append(SetProblem(MFD606, None, "id", message))
-        return Handshake(tuple(problems), frozenset({Outcome.HANGS}), _reason(Kind.CHANNELS_MISSING, message))
+        waits_for = tuple(Party(Actor.CHANNEL, number) for number in missing)
+        reason = _reason(Kind.CHANNELS_MISSING, message)._replace(waits_for=waits_for)
+        return Handshake(tuple(problems), frozenset({Outcome.HANGS}), reason)
     return Handshake(tuple(problems), None)
 
 

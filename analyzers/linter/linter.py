@@ -142,7 +142,7 @@ def judge_surveyed(surveyed: Surveyed, options: LintOptions) -> Judged:
     compression = named(options.compression or surveyed.compression).flag
     destination = Judge(release.destination, Mode(profile.mode), compression)
     handshake = judge_handshake(
-        [Connection(position, survey) for position, survey in enumerate(surveys)],
+        [Connection(position, one.survey, one.name) for position, one in enumerate(surveyed.channels)],
         main,
         release.destination,
         profile.channels,

@@ -57,7 +57,7 @@ def explain(script: Script, outcomes: frozenset[Outcome], carried: Carried) -> l
     state = lockstep(script)
     reasons: list[Reason] = []
     if Outcome.UNDECIDED in outcomes:
-        reasons.append(Reason(Kind.RECORDING_ENDS, Actor.DESTINATION))
+        reasons.append(_recording_ends(script))
     if state.blocked:
         reasons += _blocked(script, dead=Outcome.HANGS in outcomes)
     elif outcomes != {Outcome.COMPLETES} and script.main[-1].act in MAIN_ENDS:
@@ -77,6 +77,18 @@ def explain(script: Script, outcomes: frozenset[Outcome], carried: Carried) -> l
     if Outcome.LOSES_DATA in outcomes:
         reasons += _lost(script)
     return reasons
+
+
+def _recording_ends(script: Script) -> Reason:
+    """At the end of what was recorded of main, or else of each channel."""
+    ends = [Location("main", script.main[-1].offset)] if script.main[-1].act is MainAct.OPEN else []
+    ends += [
+        Location(channel, steps[-1].offset)
+        for channel, steps in zip(script.channel_ids, script.channels, strict=True)
+        if steps[-1].act is Act.OPEN
+    ]
+    reason = Reason(Kind.RECORDING_ENDS, Actor.DESTINATION, also=tuple(ends[1:]))
+    return reason._replace(channel=ends[0].channel, offset=ends[0].offset) if ends else reason
 
 
 def _at_main(kind: Kind, step: MainStep) -> Reason:
