@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from analyzers.findings import Severity
 from analyzers.linter.context import Collector, Context
 from analyzers.linter.pairing import all_whole
+from analyzers.receiver.device_state import state_buffers
 from analyzers.rulebook.codes import (
     MFD404,
     MFD405,
@@ -120,7 +121,7 @@ def _indices(collect: Collector, device: DeviceKey, buffers: Sequence[Placed], *
         ends = ", ".join(str(index) for index, _ in configs[:5])
         for _, placed in configs:
             _at(collect, MFD410, placed, f"{device.idstr}: {len(configs)} packets carry CONFIG_STATE: {ends}", "flags")
-    elif configs[0][0] != max(index or 0 for index, _ in accepted):
+    elif state_buffers((index, placed[1].config) for index, placed in accepted if index is not None).more:
         message = f"{device.idstr}: the config has idx {configs[0][0]}, buffers go on to {last}"
         _at(collect, MFD410, configs[0][1], message, "idx")
 

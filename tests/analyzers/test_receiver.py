@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+from click.testing import CliRunner
 from hypothesis import Phase, assume, example, given, settings
 from hypothesis import strategies as st
 
+from analyzers.cli.app import multifd
 from analyzers.receiver import machine
 from analyzers.receiver.device_state import state_buffers
 from analyzers.receiver.diagram import arrows, render
@@ -206,3 +210,21 @@ def test_when_the_state_of_a_device_is_complete(buffers: list[tuple[int, bool]])
 
 def test_an_index_is_never_counted_up_to() -> None:
     assert not state_buffers([(0, False), (0xFFFFFFFE, True)]).loadable
+
+
+@pytest.mark.parametrize("rule", ["MFD408 a-gap", "MFD410 no-config", "MFD410 a-buffer-behind-the-config",
+                                  "MFD410 a-second-config-behind", "MFD410 a-second-config-in-front"])  # fmt: skip
+def test_reports_and_extraction_agree_on_what_is_complete(samples: Path, tmp_path: Path, rule: str) -> None:
+    code, way = rule.split()
+    healthy, wrong = samples / "q10.0-none-device-state.pcap", tmp_path / "wrong.pcap"
+    run("mutate", healthy, "--rule", code, "--way", way, "-o", wrong)
+    for path, complete in ((healthy, True), (wrong, False)):
+        (report,) = json.loads(run("lint", path, "--format", "json"))["reports"]
+        run("extract", path, "-o", tmp_path / path.stem)
+        manifest = json.loads((tmp_path / path.stem / "manifest.json").read_text())
+        packets = [device for device in manifest["devices"] if device["kind"] == "device-state packets"]
+        assert [device["complete"] for device in (*report["devices"], *packets)] == [complete, complete]
+
+
+def run(*arguments: object) -> str:
+    return CliRunner().invoke(multifd, [str(argument) for argument in arguments]).stdout
