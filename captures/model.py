@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -12,8 +12,10 @@ from typing import Literal, NamedTuple, Protocol, Self
 
 from multifd_codec.channel import framing
 from multifd_codec.channel.decoder import ChannelDecoder
-from multifd_codec.errors import ChannelName
+from multifd_codec.channel.events import ChannelEvent
+from multifd_codec.errors import ChannelName, InputError
 from multifd_codec.main.decoder import MainDecoder
+from multifd_codec.main.events import MainEvent
 from multifd_codec.source import ByteSource, read_known
 from multifd_codec.wire.handshake import MULTIFD_MAGIC, MULTIFD_VERSION
 
@@ -87,6 +89,10 @@ class CapturedChannel(NamedTuple):
             return MainDecoder(self.source, page_size=page_size)
         return ChannelDecoder(self.source, page_size=page_size, starts_with_init=self.starts_with_init)
 
+    def events(self, page_size: int | None = None) -> Iterator[MainEvent | ChannelEvent]:
+        """What it carries, decoded from its start, the end last. ``page_size`` as above."""
+        return self.decoder(page_size).events()
+
 
 class NoteKind(enum.StrEnum):
     """What a reader noticed about the quality of a recording; each becomes a finding of the MFD9xx family."""
@@ -159,6 +165,18 @@ class Recording:
     migrations: tuple[Migration, ...]
     notes: tuple[CaptureNote, ...] = ()
     closers: list[Callable[[], None]] = field(default_factory=list)
+
+    def choose(self, number: int | None = None) -> Migration:
+        """Migration ``number`` (from 1), or the only one. Raises InputError when it is not there or not said."""
+        count = len(self.migrations)
+        if not count:
+            reasons = "; ".join(note.message for note in self.notes)
+            raise InputError(f"{self.path}: no migration found" + (f" ({reasons})" if reasons else ""))
+        if number is None and count > 1:
+            raise InputError(f"{self.path}: there are {count} migrations, say which")
+        if number is not None and not 1 <= number <= count:
+            raise InputError(f"{self.path}: there is no migration {number}, only {count}")
+        return self.migrations[(number or 1) - 1]
 
     def close(self) -> None:
         while self.closers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -35,27 +36,35 @@ class InputKind(NamedTuple):
 
 
 def open_recording(
-    path: Path, *, reader: Reader = "auto", keylog: Path | None = None, progress: ProgressCallback | None = None
+    path: str | os.PathLike[str] | bytes,
+    *,
+    reader: Reader = "auto",
+    keylog: Path | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Recording:
     """Opens a capture (pcap, pcapng), a folder of channel files, a channel file or a mapped-ram file; files may be
-    compressed with gzip or zstd.
+    compressed with gzip or zstd. The content of a file does as well as its path, but for tshark.
 
     Captures are read by tshark when ``reader`` says so or a TLS key log is given, and with ``"auto"`` also when the
     native reader finds no migration, but frames that it does not speak. tshark knows more file formats, too. Raises
     InputError with one line, and nothing else, when there is nothing to read. What could be read of a damaged file is
     there, with a note.
     """
-    path, wish = Path(path), Wish(reader, keylog, progress)
+    wish = Wish(reader, keylog, progress)
     if reader == "native" and keylog is not None:
         raise InputError("the native reader does not decrypt: leave the reader or the key log out")
-    try:
-        is_folder = path.is_dir()
-    except (OSError, ValueError):
-        is_folder = False  # open_mapped says what is wrong.
-    if is_folder:
-        return read_folder(path)
-    if reader == "wireshark":
-        return _read_with_tshark(path, wish)
+    if not isinstance(path, bytes):
+        path = Path(path)
+        try:
+            is_folder = path.is_dir()
+        except (OSError, ValueError):
+            is_folder = False  # open_mapped says what is wrong.
+        if is_folder:
+            return read_folder(path)
+        if reader == "wireshark":
+            return _read_with_tshark(path, wish)
+    elif reader == "wireshark" or keylog is not None:
+        raise InputError("tshark reads files: give the path of the capture")
     opened = open_mapped(path, progress)
     try:
         recording = _read(opened, wish)

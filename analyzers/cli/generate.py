@@ -185,9 +185,7 @@ def _write(plan: MigrationPlan, output: Path, force: bool, inputs: Iterable[Path
 
 
 def _recorded(path: Path, dialect: str | None) -> MigrationPlan:
-    """The plan of a recording's only migration; page content is copied, as the recording is closed again."""
-    from dataclasses import replace  # noqa: PLC0415
-
+    """The plan of a recording's only migration."""
     from analyzers.cli.inputs import open_input, require_migration  # noqa: PLC0415
     from analyzers.produce.plan_of_recording import plan_of  # noqa: PLC0415
 
@@ -195,9 +193,7 @@ def _recorded(path: Path, dialect: str | None) -> MigrationPlan:
         require_migration(recording)
         if len(recording.migrations) > 1:
             raise InputError(f"{path}: holds {len(recording.migrations)} migrations; give a capture of one")
-        plan = plan_of(recording.migrations[0], dialect=dialect)
-        sections = None if plan.sections is None else tuple(s._replace(body=bytes(s.body)) for s in plan.sections)
-        return replace(plan, sections=sections)
+        return plan_of(recording.migrations[0], dialect=dialect)
 
 
 def _block(text: str) -> tuple[str, int]:

@@ -16,6 +16,7 @@ from multifd_codec.errors import ChannelName, InputError
 class Mutated(NamedTuple):
     """What was done to a draft."""
 
+    draft: Draft
     mutation: Mutation
     near: bool
     """It is the near miss: nothing must be found."""
@@ -72,7 +73,7 @@ def apply(draft: Draft, mutation: Mutation, *, near: bool = False, seed: int = 0
     if tap is not None:
         offset = None  # that of what is missing, which the recording tells
         channel = None if tap.unopened else channel  # without its start, a channel has no id
-    return Mutated(mutation, near, channel, offset, _resolved(mutation.lint_options(near=near), channels), tap)
+    return Mutated(draft, mutation, near, channel, offset, _resolved(mutation.lint_options(near=near), channels), tap)
 
 
 def _resolved(options: Options, channels: int) -> Options:

@@ -180,7 +180,7 @@ class _Reader:
                 case ev.SectionFull():
                     full.append(Section(item.section_id, item.device, b"", item.version_id, item.instance_id))
                 case ev.DeviceBody():
-                    full[-1] = full[-1]._replace(body=read(item.offset, item.length))
+                    full[-1] = full[-1]._replace(body=bytes(read(item.offset, item.length)))
                 case ev.VfioRecord() if item.payload_length:
                     raise InputError("a plan has no VFIO data on main", channel="main", offset=item.offset)
                 case ev.VmDescription():

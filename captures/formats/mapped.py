@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import mmap
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, BinaryIO, NamedTuple
 
@@ -19,6 +20,7 @@ from multifd_codec.errors import InputError
 GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 GZIP_CHUNK = 1 << 20
+Unpacker = Callable[[BinaryIO], Iterator[bytes]]
 ZSTD_CHUNK = 1 << 10
 """Compressed bytes at a time: four of them may stand for 128 KiB, and what one chunk unpacks to is in memory."""
 
@@ -40,12 +42,15 @@ class MappedFile:
     ``close`` unmaps the file, or leaves that to the last slice of it still in use.
     """
 
-    def __init__(self, file: BinaryIO | IO[bytes]) -> None:
-        """Maps ``file`` from its beginning; the file may be closed afterwards. Raises OSError."""
-        self.size = file.seek(0, 2)
-        self._buffer: mmap.mmap | bytes = (
-            mmap.mmap(file.fileno(), self.size, access=mmap.ACCESS_READ) if self.size else b""
-        )
+    def __init__(self, file: BinaryIO | IO[bytes] | bytes) -> None:
+        """Maps ``file`` from its beginning; the file may be closed afterwards. Bytes stay where they are. Raises
+        OSError."""
+        self.size = len(file) if isinstance(file, bytes) else file.seek(0, 2)
+        self._buffer: mmap.mmap | bytes
+        if isinstance(file, bytes):
+            self._buffer = file
+        else:
+            self._buffer = mmap.mmap(file.fileno(), self.size, access=mmap.ACCESS_READ) if self.size else b""
         self.view = memoryview(self._buffer)
         self._toucher: threading.Thread | None = None
         if self.size >= TOUCH_FROM:
@@ -87,19 +92,28 @@ class Opened(NamedTuple):
     """Whether a compressed file is cut short or damaged: what could be unpacked is there."""
 
 
-def open_mapped(path: Path, progress: ProgressCallback | None = None) -> Opened:
-    """Maps a regular file; gzip and zstd, known by their magic, are unpacked on the way.
+IN_MEMORY = Path("bytes")
+"""What an input is called that is no file."""
+
+
+def open_mapped(path: Path | bytes, progress: ProgressCallback | None = None) -> Opened:
+    """Maps a regular file, or takes its content; gzip and zstd, known by their magic, are unpacked on the way.
 
     Raises InputError when the file cannot be read at all.
     """
+    if isinstance(path, bytes):
+        packed = _compression(path[:4])
+        if packed is not None:
+            return _unpack(IN_MEMORY, io.BytesIO(path), packed, progress)
+        return Opened(IN_MEMORY, MappedFile(path))
     try:
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode):
             raise InputError(f"{path}: not a regular file")
         with path.open("rb") as file:
-            magic = file.read(4)
-            if magic.startswith(GZIP_MAGIC) or magic == ZSTD_MAGIC:
-                return _unpack(path, file, magic == ZSTD_MAGIC, progress)
+            packed = _compression(file.read(4))
+            if packed is not None:
+                return _unpack(path, file, packed, progress)
             return Opened(path, MappedFile(file))
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from None
@@ -107,7 +121,13 @@ def open_mapped(path: Path, progress: ProgressCallback | None = None) -> Opened:
         raise InputError(f"{str(path)!r}: not a file name") from None
 
 
-def _unpack(path: Path, file: BinaryIO, zstd: bool, progress: ProgressCallback | None) -> Opened:
+def _compression(magic: bytes) -> Unpacker | None:
+    if magic.startswith(GZIP_MAGIC):
+        return _gzip_pieces
+    return _zstd_pieces if magic == ZSTD_MAGIC else None
+
+
+def _unpack(path: Path, file: BinaryIO, pieces: Unpacker, progress: ProgressCallback | None) -> Opened:
     import tempfile  # noqa: PLC0415 -- slow to import
 
     notes = []
@@ -115,7 +135,7 @@ def _unpack(path: Path, file: BinaryIO, zstd: bool, progress: ProgressCallback |
     file.seek(0)
     with tempfile.TemporaryFile() as plain:
         try:
-            for piece in _zstd_pieces(file) if zstd else _gzip_pieces(file):
+            for piece in pieces(file):
                 plain.write(piece)
                 if progress is not None:
                     progress("decompressing", file.tell(), total)
