@@ -6,7 +6,7 @@ import struct
 from collections.abc import Set
 from random import Random
 
-from analyzers.mutation.main_edits import configuration, eos, flush, last_iteration, part_section
+from analyzers.mutation.main_edits import configuration, last_iteration, part_section
 from analyzers.mutation.mutation import LacksError
 from analyzers.mutation.shape import (
     Segmented,
@@ -24,6 +24,7 @@ from multifd_codec.dialect.compression import Payload, of_flags
 from multifd_codec.dialect.words import which
 from multifd_codec.draft.channel_records import ram_record
 from multifd_codec.draft.draft import Draft, Record
+from multifd_codec.draft.main_records import end_of_ram, flush
 from multifd_codec.main import events as ev
 from multifd_codec.wire.packet import RAMBLOCK_NAME_SIZE, PacketFlags
 
@@ -55,7 +56,7 @@ def another_round(draft: Draft, random: Random) -> Record:
         if id(record) in inside:
             passed = number
     need(all(len(syncs) >= passed for syncs in shape.syncs) and passed, "a SYNC for each rendezvous")
-    body = [flush(), eos()] if shape.per_round else [eos()]
+    body = [flush(), end_of_ram()] if shape.per_round else [end_of_ram()]
     lines = part_section(shape, *body)
     draft.behind(section.last, *lines)
     for syncs in shape.syncs:
@@ -284,7 +285,7 @@ def another_part(draft: Draft, random: Random) -> None:
     if draft.channels and not shape.per_round:
         another_round(draft, random)
         return
-    draft.behind(last_iteration(shape).last, *part_section(shape, eos()))
+    draft.behind(last_iteration(shape).last, *part_section(shape, end_of_ram()))
 
 
 def with_subsections(draft: Draft, random: Random) -> None:

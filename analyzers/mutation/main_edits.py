@@ -5,6 +5,7 @@ from __future__ import annotations
 from analyzers.mutation.mutation import LacksError
 from analyzers.mutation.shape import RAM_RECORDS, Section, Shape, is_command, need
 from multifd_codec.draft.draft import Draft, Line, Record
+from multifd_codec.draft.main_records import flush
 from multifd_codec.main import events as ev
 from multifd_codec.wire.qemufile import CommandId
 from multifd_codec.wire.ram import RamFlags, ZeroRecord
@@ -18,22 +19,10 @@ BEHIND_ITERATION = (
 PAGE_RECORDS = (ev.ZeroPage, ev.Page, ev.XbzrlePage, ev.CompressedPage)
 
 
-def flush() -> Record:
-    return Record(ev.Flush(0, 8))
-
-
-def eos() -> Record:
-    return Record(ev.EndOfRam(0, 8))
-
-
 def zero_page(addr: int, block: bytes | None, fill: int = 0) -> Record:
     """A ZERO record; without a block one with CONTINUE."""
     flags = RamFlags.ZERO if block is not None else RamFlags.ZERO | RamFlags.CONTINUE
     return Record(ev.ZeroPage(0, 0, addr, block, None, fill, int(flags)))
-
-
-def command(number: int, payload: bytes = b"", declared: int | None = None) -> Record:
-    return Record(ev.Command(0, 0, number, len(payload) if declared is None else declared, payload))
 
 
 def part_section(shape: Shape, *body: Record) -> Line:

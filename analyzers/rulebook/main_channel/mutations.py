@@ -7,7 +7,7 @@ from random import Random
 
 from analyzers.mutation.edits import Demand, Finder, before, behind, drops, having, multifd, one, sets
 from analyzers.mutation.legal import another_part, more_syncs, with_subsections
-from analyzers.mutation.main_edits import command, configuration, eof, eos, fulls, last_iteration, part_section
+from analyzers.mutation.main_edits import configuration, eof, fulls, last_iteration, part_section
 from analyzers.mutation.mutation import Mutation, Place, same, untouched
 from analyzers.mutation.shape import Section, Shape, avoid, is_command, need, pick
 from analyzers.rulebook.main_channel.description_edits import (
@@ -21,6 +21,7 @@ from analyzers.rulebook.main_channel.description_edits import (
     trailing,
 )
 from multifd_codec.draft.draft import Draft, Record, raw
+from multifd_codec.draft.main_records import command, end_of_ram
 from multifd_codec.main import events as ev
 from multifd_codec.wire.qemufile import CommandId
 
@@ -93,7 +94,7 @@ def part_behind_end(draft: Draft, random: Random) -> Place:
     """A PART of a device that has ended: per section it would take a SYNC as well, so a round more is sent."""
     shape = Shape(draft)
     end = shape.ram_section(ev.SectionEnd)
-    lines = part_section(shape, eos())
+    lines = part_section(shape, end_of_ram())
     if draft.channels and not shape.per_round:
         avoid(shape.states, "device state: it would stand behind another SYNC")
         more_syncs(draft, 1)

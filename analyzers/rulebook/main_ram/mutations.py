@@ -8,10 +8,11 @@ from random import Random
 
 from analyzers.mutation.edits import drops, sets
 from analyzers.mutation.legal import another_part, more_syncs, never_normal
-from analyzers.mutation.main_edits import add_behind, configuration, eos, in_ram_section, unlisted, zero_page
+from analyzers.mutation.main_edits import add_behind, configuration, in_ram_section, unlisted, zero_page
 from analyzers.mutation.mutation import Edit, Mutation, Place, same, untouched
 from analyzers.mutation.shape import Shape, avoid, need, pick
 from multifd_codec.draft.draft import Draft, Record
+from multifd_codec.draft.main_records import end_of_ram
 from multifd_codec.main import events as ev
 from multifd_codec.wire.ram import RamFlags
 
@@ -136,7 +137,7 @@ def behind_eos(draft: Draft, random: Random) -> Place:
     if not shape.per_round and draft.channels:
         avoid(shape.states, "device state: it would stand behind another SYNC")
         more_syncs(draft, 1)
-    return add_behind(draft, end, zero_page(offset, block), eos())
+    return add_behind(draft, end, zero_page(offset, block), end_of_ram())
 
 
 SHARED_NEAR = same(both)

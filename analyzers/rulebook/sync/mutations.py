@@ -15,17 +15,11 @@ from analyzers.mutation.legal import (
     resend,
     sync_record,
 )
-from analyzers.mutation.main_edits import (
-    add_before,
-    add_behind,
-    add_flush,
-    flush,
-    last_iteration,
-    zero_page,
-)
+from analyzers.mutation.main_edits import add_before, add_behind, add_flush, last_iteration, zero_page
 from analyzers.mutation.mutation import NOWHERE, Edit, Mutation, Place, same, untouched
 from analyzers.mutation.shape import Section, Shape, avoid, block_of, is_command, need, pick
 from multifd_codec.draft.draft import Draft, Record
+from multifd_codec.draft.main_records import flush
 from multifd_codec.main import events as ev
 from multifd_codec.wire.qemufile import CommandId
 
