@@ -1,4 +1,4 @@
-"""Drafts as they are recorded and judged; ``tests.migrations`` builds healthy ones."""
+"""Drafts as they are recorded and judged; ``tests.healthy`` has healthy ones."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from captures.model import CapturedChannel, CaptureNote, ChannelKind, Recording
 from multifd_codec.draft.draft import Draft
 from multifd_codec.errors import ChannelName
 from multifd_codec.source import Hole, StreamEnd
+from tests.healthy import healthy
 
 
 @dataclass(slots=True)
@@ -47,3 +48,9 @@ class Stream(Draft):
     def lint(self, **options: Any) -> Report:
         (report,) = lint_recording(self.recording(), LintOptions(**options))
         return report
+
+
+def stream_of(name: str) -> Stream:
+    """The healthy migration of that name."""
+    draft = healthy(name)
+    return Stream(draft.main, draft.channels, draft.order)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from random import Random
 
+from analyzers.findings import Outcome, Severity
 from multifd_codec.draft.draft import Draft, Record
 from multifd_codec.errors import ChannelName, InputError
 
@@ -17,6 +18,10 @@ Options = Mapping[str, str | int]
 """Options of ``multifd lint`` by name: ``profile``, ``mode``, ``channels``. Of the last, ``"all"`` is as many as the
 healthy stream has, ``"fewer"`` one less."""
 NOWHERE: Place = (None, None)
+
+
+COMPLETES, LOSES, FAILS = (frozenset({o}) for o in (Outcome.COMPLETES, Outcome.LOSES_DATA, Outcome.FAILS))
+HANGS, CRASHES, UNDECIDED = (frozenset({o}) for o in (Outcome.HANGS, Outcome.CRASHES, Outcome.UNDECIDED))
 
 
 class LacksError(InputError):
@@ -45,6 +50,9 @@ class Mutation:
     code: str
     what: str
     """What the edit does, in a few words."""
+    outcomes: frozenset[Outcome]
+    """All that a destination can come to. They are those of a stream that the reference sender makes with the rule in
+    mind; one of another release, or with more to lose, may have others."""
     edit: Edit
     """Changes a healthy draft; the place of the finding that must follow. Raises LacksError, before it has changed
     anything, when the stream lacks what the rule is about."""
@@ -58,6 +66,8 @@ class Mutation:
     """With which ones it finds nothing in the near miss; None: the same."""
     also: frozenset[str] = frozenset()
     """Further rules that this violation may break by necessity, depending on the stream."""
+    severity: Severity | None = None
+    """Of the finding; None: the rule's own."""
     captured: bool = False
     """Only a capture shows it: what was sent when, or what a recording lacks."""
 

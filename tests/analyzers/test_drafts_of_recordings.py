@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,23 +18,10 @@ from multifd_codec.errors import HoleError, InputError
 from multifd_codec.main import events as ev
 from multifd_codec.source import BufferSource, Hole, HoleReason
 from tests.captures.writing import write_pcap
-from tests.migrations import V72, V82, V90, V92, like, mapped_ram, single_channel
-from tests.streams import Stream
+from tests.healthy import MADE, PLANS, healthy
 
 SAMPLES = Path(__file__).parents[2] / "captures" / "samples"
 MANIFEST = json.loads((SAMPLES / "manifest.json").read_text())
-STREAMS = {
-    "10.0": like(devices=2),
-    "7.2": like(V72, merged_sync=True),
-    "8.2": like(V82),
-    "9.0": like(V90),
-    "9.2": like(V92),
-    "zlib": like(compression=2),
-    "three channels": like(channels=3),
-    "postcopy": like(postcopy=True, machine=b"pc-q35-10.1"),
-    "mapped-ram": lambda: mapped_ram(b"pc.ram", b"pc.bios"),
-    "single": single_channel,
-}
 
 
 def contents(migration: Migration) -> list[bytes]:
@@ -64,10 +50,10 @@ def test_recorded_bytes_and_frames_come_back(name: str, tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("make", STREAMS.values(), ids=STREAMS)
-def test_every_kind_of_stream(make: Callable[[], Stream], tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [*PLANS, *MADE])
+def test_every_kind_of_stream(name: str, tmp_path: Path) -> None:
     """The same bytes, also through a folder; the order made up for it has every record once."""
-    stream = make()
+    stream = healthy(name)
     draft = draft_of_migration(recording_of(stream).migrations[0])
     assert encoded(draft) == encoded(stream)
     write_draft(tmp_path / "folder", draft)
@@ -86,7 +72,7 @@ def test_zero_pages_on_main_are_few_records() -> None:
 
 
 def test_what_is_missing_cannot_be_edited(tmp_path: Path) -> None:
-    stream = like()()
+    stream = healthy("10.0")
     source = BufferSource(stream.encoded(0), holes=[Hole(2000, 2100, HoleReason.LOST)])
     path = tmp_path / "lost.pcap"
     write_pcap(path, [BufferSource(stream.encoded("main")), source])
@@ -100,7 +86,7 @@ def test_what_is_missing_cannot_be_edited(tmp_path: Path) -> None:
 
 def test_order_by_rounds() -> None:
     """The first SYNC of every channel stands in front of the first rendezvous, behind it the next round."""
-    draft = like()()
+    draft = healthy("10.0")
     order = by_rounds(draft)
     place = {id(record): number for number, record in enumerate(order)}
     for channel in range(2):

@@ -7,7 +7,7 @@ from random import Random
 
 from analyzers.mutation.edits import NO_STATE, asks, having, multifd, one
 from analyzers.mutation.legal import another_round
-from analyzers.mutation.mutation import Mutation, Place, same, untouched
+from analyzers.mutation.mutation import COMPLETES, HANGS, UNDECIDED, Mutation, Place, same, untouched
 from analyzers.mutation.shape import Shape, block_of, need, payload_size, used_pages
 from analyzers.rulebook.capture.spoilt import Spoilt
 from captures.write.tap import Again, Lost, Tap
@@ -131,14 +131,18 @@ def _packet_3_0(shape: Shape, event: RamPacket, default: bytes) -> bytes:
 
 
 MUTATIONS = (
-    Spoilt("MFD901", "page content is lost", PAGE_CONTENT, PAGE_CONTENT, tap=lost_content),
-    Spoilt("MFD901", "a packet header is lost", A_PACKET, A_PACKET, also=frozenset({"MFD908"}), tap=lost_header),
-    Spoilt("MFD902", "frames cut after 200 bytes", ANY, ANY, also=frozenset({"MFD908", "MFD909"}), tap=cut_frames),
-    Spoilt("MFD903", "a channel begins late", AN_INIT, AN_INIT, also=frozenset({"MFD908", "MFD901"}), tap=began_late),
-    Spoilt("MFD904", "connections stay open", ANY, ANY, tap=open_end, near_tap=reset_end),
-    Spoilt("MFD905", "bytes sent again differ", A_PACKET, A_PACKET, tap=differs, near_tap=equals),
-    Spoilt("MFD906", "a file cut by 20 bytes", ANY, ANY, also=frozenset({"MFD904"}), tap=cut_file),
-    Spoilt("MFD908", "a packet header is lost", A_PACKET, A_PACKET, also=frozenset({"MFD901"}), tap=lost_header),
-    Mutation("MFD909", "a device nobody knows", unknown_iterable, same(another_round)),
-    Mutation("MFD911", "packets of 3.0", of_3_0, untouched, also=LOOKS_LIKE),
+    Spoilt("MFD901", "page content is lost", COMPLETES, PAGE_CONTENT, PAGE_CONTENT, tap=lost_content),
+    Spoilt("MFD901", "a packet header is lost", UNDECIDED, A_PACKET, A_PACKET, also=frozenset({"MFD908"}),
+        tap=lost_header),
+    Spoilt("MFD902", "frames cut after 200 bytes", UNDECIDED, ANY, ANY, also=frozenset({"MFD908", "MFD909"}),
+        tap=cut_frames),
+    Spoilt("MFD903", "a channel begins late", UNDECIDED, AN_INIT, AN_INIT, also=frozenset({"MFD908", "MFD901"}),
+        tap=began_late),
+    Spoilt("MFD904", "connections stay open", COMPLETES, ANY, ANY, tap=open_end, near_tap=reset_end),
+    Spoilt("MFD905", "bytes sent again differ", COMPLETES, A_PACKET, A_PACKET, tap=differs, near_tap=equals),
+    Spoilt("MFD906", "a file cut by 20 bytes", COMPLETES, ANY, ANY, also=frozenset({"MFD904"}), tap=cut_file),
+    Spoilt("MFD908", "a packet header is lost", UNDECIDED, A_PACKET, A_PACKET, also=frozenset({"MFD901"}),
+        tap=lost_header),
+    Mutation("MFD909", "a device nobody knows", UNDECIDED, unknown_iterable, same(another_round)),
+    Mutation("MFD911", "packets of 3.0", HANGS, of_3_0, untouched, also=LOOKS_LIKE),
 )  # fmt: skip

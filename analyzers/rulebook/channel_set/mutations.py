@@ -6,7 +6,19 @@ from random import Random
 
 from analyzers.mutation.edits import MISSING, asks, multifd, one, sets
 from analyzers.mutation.legal import with_subsections
-from analyzers.mutation.mutation import NOWHERE, Edit, Mutation, Place, same, untouched
+from analyzers.mutation.mutation import (
+    COMPLETES,
+    CRASHES,
+    FAILS,
+    HANGS,
+    LOSES,
+    NOWHERE,
+    Edit,
+    Mutation,
+    Place,
+    same,
+    untouched,
+)
 from analyzers.mutation.shape import Shape, avoid, need
 from multifd_codec.channel.events import ChannelInit
 from multifd_codec.draft.channel_records import channel_init, ram_record
@@ -129,24 +141,24 @@ REVERSED, UUIDS = same(reversed_channels), same(all_uuids)
 NEW = {"profile": "qemu-11.1"}
 
 MUTATIONS = (
-    Mutation("MFD601", "version 2", sets(file_header, version=2), same(with_subsections), "version"),
-    Mutation("MFD602", "version 2", sets(AN_INIT, version=2), REVERSED, "version"),
-    Mutation("MFD602", "another magic", sets(AN_INIT, magic=WRONG_MAGIC), REVERSED, "magic"),
-    Mutation("MFD602", "an init of 54 bytes", short_init, REVERSED, "magic"),
-    Mutation("MFD602", "first bytes of something else", stranger, REVERSED, "magic"),
-    Mutation("MFD603", "two uuids", another_uuid, UUIDS, "uuid"),
-    Mutation("MFD604", "the id behind the last", id_beyond(0), REVERSED, "id"),
-    Mutation("MFD604", "an id far behind", id_beyond(7), REVERSED, "id"),
-    Mutation("MFD604", "the id behind the last for 11.1", id_beyond(0), REVERSED, "id", NEW, {}),
-    Mutation("MFD605", "an id twice", id_twice, REVERSED, "id"),
-    Mutation("MFD606", "a channel less", a_channel_less, REVERSED, "id", {"channels": "all"}, {}),
-    Mutation("MFD606", "a channel more", SEVERAL, untouched, "id", {"channels": "fewer"}, {}),
-    Mutation("MFD607", "an unused byte", sets(AN_INIT, unused1=bytes(6) + b"\1"), UUIDS, "unused1"),
-    Mutation("MFD607", "an unused word", sets(AN_INIT, unused2=(0, 0, 0, 1)), UUIDS, "unused2"),
-    Mutation("MFD608", "two main channels", second_main, untouched),
-    Mutation("MFD608", "two main channels for 11.1", second_main, untouched, None, NEW, {}),
-    Mutation("MFD609", "multifd is off", MULTIFD, untouched, None, {"channels": 0}, {}),
-    Mutation("MFD609", "multifd is off for 10.1", MULTIFD, untouched, None, {"channels": 0, "profile": "qemu-10.1"},
-        {}),
-    Mutation("MFD610", "channels beside mapped-ram", beside_mapped_ram, untouched),
+    Mutation("MFD601", "version 2", FAILS, sets(file_header, version=2), same(with_subsections), "version"),
+    Mutation("MFD602", "version 2", FAILS, sets(AN_INIT, version=2), REVERSED, "version"),
+    Mutation("MFD602", "another magic", FAILS, sets(AN_INIT, magic=WRONG_MAGIC), REVERSED, "magic"),
+    Mutation("MFD602", "an init of 54 bytes", FAILS, short_init, REVERSED, "magic"),
+    Mutation("MFD602", "first bytes of something else", FAILS, stranger, REVERSED, "magic"),
+    Mutation("MFD603", "two uuids", FAILS, another_uuid, UUIDS, "uuid"),
+    Mutation("MFD604", "the id behind the last", FAILS | HANGS | CRASHES, id_beyond(0), REVERSED, "id"),
+    Mutation("MFD604", "an id far behind", FAILS, id_beyond(7), REVERSED, "id"),
+    Mutation("MFD604", "the id behind the last for 11.1", FAILS, id_beyond(0), REVERSED, "id", NEW, {}),
+    Mutation("MFD605", "an id twice", FAILS, id_twice, REVERSED, "id"),
+    Mutation("MFD606", "a channel less", HANGS, a_channel_less, REVERSED, "id", {"channels": "all"}, {}),
+    Mutation("MFD606", "a channel more", LOSES | FAILS | CRASHES, SEVERAL, untouched, "id", {"channels": "fewer"}, {}),
+    Mutation("MFD607", "an unused byte", COMPLETES, sets(AN_INIT, unused1=bytes(6) + b"\1"), UUIDS, "unused1"),
+    Mutation("MFD607", "an unused word", COMPLETES, sets(AN_INIT, unused2=(0, 0, 0, 1)), UUIDS, "unused2"),
+    Mutation("MFD608", "two main channels", CRASHES, second_main, untouched),
+    Mutation("MFD608", "two main channels for 11.1", CRASHES, second_main, untouched, None, NEW, {}),
+    Mutation("MFD609", "multifd is off", LOSES | FAILS, MULTIFD, untouched, None, {"channels": 0}, {}),
+    Mutation("MFD609", "multifd is off for 10.1", CRASHES, MULTIFD, untouched, None,
+        {"channels": 0, "profile": "qemu-10.1"}, {}),
+    Mutation("MFD610", "channels beside mapped-ram", COMPLETES, beside_mapped_ram, untouched),
 )  # fmt: skip

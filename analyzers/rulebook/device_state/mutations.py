@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from random import Random
 
+from analyzers.findings import Severity
 from analyzers.mutation.edits import Finder, before, refills, sets
 from analyzers.mutation.legal import another_round
 from analyzers.mutation.main_edits import configuration
-from analyzers.mutation.mutation import Mutation, Place, same
+from analyzers.mutation.mutation import COMPLETES, CRASHES, FAILS, HANGS, LOSES, Mutation, Place, same
 from analyzers.mutation.shape import Shape, is_config, need, vfio_header
 from analyzers.rulebook.device_state.packet_edits import (
     BESIDE_COMPRESSION,
@@ -229,36 +230,38 @@ ROUND, SHUFFLED = same(another_round), same(shuffled)
 MANY, ON_MAIN = same(many_buffers), same(only_on_main)
 
 MUTATIONS = (
-    Mutation("MFD401", "SYNC on a packet", SYNC_FLAG, ROUND, "flags"),
-    Mutation("MFD402", "no payload", NO_PAYLOAD, BARE, "next_packet_size"),
-    Mutation("MFD403", "a name that is not terminated", UNTERMINATED, STALE_NAME, "idstr"),
-    Mutation("MFD404", "a device without section", adds(nobody), SHUFFLED, "idstr"),
-    Mutation("MFD404", "a device that takes no buffers", adds(takes_none), SHUFFLED, "idstr"),
-    Mutation("MFD405", "zlib on a device-state packet", ZLIB_FLAG, SHUFFLED, "flags"),
-    Mutation("MFD406", "one byte more than 1 MiB", TOO_LARGE, AS_LARGE_AS_MAY_BE, "next_packet_size"),
-    Mutation("MFD407", "11 bytes", SHORT_PAYLOAD, BARE, "payload"),
-    Mutation("MFD407", "version 1", adds(version_1), BARE, "version"),
-    Mutation("MFD416", "an unknown VFIO flag", unknown_flag, SHUFFLED, "flags"),
-    Mutation("MFD405", "device state beside zlib", BESIDE_COMPRESSION, same(all_on_main), "flags"),
-    Mutation("MFD408", "a gap", gap, SHUFFLED, "idx"),
-    Mutation("MFD408", "the invalid index", INVALID, MANY, "idx"),
-    Mutation("MFD408", "a huge index", FAR, MANY, "idx"),
-    Mutation("MFD409", "an index twice", adds(twice), SHUFFLED, "idx"),
-    Mutation("MFD410", "no config", no_config, SHUFFLED, "flags"),
-    Mutation("MFD410", "a buffer behind the config", behind_config, SHUFFLED, "idx"),
-    Mutation("MFD410", "a second config behind", second_config_behind, SHUFFLED, "flags"),
-    Mutation("MFD410", "a second config in front", second_config_in_front, SHUFFLED, "flags"),
-    Mutation("MFD410", "no packet at all", no_packets_of, ON_MAIN),
-    Mutation("MFD411", "config data with another tag", OTHER_TAG, SHUFFLED, "payload"),
-    Mutation("MFD411", "config data without end", WITHOUT_END, SHUFFLED, "payload"),
-    Mutation("MFD412", "no SWITCHOVER_START", no_switchover, same(no_switchover_for_nobody)),
-    Mutation("MFD413", "config on main as well", CONFIG_ON_MAIN, ON_MAIN, "tag"),
-    Mutation("MFD413", "data in END as well", DATA_IN_END, ON_MAIN, "tag"),
-    Mutation("MFD414", "LOAD_READY for 10.0", READY, READY, "tag", near_options={"profile": "qemu-10.1"}),
-    Mutation("MFD414", "LOAD_READY twice", ready_twice, READY, "tag", {"profile": "qemu-11.1"},
+    Mutation("MFD401", "SYNC on a packet", COMPLETES | FAILS | HANGS, SYNC_FLAG, ROUND, "flags"),
+    Mutation("MFD402", "no payload", FAILS | HANGS, NO_PAYLOAD, BARE, "next_packet_size"),
+    Mutation("MFD403", "a name that is not terminated", FAILS | HANGS, UNTERMINATED, STALE_NAME, "idstr"),
+    Mutation("MFD404", "a device without section", FAILS | HANGS, adds(nobody), SHUFFLED, "idstr"),
+    Mutation("MFD404", "a device that takes no buffers", FAILS | HANGS, adds(takes_none), SHUFFLED, "idstr"),
+    Mutation("MFD405", "zlib on a device-state packet", COMPLETES, ZLIB_FLAG, SHUFFLED, "flags"),
+    Mutation("MFD406", "one byte more than 1 MiB", COMPLETES, TOO_LARGE, AS_LARGE_AS_MAY_BE, "next_packet_size"),
+    Mutation("MFD407", "11 bytes", FAILS | HANGS, SHORT_PAYLOAD, BARE, "payload"),
+    Mutation("MFD407", "version 1", FAILS | HANGS, adds(version_1), BARE, "version"),
+    Mutation("MFD416", "an unknown VFIO flag", COMPLETES, unknown_flag, SHUFFLED, "flags"),
+    Mutation("MFD405", "device state beside zlib", HANGS, BESIDE_COMPRESSION, same(all_on_main), "flags",
+        severity=Severity.ERROR),
+    Mutation("MFD408", "a gap", HANGS, gap, SHUFFLED, "idx"),
+    Mutation("MFD408", "the invalid index", FAILS | HANGS, INVALID, MANY, "idx"),
+    Mutation("MFD408", "a huge index", CRASHES, FAR, MANY, "idx"),
+    Mutation("MFD409", "an index twice", FAILS | HANGS, adds(twice), SHUFFLED, "idx"),
+    Mutation("MFD410", "no config", HANGS, no_config, SHUFFLED, "flags"),
+    Mutation("MFD410", "a buffer behind the config", LOSES, behind_config, SHUFFLED, "idx"),
+    Mutation("MFD410", "a second config behind", LOSES | CRASHES, second_config_behind, SHUFFLED, "flags"),
+    Mutation("MFD410", "a second config in front", LOSES | CRASHES, second_config_in_front, SHUFFLED, "flags"),
+    Mutation("MFD410", "no packet at all", HANGS, no_packets_of, ON_MAIN),
+    Mutation("MFD411", "config data with another tag", FAILS, OTHER_TAG, SHUFFLED, "payload"),
+    Mutation("MFD411", "config data without end", FAILS, WITHOUT_END, SHUFFLED, "payload"),
+    Mutation("MFD412", "no SWITCHOVER_START", LOSES, no_switchover, same(no_switchover_for_nobody)),
+    Mutation("MFD413", "config on main as well", FAILS, CONFIG_ON_MAIN, ON_MAIN, "tag"),
+    Mutation("MFD413", "data in END as well", LOSES, DATA_IN_END, ON_MAIN, "tag"),
+    Mutation("MFD414", "LOAD_READY for 10.0", FAILS, READY, READY, "tag", near_options={"profile": "qemu-10.1"}),
+    Mutation("MFD414", "LOAD_READY twice", FAILS, ready_twice, READY, "tag", {"profile": "qemu-11.1"},
         also=frozenset({"MFD413"})),
-    Mutation("MFD415", "device state behind a FULL section", behind_full, same(in_front_of_full), captured=True),
-    Mutation("MFD417", "an older destination", FIRST, FIRST, "flags", {"profile": "qemu-9.2"}, {},
-        also=frozenset({"MFD515"})),
-    Mutation("MFD417", "an older machine type", older_machine, SHUFFLED, "flags"),
+    Mutation("MFD415", "device state behind a FULL section", COMPLETES, behind_full, same(in_front_of_full),
+        captured=True),
+    Mutation("MFD417", "an older destination", FAILS, FIRST, FIRST, "flags", {"profile": "qemu-9.2"}, {},
+        also=frozenset({"MFD515"}), severity=Severity.ERROR),
+    Mutation("MFD417", "an older machine type", COMPLETES, older_machine, SHUFFLED, "flags"),
 )  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 
 from analyzers.mutation.edits import NO_STATE, one, sets
 from analyzers.mutation.legal import another_round
-from analyzers.mutation.mutation import Edit, Mutation, Place, same, untouched
+from analyzers.mutation.mutation import COMPLETES, FAILS, HANGS, Edit, Mutation, Place, same, untouched
 from analyzers.mutation.shape import Shape, block_of, payload_size, pick, records, used_pages
 from multifd_codec.draft.channel_records import ram_record
 from multifd_codec.draft.draft import Draft, Record, raw
@@ -126,13 +126,14 @@ def idle_channel(draft: Draft, random: Random) -> Any:
 AS_PAGE = packet_as_page(magic=WRONG_MAGIC)
 
 MUTATIONS = (
-    Mutation("MFD101", "magic of a data packet", sets(A_PACKET, magic=WRONG_MAGIC), AS_PAGE, "magic"),
-    Mutation("MFD101", "magic behind the last rendezvous", behind_the_last_rendezvous, packet_as_page(magic=0), "magic",
-        also=frozenset({"MFD224", "MFD301"})),
-    Mutation("MFD102", "version of a data packet", sets(A_PACKET, version=2), packet_as_page(version=2), "version"),
-    Mutation("MFD102", "version of a SYNC", sets(A_SYNC, version=2), packet_as_page(version=2), "version"),
-    Mutation("MFD129", "half a header behind the last SYNC", half_a_header, same(another_round)),
-    Mutation("MFD129", "a last SYNC that is cut", cut_last_sync, untouched, also=COUNTS | {"MFD228"}),
-    Mutation("MFD130", "no last SYNC", no_last_sync, same(idle_channel), also=COUNTS),
-    Mutation("MFD130", "nothing behind the init", nothing_behind_the_init, same(idle_channel), also=COUNTS),
+    Mutation("MFD101", "magic of a data packet", HANGS, sets(A_PACKET, magic=WRONG_MAGIC), AS_PAGE, "magic"),
+    Mutation("MFD101", "magic behind the last rendezvous", COMPLETES | FAILS, behind_the_last_rendezvous,
+        packet_as_page(magic=0), "magic", also=frozenset({"MFD224", "MFD301"})),
+    Mutation("MFD102", "version of a data packet", HANGS, sets(A_PACKET, version=2), packet_as_page(version=2),
+        "version"),
+    Mutation("MFD102", "version of a SYNC", HANGS, sets(A_SYNC, version=2), packet_as_page(version=2), "version"),
+    Mutation("MFD129", "half a header behind the last SYNC", COMPLETES | FAILS, half_a_header, same(another_round)),
+    Mutation("MFD129", "a last SYNC that is cut", HANGS, cut_last_sync, untouched, also=COUNTS | {"MFD228"}),
+    Mutation("MFD130", "no last SYNC", HANGS, no_last_sync, same(idle_channel), also=COUNTS),
+    Mutation("MFD130", "nothing behind the init", HANGS, nothing_behind_the_init, same(idle_channel), also=COUNTS),
 )  # fmt: skip

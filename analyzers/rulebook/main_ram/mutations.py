@@ -9,7 +9,7 @@ from random import Random
 from analyzers.mutation.edits import drops, sets
 from analyzers.mutation.legal import another_part, more_syncs, never_normal
 from analyzers.mutation.main_edits import add_behind, configuration, in_ram_section, unlisted, zero_page
-from analyzers.mutation.mutation import Edit, Mutation, Place, same, untouched
+from analyzers.mutation.mutation import COMPLETES, FAILS, LOSES, Edit, Mutation, Place, same, untouched
 from analyzers.mutation.shape import Shape, avoid, need, pick
 from multifd_codec.draft.draft import Draft, Record
 from multifd_codec.draft.main_records import end_of_ram
@@ -176,26 +176,27 @@ PAGES_IN_FRONT = mapped(bitmap_offset=lambda header: header.pages_offset + 8)
 """The bitmap stands behind the start of the pages."""
 
 MUTATIONS = (
-    Mutation("MFD508", "ZERO and PAGE at once", TWO_KINDS, ZERO_MORE, "flags"),
-    Mutation("MFD509", "CONTINUE without a block", continue_first, same(continue_behind), "flags"),
-    Mutation("MFD510", "a block that is not listed", NO_SUCH_BLOCK, ZERO_MORE, "idstr"),
-    Mutation("MFD510", "a page behind the last", BEHIND_THE_LAST, ZERO_MORE, "addr"),
-    Mutation("MFD511", "another fill byte", ANOTHER_FILL, ZERO_MORE, "fill"),
-    Mutation("MFD512", "a total of one page more", blocks(1), untouched, "total", also=frozenset({"MFD510", "MFD508"})),
-    Mutation("MFD512", "a total of one page less", blocks(-1), untouched, "total"),
-    Mutation("MFD512", "a page in front of the list", page_in_front, same(page_behind), "idstr"),
-    Mutation("MFD513", "no guest addresses", ignore_shared, SHARED_NEAR, "blocks"),
-    Mutation("MFD513", "guest addresses", addresses, SHARED_NEAR, "blocks"),
-    Mutation("MFD514", "records behind EOS", behind_eos, ZERO_MORE, "flags"),
-    Mutation("MFD514", "no EOS", NO_EOS, PART, "flags"),
-    Mutation("MFD521", "a PAGE record in precopy", PAGE_MORE, ZERO_MORE, "flags"),
-    Mutation("MFD522", "COMPRESS_PAGE for 10.0", COMPRESSED_MORE, ZERO_MORE, "flags"),
-    Mutation("MFD522", "COMPRESS_PAGE for 9.0", COMPRESSED_MORE, ZERO_MORE, "flags", {"profile": "qemu-9.0"}, {},
+    Mutation("MFD508", "ZERO and PAGE at once", FAILS, TWO_KINDS, ZERO_MORE, "flags"),
+    Mutation("MFD509", "CONTINUE without a block", FAILS, continue_first, same(continue_behind), "flags"),
+    Mutation("MFD510", "a block that is not listed", FAILS, NO_SUCH_BLOCK, ZERO_MORE, "idstr"),
+    Mutation("MFD510", "a page behind the last", FAILS, BEHIND_THE_LAST, ZERO_MORE, "addr"),
+    Mutation("MFD511", "another fill byte", FAILS, ANOTHER_FILL, ZERO_MORE, "fill"),
+    Mutation("MFD512", "a total of one page more", FAILS, blocks(1), untouched, "total",
+        also=frozenset({"MFD510", "MFD508"})),
+    Mutation("MFD512", "a total of one page less", FAILS, blocks(-1), untouched, "total"),
+    Mutation("MFD512", "a page in front of the list", COMPLETES, page_in_front, same(page_behind), "idstr"),
+    Mutation("MFD513", "no guest addresses", FAILS, ignore_shared, SHARED_NEAR, "blocks"),
+    Mutation("MFD513", "guest addresses", FAILS, addresses, SHARED_NEAR, "blocks"),
+    Mutation("MFD514", "records behind EOS", FAILS, behind_eos, ZERO_MORE, "flags"),
+    Mutation("MFD514", "no EOS", FAILS, NO_EOS, PART, "flags"),
+    Mutation("MFD521", "a PAGE record in precopy", COMPLETES | LOSES, PAGE_MORE, ZERO_MORE, "flags"),
+    Mutation("MFD522", "COMPRESS_PAGE for 10.0", FAILS, COMPRESSED_MORE, ZERO_MORE, "flags"),
+    Mutation("MFD522", "COMPRESS_PAGE for 9.0", FAILS, COMPRESSED_MORE, ZERO_MORE, "flags", {"profile": "qemu-9.0"}, {},
         also=frozenset({"MFD206", "MFD417", "MFD515"})),
-    Mutation("MFD525", "version 2", mapped(version=2), untouched, "version"),
-    Mutation("MFD525", "pages that are not aligned", mapped(page_size=1 << 21), same(mapped(page_size=1 << 20)),
+    Mutation("MFD525", "version 2", FAILS, mapped(version=2), untouched, "version"),
+    Mutation("MFD525", "pages that are not aligned", FAILS, mapped(page_size=1 << 21), same(mapped(page_size=1 << 20)),
         "pages_offset"),
-    Mutation("MFD525", "pages behind the end of the file", mapped(pages_offset=1 << 40), untouched, "pages_offset",
-        also=frozenset({"MFD508"})),
-    Mutation("MFD525", "pages in front of the bitmap", PAGES_IN_FRONT, untouched, "pages_offset"),
+    Mutation("MFD525", "pages behind the end of the file", FAILS, mapped(pages_offset=1 << 40), untouched,
+        "pages_offset", also=frozenset({"MFD508"})),
+    Mutation("MFD525", "pages in front of the bitmap", LOSES, PAGES_IN_FRONT, untouched, "pages_offset"),
 )  # fmt: skip

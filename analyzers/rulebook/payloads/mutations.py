@@ -5,9 +5,10 @@ from __future__ import annotations
 import struct
 from random import Random
 
+from analyzers.findings import Severity
 from analyzers.mutation.edits import having, one, one_or_resent, refills, resized, sets
 from analyzers.mutation.legal import CLEAN_SYNCS, as_containers, resend
-from analyzers.mutation.mutation import Mutation, Place, same, untouched
+from analyzers.mutation.mutation import COMPLETES, CRASHES, HANGS, LOSES, Mutation, Place, same, untouched
 from analyzers.mutation.shape import Shape, need, records
 from multifd_codec.compression.streams import EMPTY_BLOCK, raw_block
 from multifd_codec.dialect.compression import STREAMED, Payload, flags_of, names_of
@@ -105,16 +106,20 @@ PAGE_LESS = sets(
 LEFT_OVER = refills(LAST_PAYLOAD, with_more)
 
 MUTATIONS = (
-    Mutation("MFD217", "a size of one page too many", SIZE_TOO_LARGE, ONCE_MORE, "next_packet_size"),
-    Mutation("MFD218", "a size on zero pages", SIZE_OF_ZERO_PAGES, untouched, "next_packet_size"),
-    Mutation("MFD218", "a size on a SYNC", SIZE_OF_SYNC, untouched, "next_packet_size"),
-    Mutation("MFD219", "a payload beyond the receive buffer", BEYOND_BUFFER, BUFFERED, "next_packet_size"),
-    Mutation("MFD219", "a payload beyond the receive buffer for 11.1", BEYOND_BUFFER, BUFFERED, "next_packet_size",
-        {"profile": "qemu-11.1"}),
-    Mutation("MFD220", "a page longer than a page", long_page, same(as_qpl), "payload"),
-    Mutation("MFD220", "lengths that do not add up", wrong_sum, same(as_qpl), "payload"),
-    Mutation("MFD221", "a payload beyond the receive buffer", QATZIP_BEYOND, QATZIP_BUFFERED, "next_packet_size"),
-    Mutation("MFD222", "a payload that is damaged", DAMAGED, ONCE_MORE, "payload"),
-    Mutation("MFD222", "a payload with a page less", PAGE_LESS, ONCE_MORE, "payload"),
-    Mutation("MFD223", "bytes behind the last page", LEFT_OVER, ONCE_MORE, "payload"),
+    Mutation("MFD217", "a size of one page too many", COMPLETES, SIZE_TOO_LARGE, ONCE_MORE, "next_packet_size"),
+    Mutation("MFD218", "a size on zero pages", COMPLETES, SIZE_OF_ZERO_PAGES, untouched, "next_packet_size",
+        severity=Severity.WARNING),
+    Mutation("MFD218", "a size on a SYNC", COMPLETES, SIZE_OF_SYNC, untouched, "next_packet_size",
+        severity=Severity.WARNING),
+    Mutation("MFD219", "a payload beyond the receive buffer", COMPLETES | LOSES | HANGS | CRASHES, BEYOND_BUFFER,
+        BUFFERED, "next_packet_size"),
+    Mutation("MFD219", "a payload beyond the receive buffer for 11.1", HANGS, BEYOND_BUFFER, BUFFERED,
+        "next_packet_size", {"profile": "qemu-11.1"}),
+    Mutation("MFD220", "a page longer than a page", CRASHES, long_page, same(as_qpl), "payload"),
+    Mutation("MFD220", "lengths that do not add up", CRASHES, wrong_sum, same(as_qpl), "payload"),
+    Mutation("MFD221", "a payload beyond the receive buffer", HANGS, QATZIP_BEYOND, QATZIP_BUFFERED,
+        "next_packet_size"),
+    Mutation("MFD222", "a payload that is damaged", HANGS, DAMAGED, ONCE_MORE, "payload"),
+    Mutation("MFD222", "a payload with a page less", HANGS, PAGE_LESS, ONCE_MORE, "payload"),
+    Mutation("MFD223", "bytes behind the last page", COMPLETES, LEFT_OVER, ONCE_MORE, "payload"),
 )  # fmt: skip
