@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from captures.formats.mapped import MappedFile, Opened, open_mapped
-from captures.identify import CHANNEL_ORDER, MAIN_MAGIC, Identity, identify
+from captures.identify import CHANNEL_ORDER, Identity, identify
 from captures.model import (
     CapturedChannel,
     CaptureNote,
@@ -21,6 +21,7 @@ from captures.tcp.streams import FileSource
 from multifd_codec.channel.framing import MARK
 from multifd_codec.errors import InputError
 from multifd_codec.source import ByteSource
+from multifd_codec.wire.qemufile import FILE_MARK
 
 CONFIGURATION = b"\x1aconfiguration/capabilities"
 """Name of the subsection that lists capabilities (vmstate_configuration, migration/savevm.c, 2.11 to 11.1)."""
@@ -34,7 +35,7 @@ def is_mapped_ram(source: ByteSource) -> bool:
     """Whether a main channel's configuration section names the capability mapped-ram."""
     head = bytes(source.read(0, CONFIGURATION_REACH))
     listed = head.find(CONFIGURATION)
-    return head.startswith(MAIN_MAGIC) and listed >= 0 and MAPPED_RAM in head[listed:]
+    return head.startswith(FILE_MARK) and listed >= 0 and MAPPED_RAM in head[listed:]
 
 
 def is_channel_file(file: MappedFile) -> bool:
@@ -90,7 +91,7 @@ def _channel_files(path: Path) -> list[str]:
             named = is_named(item)
             if not named:
                 with item.open("rb") as file:
-                    named = file.read(len(MARK)).startswith((MAIN_MAGIC, MARK))
+                    named = file.read(len(MARK)).startswith(MARK)
             if named:
                 names.append(item.name)
     except OSError as error:

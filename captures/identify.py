@@ -19,10 +19,9 @@ from captures.model import CapturedChannel, CaptureNote, ChannelKind, Migration,
 from multifd_codec.channel.framing import HEADER, INIT, MARK
 from multifd_codec.source import BufferSource, ByteSource, pieces, read_known
 from multifd_codec.wire.packet import KNOWN_FLAGS
-from multifd_codec.wire.qemufile import QEMU_VM_FILE_MAGIC
+from multifd_codec.wire.qemufile import FILE_MARK
 
 MAGIC_LENGTH = 4
-MAIN_MAGIC = QEMU_VM_FILE_MAGIC.to_bytes(MAGIC_LENGTH, "big")
 SEARCH_LENGTH = 1 << 20
 """How far into a stream without a start packets are searched for."""
 
@@ -43,7 +42,7 @@ UNKNOWN = Identity(ChannelKind.UNKNOWN)
 def identify(source: ByteSource, *, start_captured: bool = True) -> Identity:
     """What a stream is by its first bytes; a multifd channel without its start is also known by packets further on."""
     head = read_known(source, 0, INIT.size)
-    if head.startswith(MAIN_MAGIC):
+    if head.startswith(FILE_MARK):
         return Identity(ChannelKind.MAIN, at_start=True)
     if head.startswith(MARK[:MAGIC_LENGTH]) and (start_captured or _is_channel_init(head)):
         span = INIT.span("id")

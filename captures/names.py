@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from captures.identify import MAIN_MAGIC
 from captures.model import ChannelKind
 from multifd_codec.channel.events import ChannelInit
 from multifd_codec.errors import ChannelName
+from multifd_codec.wire.qemufile import FILE_MARK
 
 if TYPE_CHECKING:
     from multifd_codec.draft.draft import Draft, Line
@@ -47,7 +47,7 @@ def _claimed(line: Line) -> str:
     first = line[0].event if line else None
     if isinstance(first, ChannelInit):
         return _stem(first.id)
-    return _stem("main") if line and line[0].encoded().startswith(MAIN_MAGIC) else ChannelKind.UNKNOWN.value
+    return _stem("main") if line and line[0].encoded().startswith(FILE_MARK) else ChannelKind.UNKNOWN.value
 
 
 def is_named(path: Path) -> bool:

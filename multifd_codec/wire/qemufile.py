@@ -13,6 +13,8 @@ from functools import lru_cache
 from construct import Array, Bytes, GreedyBytes, Int8ub, Int16ub, Int32ub, Int64ub, Prefixed, PrefixedArray, Struct
 
 QEMU_VM_FILE_MAGIC = 0x5145564D
+FILE_MARK = QEMU_VM_FILE_MAGIC.to_bytes(4, "big")
+"""The first bytes of a main channel."""
 QEMU_VM_FILE_VERSION = 3
 QEMU_VM_FILE_VERSION_COMPAT = 2
 """Obsolete: refused by every release since 0.9."""
