@@ -8,16 +8,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, Self
 
 from multifd_codec.channel import framing
-from multifd_codec.channel.decoder import ChannelDecoder
-from multifd_codec.channel.events import ChannelEvent
 from multifd_codec.errors import ChannelName, InputError
-from multifd_codec.main.decoder import MainDecoder
-from multifd_codec.main.events import MainEvent
 from multifd_codec.source import ByteSource, read_known
 from multifd_codec.wire.handshake import MULTIFD_MAGIC, MULTIFD_VERSION
+
+if TYPE_CHECKING:
+    from multifd_codec.channel.decoder import ChannelDecoder
+    from multifd_codec.channel.events import ChannelEvent
+    from multifd_codec.main.decoder import MainDecoder
+    from multifd_codec.main.events import MainEvent
 
 ProgressCallback = Callable[[str, int, int], None]
 """Called as (what is being done, how much is done, how much there is); units are bytes."""
@@ -85,6 +87,9 @@ class CapturedChannel(NamedTuple):
 
     def decoder(self, page_size: int | None = None) -> MainDecoder | ChannelDecoder:
         """What decodes this channel from its start. ``page_size``: target page size in bytes, inferred when None."""
+        from multifd_codec.channel.decoder import ChannelDecoder  # noqa: PLC0415 -- who writes decodes nothing
+        from multifd_codec.main.decoder import MainDecoder  # noqa: PLC0415
+
         if self.kind is ChannelKind.MAIN:
             return MainDecoder(self.source, page_size=page_size)
         return ChannelDecoder(self.source, page_size=page_size, starts_with_init=self.starts_with_init)

@@ -11,10 +11,10 @@ import click
 from analyzers.cli.inputs import open_input, reading_options, require_migration
 from analyzers.cli.output import write_lines
 from analyzers.cli.progress import ProgressBar
-from captures.model import Reader
 from multifd_codec.errors import InputError
 
 if TYPE_CHECKING:
+    from captures.model import Reader
     from multifd_codec.errors import ChannelName
 
 EPILOG = """\b

@@ -13,13 +13,12 @@ from analyzers.cli.output import output_path, write_text
 from analyzers.cli.progress import ProgressBar
 from analyzers.report.exit_codes import ExitCode, gravest
 from analyzers.report.texts import printable
-from captures.model import Reader
 
 if TYPE_CHECKING:
     from analyzers.extraction.output import Folder
     from analyzers.extraction.rebuild import RebuildOptions
     from analyzers.extraction.results import Rebuilt
-    from captures.model import Migration, ProgressCallback
+    from captures.model import Migration, ProgressCallback, Reader
 
 EPILOG = """\b
 Examples:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from analyzers.cli.inputs import open_input, reading_options, require_migration
 from analyzers.cli.output import show_blocks
 from analyzers.cli.progress import ProgressBar
-from captures.model import Reader
+
+if TYPE_CHECKING:
+    from captures.model import Reader
 
 EPILOG = """\b
 Example:

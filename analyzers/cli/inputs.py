@@ -5,18 +5,17 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from captures.model import Reader
 from multifd_codec.errors import InputError
 
 if TYPE_CHECKING:
-    from captures.model import Migration, ProgressCallback, Recording
+    from captures.model import Migration, ProgressCallback, Reader, Recording
 
 
-READERS: tuple[Reader, ...] = get_args(Reader)
+READERS: tuple[Reader, ...] = ("auto", "native", "wireshark")
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _KINDS = (

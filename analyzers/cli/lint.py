@@ -13,12 +13,12 @@ from analyzers.cli.output import check_output, is_terminal, output_path, write_t
 from analyzers.cli.progress import ProgressBar
 from analyzers.report import FORMATS, render
 from analyzers.report.exit_codes import ExitCode, exit_code, gravest
-from captures.model import Reader
 from multifd_codec.dialect.releases import OLDEST, RELEASES, RFC_V3
 from multifd_codec.errors import MultifdError
 
 if TYPE_CHECKING:
     from analyzers.findings import Report
+    from captures.model import Reader
 
 EPILOG = """\b
 Examples:

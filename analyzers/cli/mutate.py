@@ -13,13 +13,12 @@ from analyzers.cli.inputs import choose_migration, open_input, reading_options, 
 from analyzers.cli.output import output_path, show_blocks, write_lines
 from analyzers.cli.progress import ProgressBar
 from analyzers.report.exit_codes import ExitCode
-from captures.model import Reader
 from multifd_codec.errors import HoleError, InputError
 
 if TYPE_CHECKING:
     from analyzers.mutation.mutation import Options
     from analyzers.produce.mutate import Mutated
-    from captures.model import Migration
+    from captures.model import Migration, Reader
     from multifd_codec.draft.draft import Draft
 
 EPILOG = """\b

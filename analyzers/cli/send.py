@@ -14,11 +14,10 @@ from analyzers.cli.numbers import FiniteRange
 from analyzers.cli.output import check_output, naming, write_text
 from analyzers.cli.progress import ProgressBar
 from analyzers.report.exit_codes import ExitCode
-from captures.model import Reader
 from multifd_codec.errors import HoleError, InputError
 
 if TYPE_CHECKING:
-    from captures.model import Migration
+    from captures.model import Migration, Reader
     from captures.qemu.feeding import Feed
 
 EPILOG = """\b
