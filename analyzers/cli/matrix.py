@@ -11,6 +11,7 @@ import click
 from analyzers.cli.output import show_blocks, write_text
 from analyzers.cli.progress import ProgressBar
 from analyzers.report.exit_codes import ExitCode
+from multifd_codec.dialect.version import dotted
 from multifd_codec.errors import InputError
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def _rows(matrix: Iterable[Cell]) -> dict[tuple[str, bool], list[Cell]]:
 
 def _heads(matrix: list[Cell]) -> list[str]:
     columns = list(dict.fromkeys(cell.column for cell in matrix))
-    return [f"{column.version[0]}.{column.version[1]} {column.mode}" for column in columns]
+    return [f"{dotted(column.version)} {column.mode}" for column in columns]
 
 
 def _show(matrix: list[Cell]) -> None:

@@ -235,7 +235,7 @@ class _Family:
 
     def _options(self) -> LintOptions:
         version = self.habitat.destination
-        return LintOptions(f"qemu-{version[0]}.{version[1]}", self.habitat.mode, self.plan.channels)
+        return LintOptions(RELEASES[version].name, self.habitat.mode, self.plan.channels)
 
     def _structural(self, made: Draft) -> Edit | None:
         """An edit that leaves records whole: packets of channels, FLUSH and SWITCHOVER_START of main."""

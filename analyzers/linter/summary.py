@@ -15,8 +15,8 @@ from analyzers.survey.device_state import Buffer
 from analyzers.survey.main import MainSurvey
 from captures.model import CapturedChannel, Migration
 from multifd_codec.device_key import DeviceKey
+from multifd_codec.dialect.compression import COMPRESSIONS
 from multifd_codec.dialect.releases import RELEASES
-from multifd_codec.wire.packet import PacketFlags
 
 
 def main_summary(main: MainSurvey, context: Context) -> MainSummary:
@@ -65,7 +65,7 @@ def stream_facts(
     main: MainSurvey | None, surveys: Sequence[ChannelSurvey], context: Context, migration: Migration
 ) -> StreamFacts:
     """What the recording says of the migration as a whole."""
-    names = [flag.name.lower() for flag in PacketFlags if flag & context.compression and flag.name]
+    names = [row.name for row in COMPRESSIONS.values() if row.flag & context.compression]
     uuid = next((survey.init.uuid for survey in surveys if survey.init is not None), None)
     times = [
         t

@@ -40,7 +40,7 @@ class Column(NamedTuple):
 
     @property
     def name(self) -> str:
-        return f"qemu-{self.version[0]}.{self.version[1]}"
+        return RELEASES[self.version].name
 
 
 COLUMNS = (
