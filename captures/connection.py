@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
+from captures.conduct import Conduct, Endpoint
 from captures.model import CaptureNote, StreamSource
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Endpoint:
-    """One side of a connection. ``address`` is the textual IP address."""
-
-    address: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
 
 
 class Connection(NamedTuple):
@@ -39,3 +28,4 @@ class Connection(NamedTuple):
     established: bool = True
     notes_to_server: tuple[CaptureNote, ...] = ()
     notes_to_client: tuple[CaptureNote, ...] = ()
+    conduct: Conduct | None = None

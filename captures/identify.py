@@ -14,8 +14,17 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from captures import tls
-from captures.connection import Connection, Endpoint
-from captures.model import CapturedChannel, CaptureNote, ChannelKind, Migration, NoteKind, StreamSource
+from captures.conduct import Endpoint
+from captures.connection import Connection
+from captures.model import (
+    CapturedChannel,
+    CaptureNote,
+    ChannelKind,
+    Migration,
+    MigrationConnection,
+    NoteKind,
+    StreamSource,
+)
 from multifd_codec.channel.framing import HEADER, INIT, MARK
 from multifd_codec.source import BufferSource, ByteSource, pieces, read_known
 from multifd_codec.wire.packet import KNOWN_FLAGS
@@ -102,6 +111,17 @@ class _Stream:
         return self.connection.notes_to_client if self.turned else self.connection.notes_to_server
 
     @property
+    def never_accepted(self) -> bool:
+        """The rest of a dead connection: nothing but RSTs answered what it sent."""
+        conduct = self.connection.conduct
+        if conduct is None or self.connection.opened:
+            return False
+        sent, answer = conduct.to_server, conduct.to_client
+        if self.turned:
+            sent, answer = answer, sent
+        return answer.reset is not None and not answer.segments and not sent.acknowledged
+
+    @property
     def start_captured(self) -> bool:
         return self.connection.opened or self.identity.at_start
 
@@ -127,12 +147,17 @@ def group_migrations(connections: Iterable[Connection], more: MoreConnections | 
     receivers = {stream.receiver for stream in streams if stream.identity is not UNKNOWN}
     if more is not None and receivers:
         streams += [_oriented(connection) for connection in more(receivers)]
+    streams = [stream for stream in streams if not stream.never_accepted]
+    attempts: list[_Stream] = []
     between: defaultdict[tuple[str, Endpoint], list[_Stream]] = defaultdict(list)
     for stream in streams:
         if stream.identity is UNKNOWN:
             if stream.receiver not in receivers and not stream.connection.opened:
                 stream.turn()
-            if stream.receiver not in receivers or not stream.connection.established:
+            if stream.receiver not in receivers:
+                continue
+            if not stream.connection.established:
+                attempts.append(stream)
                 continue
         between[stream.sender.address, stream.receiver].append(stream)
     groups = [group for members in between.values() for group in _split(members)]
@@ -141,7 +166,17 @@ def group_migrations(connections: Iterable[Connection], more: MoreConnections | 
         # Nothing but TLS: several connections at once are a migration's habit, a single one is better than nothing.
         found = [group for group in groups if len(group) > 1] or groups
     found.sort(key=lambda group: min(stream.connection.first_frame for stream in group))
-    return tuple(_migration(group) for group in found)
+    return tuple(_migration(group, [one for one in attempts if _is_attempt_of(one, group)]) for group in found)
+
+
+def _is_attempt_of(stream: _Stream, group: Sequence[_Stream]) -> bool:
+    """Whether a connection that never came about was tried for the migration of these: while one of them was open."""
+    first = stream.connection.first_frame
+    ends = (stream.sender.address, stream.receiver)
+    return any(
+        (other.sender.address, other.receiver) == ends and other.lifetime[0] <= first <= other.lifetime[1]
+        for other in group
+    )
 
 
 def _is_plain(stream: _Stream) -> bool:
@@ -214,7 +249,7 @@ def _split_by_main(group: list[_Stream]) -> list[list[_Stream]]:
 CHANNEL_ORDER = (ChannelKind.MAIN, ChannelKind.MULTIFD, ChannelKind.TLS, ChannelKind.UNKNOWN)
 
 
-def _migration(group: list[_Stream]) -> Migration:
+def _migration(group: list[_Stream], attempts: list[_Stream]) -> Migration:
     def place(stream: _Stream) -> tuple[int, int, int]:
         identity = stream.identity
         number = 256 if identity.channel_id is None else identity.channel_id
@@ -240,7 +275,31 @@ def _migration(group: list[_Stream]) -> Migration:
     if encrypted:
         subject = "1 connection is" if encrypted == 1 else f"{encrypted} connections are"
         notes.append(CaptureNote(NoteKind.TLS, f"{subject} encrypted with TLS: a key log is needed to read further"))
-    return Migration(tuple(channels), return_path, tuple(notes))
+    return Migration(tuple(channels), return_path, tuple(notes), _connections([*group, *attempts]))
+
+
+def _connections(streams: list[_Stream]) -> tuple[MigrationConnection, ...]:
+    found = []
+    for stream in sorted(streams, key=lambda stream: stream.connection.first_frame):
+        connection, conduct = stream.connection, stream.connection.conduct
+        if conduct is None:
+            continue
+        halves = (conduct.to_server, conduct.to_client)
+        to_destination, to_source = halves[::-1] if stream.turned else halves
+        found.append(
+            MigrationConnection(
+                stream.sender,
+                stream.receiver,
+                stream.identity.kind,
+                stream.identity.channel_id,
+                conduct.attempts,
+                to_destination,
+                to_source,
+                connection.first_frame,
+                connection.last_frame,
+            )
+        )
+    return tuple(found)
 
 
 class NoBytes(BufferSource):

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, Self
 
+from captures.conduct import Attempt, Endpoint, Half, Moment
 from multifd_codec.channel import framing
 from multifd_codec.errors import ChannelName, InputError
 from multifd_codec.source import ByteSource, read_known
@@ -126,12 +127,47 @@ class CaptureNote(NamedTuple):
     frame: int | None = None
 
 
+class MigrationConnection(NamedTuple):
+    """One TCP connection of a migration, or the attempt at one, seen from the migration's source."""
+
+    source: Endpoint
+    destination: Endpoint
+    kind: ChannelKind
+    channel_id: int | None
+    """As in CapturedChannel."""
+    attempts: tuple[Attempt, ...]
+    """SYNs and their answers; empty when the connection was open before the recording began."""
+    to_destination: Half
+    to_source: Half
+    first_frame: int
+    last_frame: int
+
+    @property
+    def label(self) -> str:
+        """As that of the channel, if it is one."""
+        return f"{self.source} > {self.destination}"
+
+    @property
+    def answered(self) -> bool:
+        """Whether the destination's host took the connection."""
+        return any(attempt.answers for attempt in self.attempts) or bool(
+            self.to_source.segments or self.to_destination.acknowledged
+        )
+
+    @property
+    def refused(self) -> Moment | None:
+        """The RST that answered the SYN, when nothing else did."""
+        return None if self.answered else self.to_source.reset
+
+
 class Migration(NamedTuple):
     """The connections of one migration. Channel ids may repeat or be missing: saying so is the linter's business."""
 
     channels: tuple[CapturedChannel, ...]
     return_path: StreamSource | None = None
     notes: tuple[CaptureNote, ...] = ()
+    connections: tuple[MigrationConnection, ...] = ()
+    """In the order in which they were opened, those without a byte and those that failed too; none without packets."""
 
     @property
     def names(self) -> tuple[ChannelName, ...]:

@@ -1,7 +1,7 @@
 """Thousands of frames dissected at once, column by column; frames of unusual shape go to ``frame.py`` one by one.
 
 Both ways give the same segments (a property test says so). The usual shape: a link type of the table, at most two VLAN
-tags, IPv4 with any options or IPv6 without extension headers, not fragmented, captured up to the TCP flags.
+tags, IPv4 with any options or IPv6 without extension headers, not fragmented, captured up to the TCP window.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from captures.frames.links import (
     TCP,
     TCP_HEADER,
     TCP_MIN,
-    TCP_NEEDED,
+    TCP_USUAL,
     UDP,
     VLAN_TAG_SIZE,
     VLAN_TAGS,
@@ -60,6 +60,7 @@ class SegmentColumns(NamedTuple):
     sequence: U32
     acknowledgement: U32
     flags: NDArray[np.uint8]
+    window: NDArray[np.uint16]
     position: I64
     length: I64
     captured: I64
@@ -76,6 +77,7 @@ NO_SEGMENTS = empty(
     sequence=np.uint32,
     acknowledgement=np.uint32,
     flags=np.uint8,
+    window=np.uint16,
     position=np.int64,
     length=np.int64,
     captured=np.int64,
@@ -178,7 +180,7 @@ class _Dissection:
         # Segmentation offload leaves 0 in packets that are larger than the field can say.
         total = np.where(total == 0, self._batch.original[rows] - (position - self._batch.start[rows]), total)
         rows, position, left, addresses = _keep(usual, rows, position + header, total - header, ip["addresses"])
-        rows, position, left, addresses = self._captured(TCP_NEEDED, position, rows, position, left, addresses)
+        rows, position, left, addresses = self._captured(TCP_USUAL, position, rows, position, left, addresses)
         tcp = self._file.gather(position, TCP_HEADER)
         flow = self._flows.numbers4(addresses.astype(np.uint64), tcp["ports"].astype(np.uint32))
         self._tcp(rows, position, left, tcp, flow)
@@ -198,7 +200,7 @@ class _Dissection:
             self._others(*_keep(valid & ~extended & (protocol != TCP), rows, position, protocol))
         left = np.where(length == 0, self._batch.original[rows] - (position - self._batch.start[rows]), length)
         rows, position, left, ip = _keep(usual, rows, position, left, ip)
-        rows, position, left, ip = self._captured(TCP_NEEDED, position, rows, position, left, ip)
+        rows, position, left, ip = self._captured(TCP_USUAL, position, rows, position, left, ip)
         tcp = self._file.gather(position, TCP_HEADER)
         words = [
             ip[name].astype(np.uint64) for name in ("source_high", "source_low", "destination_high", "destination_low")
@@ -224,6 +226,7 @@ class _Dissection:
             sequence=tcp["sequence"].astype(np.uint32),
             acknowledgement=tcp["acknowledgement"].astype(np.uint32),
             flags=tcp["flags"],
+            window=tcp["window"].astype(np.uint16),
             position=start,
             length=length,
             captured=np.minimum(np.maximum(self._end[rows] - start, 0), length),
@@ -258,6 +261,7 @@ class _Dissection:
             sequence=np.array([segment.sequence for segment in segments], np.uint32),
             acknowledgement=np.array([segment.acknowledgement for segment in segments], np.uint32),
             flags=np.array([segment.flags for segment in segments], np.uint8),
+            window=np.array([segment.window for segment in segments], np.uint16),
             position=np.array(positions, np.int64),
             length=np.array([segment.length for segment in segments], np.int64),
             captured=np.array([segment.captured for segment in segments], np.int64),

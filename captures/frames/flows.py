@@ -8,7 +8,7 @@ import struct
 import numpy as np
 from numpy.typing import NDArray
 
-from captures.connection import Endpoint
+from captures.conduct import Endpoint
 from multifd_codec.arrays import distinct
 
 U64 = NDArray[np.uint64]

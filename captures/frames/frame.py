@@ -30,6 +30,7 @@ from captures.frames.links import (
     TCP_MIN,
     TCP_NEEDED,
     UDP,
+    UNKNOWN_WINDOW,
     VLAN_TAG_SIZE,
     VLAN_TAGS,
     Names,
@@ -63,6 +64,8 @@ class Segment(NamedTuple):
     sequence: int
     acknowledgement: int
     flags: int
+    window: int
+    """As the header has it, not scaled; UNKNOWN_WINDOW when the frame is cut in front of it."""
     start: int
     length: int
     captured: int
@@ -172,6 +175,8 @@ def _tcp(frame: memoryview, packet: _Packet) -> Segment | Skip:
         return Skip.UNRELATED
     start = position + header
     captured = max(0, min(length, len(frame) - start))
+    at = position + TCP_NEEDED
+    window = _U16.unpack_from(frame, at)[0] if len(frame) >= at + _U16.size else UNKNOWN_WINDOW
     return Segment(
         packet.source,
         packet.destination,
@@ -180,6 +185,7 @@ def _tcp(frame: memoryview, packet: _Packet) -> Segment | Skip:
         sequence,
         acknowledgement,
         flags,
+        window,
         start,
         length,
         captured,

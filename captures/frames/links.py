@@ -69,6 +69,10 @@ FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10
 IPV4_MIN, IPV6_SIZE, TCP_MIN = 20, 40, 20
 TCP_NEEDED = 14
 """Of the TCP header: up to and with the flags. Frames cut behind that can still be placed in their stream."""
+TCP_USUAL = 16
+"""With the window."""
+UNKNOWN_WINDOW = 0xFFFF
+"""Of a frame that is cut in front of its window."""
 MAX_PAYLOAD = 1 << 20
 """Twice what segmentation offload makes today (BIG TCP). A frame that claims more is damaged."""
 
@@ -99,10 +103,11 @@ IPV6_HEADER = _fields(
     destination_low=(">u8", 32),
 )
 TCP_HEADER = _fields(
-    TCP_NEEDED,
+    TCP_USUAL,
     ports=(">u4", 0),
     sequence=(">u4", 4),
     acknowledgement=(">u4", 8),
     offset=("u1", 12),
     flags=("u1", 13),
+    window=(">u2", 14),
 )

@@ -45,13 +45,16 @@ class DataColumns(NamedTuple):
 
 
 class ControlColumns(NamedTuple):
-    """Segments that open, close, reset or acknowledge. ``end``: sequence number behind the payload."""
+    """Segments that open, close, reset or acknowledge. ``record``: file offset of the frame's record; ``end``: sequence
+    number behind the payload; ``window``: as the header has it."""
 
     frame: U32
+    record: I64
     flags: NDArray[np.uint8]
     sequence: U32
     end: U32
     acknowledgement: U32
+    window: NDArray[np.uint16]
     fragment: NDArray[np.bool_]
 
 
@@ -84,10 +87,16 @@ class SegmentCollector:
         self._data = Collector(
             empty(DataColumns, **dict.fromkeys(column_names(DataColumns), narrow) | {"position": wide})
         )
-        types = dict.fromkeys(column_names(ControlColumns), narrow) | {"flags": np.uint8, "fragment": np.bool_}
+        types = dict.fromkeys(column_names(ControlColumns), narrow) | {
+            "flags": np.uint8,
+            "record": wide,
+            "window": np.uint16,
+            "fragment": np.bool_,
+        }
         self._control = Collector(empty(ControlColumns, **types))
         self._marked: set[int] = set()
         self._newest = np.empty(0, np.int64)
+        self._shut = np.zeros(0, np.bool_)
 
     def add(self, batch: FrameBatch, segments: SegmentColumns) -> None:
         syn = (segments.flags & SYN) != 0
@@ -105,7 +114,7 @@ class SegmentCollector:
         )
         self._data.add(segments.flow[rows], data)
         self._mark(segments, rows)
-        self._add_control(segments, frame, sequence, syn)
+        self._add_control(segments, frame, batch.record, sequence, syn)
 
     def finish(self, flows: int) -> Collected:
         """``flows``: how many there are. To be called once, at the end."""
@@ -122,9 +131,12 @@ class SegmentCollector:
         marked = (magic == MULTIFD_MARK) | (magic == MAIN_MARK) | (heads & TLS_MASK == TLS_MARK)
         self._marked.update(segments.flow[rows[marked]].tolist())
 
-    def _add_control(self, segments: SegmentColumns, frame: U32, sequence: U32, syn: NDArray[np.bool_]) -> None:
-        """Keeps what opens or closes, the last acknowledgement of each flow in the batch, and all of them where a
-        connection opens: an earlier one between the same endpoints may have ended there."""
+    def _add_control(
+        self, segments: SegmentColumns, frame: U32, record: I64, sequence: U32, syn: NDArray[np.bool_]
+    ) -> None:
+        """Keeps what opens or closes, the last acknowledgement of each flow in the batch, those where a window closes
+        or opens again, and all of them where a connection opens: an earlier one between the same endpoints may have
+        ended there."""
         flow, flags = segments.flow, segments.flags
         wanted = ((flags & OPENING_OR_CLOSING) != 0) | segments.fragment
         acknowledging = (flags & ACK) != 0
@@ -133,9 +145,11 @@ class SegmentCollector:
             highest = int(flow.max()) + 1
             if highest > len(self._newest):
                 self._newest = np.full(2 * highest, -1)
+                self._shut = np.concatenate([self._shut, np.zeros(2 * highest - len(self._shut), np.bool_)])
             np.maximum.at(self._newest, flow[rows], rows)
             wanted[self._newest[flow[rows]]] = True
             self._newest[flow[rows]] = -1
+            wanted[self._turning(flow, rows[(flags[rows] & OPENING_OR_CLOSING) == 0], segments.window == 0)] = True
         if syn.any():
             opens = np.zeros(int(flow.max()) + 1, np.bool_)
             opens[flow[syn]] = True
@@ -143,10 +157,26 @@ class SegmentCollector:
         rows = np.flatnonzero(wanted)
         whole = ControlColumns(
             frame=frame,
+            record=record[segments.row],
             flags=flags,
             sequence=segments.sequence,
             end=sequence + segments.length.astype(np.uint32),
             acknowledgement=segments.acknowledgement,
+            window=segments.window,
             fragment=segments.fragment,
         )
         self._control.add(flow[rows], take(whole, rows))
+
+    def _turning(self, flow: I64, rows: I64, shut: NDArray[np.bool_]) -> I64:
+        """Those of the acknowledging ``rows`` that shut a window or open it again. Windows are open at first."""
+        if not (shut[rows].any() or self._shut.any()):
+            return rows[:0]
+        rows = rows[flow[rows].argsort(kind="stable")]
+        flows, now = flow[rows], shut[rows]
+        first = np.concatenate([[True], flows[1:] != flows[:-1]])
+        before = np.concatenate([[False], now[:-1]])
+        before[first] = self._shut[flows[first]]
+        last = np.concatenate([first[1:], [True]])
+        self._shut[flows[last]] = now[last]
+        turning: I64 = rows[now != before]
+        return turning

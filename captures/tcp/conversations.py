@@ -9,13 +9,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from captures.connection import Connection, Endpoint
+from captures.conduct import Endpoint
+from captures.connection import Connection
 from captures.formats.mapped import MappedFile
 from captures.frames.columns import take
 from captures.frames.flows import FlowTable
 from captures.frames.links import ACK, FIN, RST, SYN
 from captures.identify import SEARCH_LENGTH
 from captures.model import CaptureNote, NoteKind
+from captures.tcp.behaviour import Side, observe
 from captures.tcp.collect import MARK_SIZE, Collected, ControlColumns, DataColumns
 from captures.tcp.reassembly import Direction, Reassembled, distance, reassemble
 from captures.tcp.streams import SegmentSource
@@ -158,6 +160,9 @@ class Conversations:
             established=any(part.data.length.size for part in parts) or bool(acknowledged.any()),
             notes_to_server=notes[0],
             notes_to_client=notes[1],
+            conduct=observe(
+                Side(*parts[client], era.first[client]), Side(*parts[server], era.first[server]), self._time
+            ),
         )
 
     def _source(self, done: Reassembled) -> SegmentSource:

@@ -51,7 +51,7 @@ class Reassembled(NamedTuple):
 def reassemble(recorded: Direction, view: memoryview) -> Reassembled:
     """Puts the segments in order. ``view``: the file they lie in; read only where segments overlap."""
     data = recorded.data
-    offset, base = _unwrap(data.sequence, recorded.first)
+    offset, base = unwrap(data.sequence, recorded.first)
     length, captured = data.length.astype(np.int64), data.captured
     position, back, frame = data.position, data.back, data.frame
     if offset.min(initial=0) < 0:
@@ -75,7 +75,7 @@ def distance(sequence: int, base: int) -> int:
     return (sequence - base + 0x8000_0000) % 0x1_0000_0000 - 0x8000_0000
 
 
-def _unwrap(sequence: U32, first: int | None) -> tuple[I64, int]:
+def unwrap(sequence: U32, first: int | None) -> tuple[I64, int]:
     """Offsets in the stream, and the sequence number of offset 0: the lowest one seen when ``first`` is None."""
     if not len(sequence):
         return np.empty(0, np.int64), first or 0

@@ -32,7 +32,7 @@ def test_every_link_type(link: str, version: int) -> None:
     start = len(frame.data) - len(tcp.payload)
     segment = dissect(memoryview(padded), len(padded), frame.link)
     assert isinstance(segment, Segment)
-    assert segment[2:] == (1, 65535, 2**32 - 1, 7, packets.PSH, start, 7, 7, False)
+    assert segment[2:] == (1, 65535, 2**32 - 1, 7, packets.PSH, 65535, start, 7, 7, False)
 
 
 V4 = Tcp(*ADDRESSES[4], 10, 20, 30, payload=b"12345678")

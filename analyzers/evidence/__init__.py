@@ -1,0 +1,1 @@
+"""What was seen to happen: the destination's half of a recording, and time."""

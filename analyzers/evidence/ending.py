@@ -1,0 +1,217 @@
+"""How a recorded migration ended: what the destination said, who closed first, and what stood still."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from analyzers.evidence.return_path import Said, said
+from analyzers.evidence.timeline import NamedConnection, Timeline, timeline
+from analyzers.findings.recorded import Ended, Evidence, EvidenceKind, Recorded, Side, Stall
+from analyzers.survey.migration import Surveyed
+from captures.conduct import Moment, Window
+from captures.model import ChannelKind
+from multifd_codec.errors import ChannelName
+from multifd_codec.wire.return_path import ReturnPathType
+
+LONG = 2.0
+"""Seconds in which nothing moves from which on a migration that is not over has hung. Attempts to connect are repeated
+after one."""
+LONG_FULL = 1.0
+"""The same when the destination leaves a receive buffer full."""
+CLOSES_WITHIN = 0.03
+"""Seconds within which a destination that completes closes behind the source (measured: 20 ms); the kernel of one that
+does not acknowledges the source's FIN after 40 ms."""
+FEW = 2
+"""Retransmissions of one stretch from which on it is not reordering that they show."""
+
+
+class Progress(NamedTuple):
+    """What the streams say of how far the source came. None: the recording does not show it."""
+
+    main_ended: bool | None
+    """Main's EOF was sent."""
+    inside: frozenset[ChannelName]
+    """Channels that end inside a packet."""
+
+
+def recorded(surveyed: Surveyed) -> Recorded:
+    """How the migration ended, as far as its packets show."""
+    line = timeline(surveyed.migration)
+    if line is None:
+        return Recorded()
+    messages = tuple(said(surveyed.migration.return_path))
+    progress = _progress(surveyed)
+    ended, gave_up = _ended(line, progress, messages)
+    silence = line.between(*line.silence)
+    stalled = (
+        tuple(_stalls(line, progress.inside, still=ended is Ended.HUNG)) if ended in (Ended.HUNG, Ended.FAILED) else ()
+    )
+    evidence = sorted(_evidence(line, messages, stalled, silence, ended), key=_place)
+    return Recorded(ended, gave_up, line.between(line.first, line.last), silence, stalled, tuple(evidence))
+
+
+def _place(evidence: Evidence) -> tuple[int, str]:
+    return (evidence.frame or 0, str(evidence.channel))
+
+
+def _progress(surveyed: Surveyed) -> Progress:
+    main = surveyed.main
+    if main is not None:
+        lacking = main.skipped is not None or bool(main.source.holes())
+        ended = True if main.eof is not None else (None if lacking else False)
+    else:
+        encrypted = any(channel.kind is ChannelKind.TLS for channel in surveyed.migration.channels)
+        cut = any(c.source.holes() for c in surveyed.migration.channels)
+        ended = None if encrypted or cut else False
+    return Progress(ended, frozenset(one.name for one in surveyed.channels if not one.survey.ends_at_boundary))
+
+
+def _ended(line: Timeline, progress: Progress, messages: Sequence[Said]) -> tuple[Ended, Side | None]:
+    if not line.both_ways:
+        return Ended.UNKNOWN, None
+    shut = next((message for message in messages if message.type == ReturnPathType.SHUT), None)
+    if shut is not None and shut.value is not None:
+        return (Ended.FAILED, Side.DESTINATION) if shut.value else (Ended.COMPLETED, None)
+    if any(named.connection.refused for named in line.connections):
+        return Ended.FAILED, Side.NETWORK
+    silence = line.between(*line.silence)
+    hung = silence >= LONG or (silence >= LONG_FULL and any(_full(named) for named in line.connections))
+    source, destination = line.source_closed, line.destination_closed
+    if progress.main_ended and source is not None and (destination is None or source < destination):
+        return _behind_the_end(line, source, destination)
+    if progress.main_ended and destination is not None and _took_all(line, destination):
+        return (Ended.FAILED, Side.DESTINATION) if _left_unread(line) else (Ended.COMPLETED, None)
+    if line.closed is None:
+        return (Ended.HUNG if hung else Ended.RUNNING), None
+    who = Side.SOURCE if line.closed is source else Side.DESTINATION
+    if hung and not progress.main_ended:
+        blocked = any(named.connection.attempts and not named.connection.answered for named in line.connections)
+        return Ended.HUNG, None if blocked and who is Side.DESTINATION else who
+    if who is Side.DESTINATION:
+        return (Ended.FAILED if progress.main_ended is not None else Ended.UNKNOWN), who
+    if progress.main_ended is None:
+        return Ended.UNKNOWN, None
+    return (Ended.FAILED if progress.inside else Ended.CANCELLED), who
+
+
+def _took_all(line: Timeline, closed: Moment) -> bool:
+    """Whether main's last byte was there when the destination closed."""
+    mains = (named.connection.to_destination for named in line.connections if named.name == "main")
+    return any(half.last_new is not None and half.last_new < closed and half.stuck is None for half in mains)
+
+
+def _left_unread(line: Timeline) -> bool:
+    """Whether the destination closed a channel with bytes in it that it had not read: its kernel resets then, without
+    that anything came behind."""
+    for named in line.connections:
+        sent, back = named.halves
+        if named.name != "main" and back.reset is not None and sent.last_new is not None:
+            closed = back.gave_up
+            if closed is not None and sent.last_new < closed:
+                return True
+    return False
+
+
+def _behind_the_end(line: Timeline, source: Moment, destination: Moment | None) -> tuple[Ended, Side | None]:
+    """The source has sent everything and closed: whether the destination did what one does that completes."""
+    if destination is None:
+        waited = line.between(source, line.last)
+        return (Ended.HUNG if waited >= CLOSES_WITHIN else Ended.RUNNING), None
+    if line.between(source, destination) >= LONG:
+        return Ended.HUNG, None
+    return (Ended.FAILED, Side.DESTINATION) if _left_unread(line) else (Ended.COMPLETED, None)
+
+
+def _stalls(line: Timeline, inside: frozenset[ChannelName], *, still: bool) -> Iterator[Stall]:
+    for named in line.connections:
+        half = named.connection.to_destination
+        acknowledged = half.acknowledged or 0
+        waiting = max(0, half.sent - acknowledged)
+        again = half.retransmissions
+        shut = _full(named)
+        if half.stuck is not None and again is not None and again.number >= FEW and again.last > half.stuck:
+            by, since = Side.NETWORK, half.stuck
+        elif shut is not None:
+            by, since = Side.DESTINATION, shut.since
+        elif still and _waits_for_source(named):
+            since = half.last_new or named.connection.attempts[-1].moment
+            # A source stops between packets only; others of the same migration went on.
+            cut = named.name in inside and since < line.silence.since
+            by = Side.NETWORK if cut else Side.SOURCE
+        else:
+            continue
+        yield Stall(named.name, by, round(line.seconds(since), 6), since.frame, acknowledged, waiting)
+
+
+def _full(named: NamedConnection) -> Window | None:
+    """The window of 0 that never opened again."""
+    shut = named.connection.to_destination.shut
+    return shut[-1] if shut and shut[-1].until is None else None
+
+
+def _waits_for_source(named: NamedConnection) -> bool:
+    """Whether a connection stands open with everything acknowledged: the source could send, and does not."""
+    connection = named.connection
+    if not (connection.answered and connection.attempts):
+        return False
+    half = connection.to_destination
+    return half.stuck is None and half.gave_up is None
+
+
+def _evidence(
+    line: Timeline, messages: Sequence[Said], stalled: Sequence[Stall], silence: float, ended: Ended
+) -> Iterator[Evidence]:
+    def seen(kind: EvidenceKind, named: NamedConnection | None, moment: Moment | None, **words: object) -> Evidence:
+        seconds = None if moment is None else round(line.seconds(moment), 6)
+        frame = None if moment is None else moment.frame
+        return Evidence(kind, None if named is None else named.name, frame, seconds, tuple(words.items()))
+
+    stalls = {stall.channel: stall for stall in stalled}
+    for named in line.connections:
+        connection, stall = named.connection, stalls.get(named.name)
+        refused = connection.refused
+        label = connection.label
+        if refused is not None:
+            yield seen(EvidenceKind.REFUSED, named, refused, label=label)
+        elif not connection.answered and connection.attempts:
+            first = connection.attempts[0].moment
+            yield seen(EvidenceKind.UNANSWERED, named, first, label=label, number=len(connection.attempts))
+        elif connection.attempts and not connection.to_destination.segments:
+            opened = connection.attempts[-1].moment
+            duration = line.between(opened, connection.to_destination.gave_up or line.last)
+            if duration >= LONG:
+                yield seen(EvidenceKind.SILENT, named, opened, label=label, duration=duration)
+        if stall is not None and stall.by is Side.NETWORK:
+            again = connection.to_destination.retransmissions
+            if again is None or again.number < FEW or not stall.unacknowledged:
+                yield seen(EvidenceKind.CUT, named, connection.to_destination.last_new, offset=stall.offset)
+            else:
+                words = {"number": again.number, "bytes": stall.unacknowledged, "offset": stall.offset}
+                yield seen(EvidenceKind.RETRANSMITTED, named, again.last, **words)
+        if stall is not None and stall.by is Side.DESTINATION:
+            yield seen(EvidenceKind.WINDOW_SHUT, named, connection.to_destination.shut[-1].since)
+        if connection.answered:
+            for side, half in zip((Side.SOURCE, Side.DESTINATION), named.halves, strict=True):
+                if half.gave_up is not None:
+                    kind = EvidenceKind.RESET if half.gave_up == half.reset else EvidenceKind.CLOSED
+                    yield seen(kind, named, half.gave_up, side=side.value)
+    for message in messages:
+        if message.type == ReturnPathType.SHUT and message.value is not None:
+            word = "failed" if message.value else "completed"
+            yield seen(EvidenceKind.SHUT, None, message.moment, word=word, value=message.value)
+    for types, evidence in SAID.items():
+        found = next((message for message in messages if message.type in types), None)
+        if found is not None:
+            yield seen(evidence, None, found.moment)
+    if ended is Ended.HUNG and line.destination_closed is None and line.source_closed is not None:
+        yield seen(EvidenceKind.NOT_READ, None, line.source_closed)
+    if silence >= LONG:
+        yield seen(EvidenceKind.SILENCE, None, line.silence.since, duration=silence)
+
+
+SAID: dict[tuple[ReturnPathType, ...], EvidenceKind] = {
+    (ReturnPathType.REQ_PAGES, ReturnPathType.REQ_PAGES_ID): EvidenceKind.POSTCOPY_REQUEST,
+    (ReturnPathType.RESUME_ACK,): EvidenceKind.RESUME,
+    (ReturnPathType.SWITCHOVER_ACK,): EvidenceKind.SWITCHOVER_ACK,
+}

@@ -1,0 +1,147 @@
+"""The connections of a migration on one clock: when something moved last, and who closed first."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+from captures.conduct import Half, Moment, Pause
+from captures.model import Migration, MigrationConnection
+from multifd_codec.errors import ChannelName
+
+LAST_WORDS = 0.5
+"""Seconds before a connection is closed in which who closes it may still send."""
+
+
+class NamedConnection(NamedTuple):
+    """``name`` is that of the channel; for what is no channel, its port on the source's side."""
+
+    name: ChannelName
+    connection: MigrationConnection
+    is_channel: bool
+
+    @property
+    def halves(self) -> tuple[Half, Half]:
+        return self.connection.to_destination, self.connection.to_source
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """``connections`` in the order in which they were opened."""
+
+    connections: tuple[NamedConnection, ...]
+
+    @cached_property
+    def first(self) -> Moment:
+        """The first frame of the migration."""
+        return min(self._moments())
+
+    @cached_property
+    def last(self) -> Moment:
+        return max(self._moments())
+
+    def seconds(self, moment: Moment) -> float:
+        """From the first frame of the migration; 0 where the capture has no clock."""
+        if moment.seconds is None or self.first.seconds is None:
+            return 0.0
+        return moment.seconds - self.first.seconds
+
+    def between(self, earlier: Moment, later: Moment) -> float:
+        return self.seconds(later) - self.seconds(earlier)
+
+    @cached_property
+    def both_ways(self) -> bool:
+        """Frames of both sides were recorded; one direction alone says nothing of the other."""
+        return all(
+            any(named.halves[way].last is not None or named.halves[way].segments for named in self.connections)
+            for way in (0, 1)
+        )
+
+    @cached_property
+    def source_closed(self) -> Moment | None:
+        """The first FIN or RST of the source on a connection that came about."""
+        return self._closed(0)
+
+    @cached_property
+    def destination_closed(self) -> Moment | None:
+        """The same of the destination."""
+        return self._closed(1)
+
+    @cached_property
+    def closed(self) -> Moment | None:
+        """The first one of both."""
+        return min((m for m in (self.source_closed, self.destination_closed) if m is not None), default=None)
+
+    @cached_property
+    def silence(self) -> Pause:
+        """The last stretch before anybody closed in which nothing moved: no new byte, no connection that came about.
+
+        One that ends shortly before that counts: who gives up may send what is left.
+        """
+        end = self.closed or self.last
+        moved = sorted(m for m in self._progress() if m.frame <= end.frame)
+        final = Pause(moved[-1] if moved else self.first, end)
+        if self.closed is None or self.between(*final) > LAST_WORDS:
+            return final
+        pauses = [pause for pause in self._silences() if self.between(pause.until, end) <= LAST_WORDS]
+        return max([final, *pauses], key=lambda pause: self.between(*pause))
+
+    def _silences(self) -> list[Pause]:
+        """Stretches in which no connection moved: what all their pauses have in common."""
+        common = [Pause(self.first, self.last)]
+        for named in self.connections:
+            opened = [attempt.moment for attempt in named.connection.attempts if attempt.answers]
+            for half in named.halves:
+                if half.first_data is None or half.last_new is None:
+                    continue
+                starts = [self.first, *(pause.since for pause in half.pauses), half.last_new]
+                ends = [half.first_data, *(pause.until for pause in half.pauses), self.last]
+                idle = [Pause(*pair) for pair in zip(starts, ends, strict=True)]
+                common = [
+                    Pause(max(one.since, other.since), min(one.until, other.until))
+                    for one in common
+                    for other in idle
+                    if max(one.since, other.since) < min(one.until, other.until)
+                ]
+            common = [part for one in common for part in _without(one, opened)]
+        return common
+
+    def _closed(self, way: int) -> Moment | None:
+        halves = (named.halves[way] for named in self.connections if named.connection.answered)
+        return min((half.gave_up for half in halves if half.gave_up is not None), default=None)
+
+    def _progress(self) -> Iterator[Moment]:
+        for named in self.connections:
+            yield from (attempt.moment for attempt in named.connection.attempts if attempt.answers)
+            yield from (half.last_new for half in named.halves if half.last_new is not None)
+
+    def _moments(self) -> Iterator[Moment]:
+        for named in self.connections:
+            yield from (attempt.moment for attempt in named.connection.attempts)
+            for half in named.halves:
+                known = (half.first_data, half.last, half.fin, half.reset)
+                yield from (moment for moment in known if moment is not None)
+
+
+def timeline(migration: Migration) -> Timeline | None:
+    """None without packets."""
+    if not migration.connections:
+        return None
+    names = {channel.label: name for channel, name in zip(migration.channels, migration.names, strict=True)}
+    return Timeline(tuple(_named(migration.connections, names)))
+
+
+def _named(connections: Iterable[MigrationConnection], names: dict[str, ChannelName]) -> Iterator[NamedConnection]:
+    for connection in connections:
+        name = names.get(connection.label)
+        yield NamedConnection(connection.source.port if name is None else name, connection, name is not None)
+
+
+def _without(pause: Pause, moments: list[Moment]) -> list[Pause]:
+    """The parts of a pause between these moments."""
+    inside = sorted(moment for moment in moments if pause.since < moment < pause.until)
+    edges = [pause.since, *inside, pause.until]
+    return [Pause(*pair) for pair in itertools.pairwise(edges)]

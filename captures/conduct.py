@@ -1,0 +1,94 @@
+"""What the two sides of a TCP connection did, as far as the frames show it; no bytes of theirs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Endpoint:
+    """One side of a connection. ``address`` is the textual IP address."""
+
+    address: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+
+
+class Moment(NamedTuple):
+    """A frame (from 1) and when it was recorded, seconds since the epoch (None: the capture does not say)."""
+
+    frame: int
+    seconds: float | None
+
+
+class Attempt(NamedTuple):
+    """A SYN, or the SYN-ACK that ``answers`` one."""
+
+    moment: Moment
+    answers: bool
+
+
+class Retransmissions(NamedTuple):
+    """Data that was sent again; ``offset`` is that of the last one."""
+
+    number: int
+    first: Moment
+    last: Moment
+    offset: int
+
+
+class Window(NamedTuple):
+    """A stretch in which a receiver advertised a window of 0, so that nobody read what it had; ``until`` None: it never
+    opened again. ``offset``: bytes acknowledged when it shut (modulo 4 GiB)."""
+
+    since: Moment
+    until: Moment | None
+    offset: int
+
+
+class Pause(NamedTuple):
+    """From one new byte of a direction to the next one."""
+
+    since: Moment
+    until: Moment
+
+
+class Half(NamedTuple):
+    """One direction of a connection. Offsets count bytes of its stream."""
+
+    segments: int
+    """With data, retransmitted ones counted."""
+    sent: int
+    """Offset behind the last byte that was sent."""
+    first_data: Moment | None
+    last_new: Moment | None
+    """When that last byte was sent first."""
+    pauses: tuple[Pause, ...]
+    """Those of half a second and more."""
+    last: Moment | None
+    """The last frame from this side, data or not."""
+    acknowledged: int | None
+    """Offset up to which the peer acknowledged (one more when it acknowledged a FIN); None when it never did."""
+    stuck: Moment | None
+    """When the first byte that was never acknowledged was sent first; None when all were."""
+    retransmissions: Retransmissions | None
+    shut: tuple[Window, ...]
+    """When the peer, that receives this direction, had a window of 0."""
+    fin: Moment | None
+    reset: Moment | None
+
+    @property
+    def gave_up(self) -> Moment | None:
+        """The first FIN or RST from this side."""
+        return min((moment for moment in (self.fin, self.reset) if moment is not None), default=None)
+
+
+class Conduct(NamedTuple):
+    """How the sides of a connection behaved, whatever its bytes say."""
+
+    attempts: tuple[Attempt, ...]
+    to_server: Half
+    to_client: Half
