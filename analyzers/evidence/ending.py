@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from analyzers.evidence.evidence import evidence
 from analyzers.evidence.return_path import Said, said
 from analyzers.evidence.timeline import NamedConnection, Timeline, timeline
-from analyzers.findings.recorded import Ended, Evidence, EvidenceKind, Recorded, Side, Stall
+from analyzers.findings.recorded import Ended, Recorded, Side, Stall
 from analyzers.survey.migration import Surveyed
 from captures.conduct import Moment, Window
 from captures.model import ChannelKind
@@ -47,12 +48,8 @@ def recorded(surveyed: Surveyed) -> Recorded:
     stalled = (
         tuple(_stalls(line, progress.inside, still=ended is Ended.HUNG)) if ended in (Ended.HUNG, Ended.FAILED) else ()
     )
-    evidence = sorted(_evidence(line, messages, stalled, silence, ended), key=_place)
-    return Recorded(ended, gave_up, line.between(line.first, line.last), silence, stalled, tuple(evidence))
-
-
-def _place(evidence: Evidence) -> tuple[int, str]:
-    return (evidence.frame or 0, str(evidence.channel))
+    seen = evidence(line, messages, stalled, silence, ended)
+    return Recorded(ended, gave_up, line.between(line.first, line.last), silence, stalled, seen)
 
 
 def _progress(surveyed: Surveyed) -> Progress:
@@ -157,61 +154,3 @@ def _waits_for_source(named: NamedConnection) -> bool:
         return False
     half = connection.to_destination
     return half.stuck is None and half.gave_up is None
-
-
-def _evidence(
-    line: Timeline, messages: Sequence[Said], stalled: Sequence[Stall], silence: float, ended: Ended
-) -> Iterator[Evidence]:
-    def seen(kind: EvidenceKind, named: NamedConnection | None, moment: Moment | None, **words: object) -> Evidence:
-        seconds = None if moment is None else round(line.seconds(moment), 6)
-        frame = None if moment is None else moment.frame
-        return Evidence(kind, None if named is None else named.name, frame, seconds, tuple(words.items()))
-
-    stalls = {stall.channel: stall for stall in stalled}
-    for named in line.connections:
-        connection, stall = named.connection, stalls.get(named.name)
-        refused = connection.refused
-        label = connection.label
-        if refused is not None:
-            yield seen(EvidenceKind.REFUSED, named, refused, label=label)
-        elif not connection.answered and connection.attempts:
-            first = connection.attempts[0].moment
-            yield seen(EvidenceKind.UNANSWERED, named, first, label=label, number=len(connection.attempts))
-        elif connection.attempts and not connection.to_destination.segments:
-            opened = connection.attempts[-1].moment
-            duration = line.between(opened, connection.to_destination.gave_up or line.last)
-            if duration >= LONG:
-                yield seen(EvidenceKind.SILENT, named, opened, label=label, duration=duration)
-        if stall is not None and stall.by is Side.NETWORK:
-            again = connection.to_destination.retransmissions
-            if again is None or again.number < FEW or not stall.unacknowledged:
-                yield seen(EvidenceKind.CUT, named, connection.to_destination.last_new, offset=stall.offset)
-            else:
-                words = {"number": again.number, "bytes": stall.unacknowledged, "offset": stall.offset}
-                yield seen(EvidenceKind.RETRANSMITTED, named, again.last, **words)
-        if stall is not None and stall.by is Side.DESTINATION:
-            yield seen(EvidenceKind.WINDOW_SHUT, named, connection.to_destination.shut[-1].since)
-        if connection.answered:
-            for side, half in zip((Side.SOURCE, Side.DESTINATION), named.halves, strict=True):
-                if half.gave_up is not None:
-                    kind = EvidenceKind.RESET if half.gave_up == half.reset else EvidenceKind.CLOSED
-                    yield seen(kind, named, half.gave_up, side=side.value)
-    for message in messages:
-        if message.type == ReturnPathType.SHUT and message.value is not None:
-            word = "failed" if message.value else "completed"
-            yield seen(EvidenceKind.SHUT, None, message.moment, word=word, value=message.value)
-    for types, evidence in SAID.items():
-        found = next((message for message in messages if message.type in types), None)
-        if found is not None:
-            yield seen(evidence, None, found.moment)
-    if ended is Ended.HUNG and line.destination_closed is None and line.source_closed is not None:
-        yield seen(EvidenceKind.NOT_READ, None, line.source_closed)
-    if silence >= LONG:
-        yield seen(EvidenceKind.SILENCE, None, line.silence.since, duration=silence)
-
-
-SAID: dict[tuple[ReturnPathType, ...], EvidenceKind] = {
-    (ReturnPathType.REQ_PAGES, ReturnPathType.REQ_PAGES_ID): EvidenceKind.POSTCOPY_REQUEST,
-    (ReturnPathType.RESUME_ACK,): EvidenceKind.RESUME,
-    (ReturnPathType.SWITCHOVER_ACK,): EvidenceKind.SWITCHOVER_ACK,
-}

@@ -22,6 +22,8 @@ class Actor(enum.StrEnum):
     CONNECTION = "connection"
     """A connection that is no channel yet."""
     SOURCE = "source"
+    NETWORK = "network"
+    """Whatever is between the two, firewalls and proxies too."""
 
 
 class ChannelEnd(enum.StrEnum):
@@ -190,6 +192,30 @@ class Kind(enum.StrEnum):
     FIRST_IS_NOT_MAIN = "first-is-not-main", "the first connection is taken for main, and does not start as one"
     FOREIGN_CONNECTION = "foreign-connection", "{r.connection}: {r.because}"
     SHORT_CONNECTION = "short-connection", "{r.connection}: {r.because}"
+
+    # What was seen to happen.
+    UNANSWERED = "unanswered", "{r.attempts} of {r.connection} never answered"
+    REFUSED = "refused", "the connection {r.connection} is refused"
+    SILENT = "silent", "{r.connection} is connected and carries no byte for {r.duration:.1f} s"
+    RETRANSMITTED = (
+        "retransmitted",
+        "{r.who} is not acknowledged behind offset {r.offset:,}: {r.bytes:,} bytes in flight, sent again {r.times}",
+    )
+    CUT = "cut", "nothing of {r.who} comes behind offset {r.offset:,}, inside a packet, while other channels go on"
+    WINDOW_SHUT = "window-shut", "the receive window of {r.who} is 0 from here on: the destination has stopped reading"
+    SOURCE_SILENT = "source-silent", "the source could send on {r.who} and does not"
+    NOT_CLOSED = (
+        "not-closed",
+        "the source has sent everything and closed, the destination has not: one that completes closes within 20 ms",
+    )
+    LEFT_UNREAD = "left-unread", "the destination closes {r.who} with bytes in it that it has not read"
+    CLOSED = "closed", "the {r.actor.value} closes {r.who}"
+    RESET = "reset", "the {r.actor.value} resets {r.who}"
+    SHUT = "shut", "the destination says on the return path that the migration {r.because}"
+    POSTCOPY_REQUEST = "postcopy-request", "the destination asks for pages on the return path: postcopy has begun"
+    RESUME = "resume", "the destination agrees to resume a paused postcopy (RESUME_ACK)"
+    SWITCHOVER_ACK = "switchover-ack", "the destination agrees to the switchover (SWITCHOVER_ACK)"
+    SILENCE = "silence", "nothing new from here on, for {r.duration:.1f} s"
 
 
 ENDINGS = {

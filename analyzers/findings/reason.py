@@ -110,6 +110,13 @@ class Reason(NamedTuple):
     """Whether the destination's monitor answers meanwhile."""
     because: str = ""
     """The rule that is broken there, in words."""
+    seconds: float | None = None
+    """When it was seen, from the first frame of the migration."""
+    duration: float | None = None
+    """Seconds it lasts."""
+    bytes: int | None = None
+    repeats: int | None = None
+    """How often it was seen."""
 
     @property
     def text(self) -> str:
@@ -214,6 +221,14 @@ class Words:
 
     def _channels(self) -> list[ChannelName | None]:
         return [self._reason.channel, *(place.channel for place in self._reason.also)]
+
+    @property
+    def attempts(self) -> str:
+        return "1 SYN" if self._reason.repeats == 1 else f"{self._reason.repeats} SYNs"
+
+    @property
+    def times(self) -> str:
+        return "once" if self._reason.repeats == 1 else f"{self._reason.repeats} times"
 
     @property
     def monitor(self) -> str:

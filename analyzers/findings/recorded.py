@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from typing import NamedTuple
 
+from analyzers.findings.reason import Reason
 from multifd_codec.errors import ChannelName
 
 
@@ -48,51 +49,6 @@ class Stall(NamedTuple):
     """Bytes from there on that were sent."""
 
 
-class EvidenceKind(enum.StrEnum):
-    """What was seen; the sentence is made last."""
-
-    sentence: str
-
-    def __new__(cls, name: str, sentence: str) -> EvidenceKind:
-        kind = str.__new__(cls, name)
-        kind._value_ = name
-        kind.sentence = sentence
-        return kind
-
-    UNANSWERED = "unanswered", "{number} SYNs of {label} were never answered"
-    REFUSED = "refused", "the connection {label} was refused"
-    SILENT = "silent", "{label} is connected and carries no byte for {duration:.1f} s"
-    RETRANSMITTED = (
-        "retransmitted",
-        "sent again {number} times and not acknowledged: {bytes:,} bytes from offset {offset:,} on",
-    )
-    CUT = "cut", "nothing comes behind offset {offset:,}, inside a packet, while other channels go on"
-    WINDOW_SHUT = "window-shut", "the destination has stopped reading: its window is 0 from here on"
-    NOT_READ = "not-read", "the destination has not closed although the source did: it does not read on"
-    CLOSED = "closed", "the {side} closes the connection"
-    RESET = "reset", "the {side} resets the connection"
-    SHUT = "shut", "the destination says on the return path that the migration {word} (SHUT, value {value})"
-    POSTCOPY_REQUEST = "postcopy-request", "the destination asks for pages on the return path: postcopy has begun"
-    RESUME = "resume", "the destination agrees to resume a paused postcopy (RESUME_ACK)"
-    SWITCHOVER_ACK = "switchover-ack", "the destination agrees to the switchover (SWITCHOVER_ACK)"
-    SILENCE = "silence", "nothing new from here on, for {duration:.1f} s"
-
-
-class Evidence(NamedTuple):
-    """One thing that was seen, with its place and time."""
-
-    kind: EvidenceKind
-    channel: ChannelName | None
-    frame: int | None
-    seconds: float | None
-    """From the first frame of the migration."""
-    words: tuple[tuple[str, object], ...] = ()
-
-    @property
-    def text(self) -> str:
-        return self.kind.sentence.format(**dict(self.words))
-
-
 class Recorded(NamedTuple):
     """How a migration went, as far as its packets show."""
 
@@ -103,4 +59,5 @@ class Recorded(NamedTuple):
     silence: float | None = None
     """From the last thing that moved to the first end of a connection, or to the last frame."""
     stalled: tuple[Stall, ...] = ()
-    evidence: tuple[Evidence, ...] = ()
+    evidence: tuple[Reason, ...] = ()
+    """What was seen, in order of frames."""

@@ -1,0 +1,99 @@
+"""What was seen, one reason a fact: with its channel, frame and time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from analyzers.evidence.return_path import Said
+from analyzers.evidence.timeline import NamedConnection, Timeline
+from analyzers.findings.kinds import Actor, Kind
+from analyzers.findings.reason import Reason
+from analyzers.findings.recorded import Ended, Side, Stall
+from captures.conduct import Moment
+from multifd_codec.wire.return_path import ReturnPathType
+
+LONG = 2.0
+"""Seconds of silence that are worth a word."""
+SAID: dict[tuple[ReturnPathType, ...], Kind] = {
+    (ReturnPathType.REQ_PAGES, ReturnPathType.REQ_PAGES_ID): Kind.POSTCOPY_REQUEST,
+    (ReturnPathType.RESUME_ACK,): Kind.RESUME,
+    (ReturnPathType.SWITCHOVER_ACK,): Kind.SWITCHOVER_ACK,
+}
+"""The first message of these types is said."""
+
+
+def evidence(
+    line: Timeline, messages: Sequence[Said], stalled: Sequence[Stall], silence: float, ended: Ended
+) -> tuple[Reason, ...]:
+    """All that was seen, in order of frames."""
+    facts = [
+        *_connections(line, {stall.channel: stall for stall in stalled}),
+        *_messages(line, messages),
+    ]
+    if ended is Ended.HUNG and line.destination_closed is None and line.source_closed is not None:
+        facts.append(_seen(line, Kind.NOT_CLOSED, Actor.DESTINATION, line.source_closed))
+    if silence >= LONG:
+        facts.append(_seen(line, Kind.SILENCE, Actor.CONNECTION, line.silence.since, duration=silence))
+    return tuple(sorted(facts, key=lambda fact: (fact.frame or 0, str(fact.channel))))
+
+
+def _seen(line: Timeline, kind: Kind, actor: Actor, moment: Moment | None, **fields: Any) -> Reason:
+    if moment is None:
+        return Reason(kind, actor, **fields)
+    return Reason(kind, actor, frame=moment.frame, seconds=round(line.seconds(moment), 6), **fields)
+
+
+def _connections(line: Timeline, stalls: dict[object, Stall]) -> Iterator[Reason]:
+    for named in line.connections:
+        yield from _opening(line, named)
+        stall = stalls.get(named.name)
+        if stall is not None:
+            yield _stalled(line, named, stall)
+        if not named.connection.answered:
+            continue
+        for actor, half in zip((Actor.SOURCE, Actor.DESTINATION), named.halves, strict=True):
+            if half.gave_up is not None:
+                kind = Kind.RESET if half.gave_up == half.reset else Kind.CLOSED
+                yield _seen(line, kind, actor, half.gave_up, channel=named.name)
+
+
+def _opening(line: Timeline, named: NamedConnection) -> Iterator[Reason]:
+    connection, label = named.connection, named.connection.label
+    if connection.refused is not None:
+        yield _seen(line, Kind.REFUSED, Actor.NETWORK, connection.refused, channel=named.name, connection=label)
+    elif connection.attempts and not connection.answered:
+        first, number = connection.attempts[0].moment, len(connection.attempts)
+        fields: dict[str, Any] = {"channel": named.name, "connection": label, "repeats": number}
+        yield _seen(line, Kind.UNANSWERED, Actor.DESTINATION, first, **fields)
+    elif connection.attempts and not connection.to_destination.segments:
+        opened = connection.attempts[-1].moment
+        duration = line.between(opened, connection.to_destination.gave_up or line.last)
+        if duration >= LONG:
+            fields = {"channel": named.name, "connection": label, "duration": duration}
+            yield _seen(line, Kind.SILENT, Actor.SOURCE, opened, **fields)
+
+
+def _stalled(line: Timeline, named: NamedConnection, stall: Stall) -> Reason:
+    half = named.connection.to_destination
+    place: dict[str, Any] = {"channel": named.name, "offset": stall.offset}
+    if stall.by is Side.DESTINATION:
+        return _seen(line, Kind.WINDOW_SHUT, Actor.DESTINATION, half.shut[-1].since, **place)
+    if stall.by is Side.SOURCE:
+        return _seen(line, Kind.SOURCE_SILENT, Actor.SOURCE, half.last_new, **place)
+    again = half.retransmissions
+    if again is None or not stall.unacknowledged:
+        return _seen(line, Kind.CUT, Actor.NETWORK, half.last_new, **place)
+    fields: dict[str, Any] = {"bytes": stall.unacknowledged, "repeats": again.number}
+    return _seen(line, Kind.RETRANSMITTED, Actor.NETWORK, again.last, **place, **fields)
+
+
+def _messages(line: Timeline, messages: Sequence[Said]) -> Iterator[Reason]:
+    for message in messages:
+        if message.type == ReturnPathType.SHUT and message.value is not None:
+            because = f"{'failed' if message.value else 'completed'} (SHUT, value {message.value})"
+            yield _seen(line, Kind.SHUT, Actor.DESTINATION, message.moment, because=because)
+    for types, kind in SAID.items():
+        found = next((message for message in messages if message.type in types), None)
+        if found is not None:
+            yield _seen(line, kind, Actor.DESTINATION, found.moment)
