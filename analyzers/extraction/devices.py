@@ -11,15 +11,7 @@ from analyzers.rulebook.device_state.packet_rules import HEADER
 from analyzers.survey.device_state import read_buffer
 from multifd_codec.channel.events import DeviceStatePacket
 from multifd_codec.device_key import DeviceKey
-from multifd_codec.main.events import (
-    DeviceBody,
-    MainItem,
-    SectionEnd,
-    SectionFull,
-    SectionPart,
-    SectionStart,
-    VfioRecord,
-)
+from multifd_codec.main import events as ev
 from multifd_codec.source import Buffer, ByteSource, recorded
 from multifd_codec.wire.vfio import VfioTagId
 
@@ -104,17 +96,17 @@ class Devices:
         mine.placed[buffer.index] = (buffer.config, Stretch(source, start, length))
         return None
 
-    def record(self, item: MainItem, source: ByteSource) -> None:
+    def record(self, item: ev.MainItem, source: ByteSource) -> None:
         """Follow the sections on main."""
         match item:
-            case SectionStart() | SectionFull() | SectionPart() | SectionEnd():
+            case ev.SectionStart() | ev.SectionFull() | ev.SectionPart() | ev.SectionEnd():
                 known = item.device is not None and item.instance_id is not None
                 self._current = DeviceKey(item.device or "", item.instance_id or 0) if known else None
-            case DeviceBody() if item.device is not None and item.instance_id is not None:
+            case ev.DeviceBody() if item.device is not None and item.instance_id is not None:
                 device = DeviceKey(item.device, item.instance_id)
                 blob = self._sections.setdefault(device, Blob(device, "section"))
                 blob.data.append(Stretch(source, item.offset, item.length))
-            case VfioRecord() if self._current is not None and item.payload_length:
+            case ev.VfioRecord() if self._current is not None and item.payload_length:
                 blob = self._main.setdefault(self._current, Blob(self._current, "VFIO data on main"))
                 stretch = Stretch(source, item.payload_offset, item.payload_length)
                 if item.tag == VfioTagId.DEV_CONFIG_STATE:

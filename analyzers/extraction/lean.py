@@ -13,30 +13,19 @@ from multifd_codec.channel.batch import PacketBatch
 from multifd_codec.channel.decoder import ScanItem
 from multifd_codec.dialect.releases import Mode
 from multifd_codec.errors import FormatError, InputError
-from multifd_codec.main.events import (
-    BlockList,
-    Command,
-    CompressedPage,
-    EndOfRam,
-    Flush,
-    MainItem,
-    Page,
-    XbzrlePage,
-    ZeroPage,
-    ZeroPageRun,
-)
+from multifd_codec.main import events as ev
 from multifd_codec.main.rendezvous import Rendezvous, mode_of_records
 from multifd_codec.source import Buffer, ByteSource
 from multifd_codec.wire.packet import SYNC
 
-CARRIERS = frozenset({BlockList, ZeroPageRun, ZeroPage, Page, XbzrlePage, CompressedPage})
+CARRIERS = frozenset({ev.BlockList, ev.ZeroPageRun, ev.ZeroPage, ev.Page, ev.XbzrlePage, ev.CompressedPage})
 """Records on main that memory depends on."""
-KEPT = CARRIERS | {Flush, EndOfRam, Command}
+KEPT = CARRIERS | {ev.Flush, ev.EndOfRam, ev.Command}
 """Those that its order depends on, too."""
 
 
 def rebuild_memory(
-    main_items: Sequence[MainItem],
+    main_items: Sequence[ev.MainItem],
     channel_items: Sequence[Sequence[ScanItem]],
     sources: Sequence[ByteSource],
     page_size: int,
@@ -70,7 +59,7 @@ def rebuild_memory(
     return {name: block.data for name, block in memory.blocks.items()}
 
 
-def rounds_reached(main_items: Iterable[MainItem], channel_items: Sequence[Iterable[ScanItem]], mode: Mode) -> int:
+def rounds_reached(main_items: Iterable[ev.MainItem], channel_items: Sequence[Iterable[ScanItem]], mode: Mode) -> int:
     """Rendezvous that complete, by counting: as many as main has records and every channel SYNCs."""
     is_rendezvous = Rendezvous(mode)
     return min(sum(map(is_rendezvous, main_items)), *(sum(_syncs(items)) for items in channel_items), 1 << 62)
@@ -168,26 +157,26 @@ class _Memory:
             block.put(offset, view[index * size : (index + 1) * size])
         return True
 
-    def record(self, item: MainItem, source: ByteSource) -> None:
+    def record(self, item: ev.MainItem, source: ByteSource) -> None:
         """Load what a record on main carries."""
         if type(item) not in CARRIERS:
             return
-        if isinstance(item, BlockList):
+        if isinstance(item, ev.BlockList):
             for entry in item.blocks:
                 if entry.block not in self.blocks:
                     self._add(entry.block, entry.used_length)
             self._listed = True
             return
-        assert isinstance(item, (ZeroPageRun, ZeroPage, Page, XbzrlePage, CompressedPage))
+        assert isinstance(item, (ev.ZeroPageRun, ev.ZeroPage, ev.Page, ev.XbzrlePage, ev.CompressedPage))
         block, size = self.blocks.get(item.block or ""), self._page_size
         if block is None:
             return
         limit = len(block.data) - size
-        if isinstance(item, ZeroPageRun):
+        if isinstance(item, ev.ZeroPageRun):
             block.clear([offset for offset in item.pages.tolist() if offset <= limit])
         elif item.addr > limit:
             return
-        elif isinstance(item, ZeroPage):
+        elif isinstance(item, ev.ZeroPage):
             block.put(item.addr, bytes([item.fill]) * size)
         else:
             old = bytes(block.data[item.addr : item.addr + size])
@@ -207,7 +196,7 @@ class _Memory:
 
 
 def record_page(
-    item: Page | XbzrlePage | CompressedPage, source: ByteSource, page_size: int, old: bytes
+    item: ev.Page | ev.XbzrlePage | ev.CompressedPage, source: ByteSource, page_size: int, old: bytes
 ) -> Buffer | None:
     """The page a record on main carries; ``old`` is what the page held before. None when it is malformed or cut.
 
@@ -216,10 +205,10 @@ def record_page(
     data = source.read(item.payload_offset, item.payload_length)
     if len(data) < item.payload_length:
         return None
-    if isinstance(item, Page):
+    if isinstance(item, ev.Page):
         return data
     try:
-        if isinstance(item, XbzrlePage):
+        if isinstance(item, ev.XbzrlePage):
             return decode_xbzrle(bytes(data), old)
         page = zlib.decompressobj().decompress(data, page_size + 1)
     except (FormatError, zlib.error):

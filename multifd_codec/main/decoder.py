@@ -12,23 +12,11 @@ from multifd_codec.channel.framing import PAGE_SIZES
 from multifd_codec.device_key import DeviceKey
 from multifd_codec.errors import FormatError, HoleError, InputError
 from multifd_codec.layout import layout
+from multifd_codec.main import events as ev
 from multifd_codec.main.commands import leave_package
 from multifd_codec.main.configuration import configuration
 from multifd_codec.main.device import device_body, vfio_records
 from multifd_codec.main.device_fields import DeviceField, device_fields
-from multifd_codec.main.events import (
-    DescribedDevice,
-    DeviceBody,
-    FileHeader,
-    MainEnd,
-    MainEvent,
-    MainItem,
-    MainPosition,
-    Skipped,
-    Trailing,
-    VmDescription,
-    ZeroPageRun,
-)
 from multifd_codec.main.problems import ProblemKind, Problems
 from multifd_codec.main.ram import ram_records
 from multifd_codec.main.recovery import hit_hole, resumption
@@ -50,21 +38,21 @@ from multifd_codec.wire import qemufile as wire
 from multifd_codec.wire.qemufile import QEMU_VM_FILE_MAGIC, QEMU_VM_FILE_VERSION, SectionType
 
 FILE_HEADER = layout(wire.FileHeader)
-Step = Callable[[MainState], Iterator[MainItem]]
+Step = Callable[[MainState], Iterator[ev.MainItem]]
 
-_POSITIONS: dict[Phase, tuple[MainPosition, MainPosition]] = {
-    Phase.FILE_HEADER: (MainPosition.FILE_HEADER, MainPosition.FILE_HEADER),
-    Phase.CONFIGURATION: (MainPosition.SECTION, MainPosition.CONFIGURATION),
-    Phase.SECTION: (MainPosition.SECTION, MainPosition.SECTION_HEADER),
-    Phase.BODY: (MainPosition.DEVICE, MainPosition.DEVICE),
-    Phase.RAM: (MainPosition.RAM, MainPosition.RAM_RECORD),
-    Phase.VFIO: (MainPosition.VFIO, MainPosition.VFIO),
-    Phase.DEVICE: (MainPosition.DEVICE, MainPosition.DEVICE),
-    Phase.FOOTER: (MainPosition.FOOTER, MainPosition.FOOTER),
-    Phase.BEHIND_EOF: (MainPosition.COMPLETE, MainPosition.VMDESCRIPTION),
-    Phase.TRAILING: (MainPosition.COMPLETE, MainPosition.COMPLETE),
-    Phase.RESUMPTION: (MainPosition.STOPPED, MainPosition.STOPPED),
-    Phase.STOPPED: (MainPosition.STOPPED, MainPosition.STOPPED),
+_POSITIONS: dict[Phase, tuple[ev.MainPosition, ev.MainPosition]] = {
+    Phase.FILE_HEADER: (ev.MainPosition.FILE_HEADER, ev.MainPosition.FILE_HEADER),
+    Phase.CONFIGURATION: (ev.MainPosition.SECTION, ev.MainPosition.CONFIGURATION),
+    Phase.SECTION: (ev.MainPosition.SECTION, ev.MainPosition.SECTION_HEADER),
+    Phase.BODY: (ev.MainPosition.DEVICE, ev.MainPosition.DEVICE),
+    Phase.RAM: (ev.MainPosition.RAM, ev.MainPosition.RAM_RECORD),
+    Phase.VFIO: (ev.MainPosition.VFIO, ev.MainPosition.VFIO),
+    Phase.DEVICE: (ev.MainPosition.DEVICE, ev.MainPosition.DEVICE),
+    Phase.FOOTER: (ev.MainPosition.FOOTER, ev.MainPosition.FOOTER),
+    Phase.BEHIND_EOF: (ev.MainPosition.COMPLETE, ev.MainPosition.VMDESCRIPTION),
+    Phase.TRAILING: (ev.MainPosition.COMPLETE, ev.MainPosition.COMPLETE),
+    Phase.RESUMPTION: (ev.MainPosition.STOPPED, ev.MainPosition.STOPPED),
+    Phase.STOPPED: (ev.MainPosition.STOPPED, ev.MainPosition.STOPPED),
 }
 """Phase to the position at which a stream ends there: at a record's boundary, inside a record."""
 
@@ -122,15 +110,15 @@ class MainDecoder:
         """Target page size in bytes, as far as it is known by now."""
         return self._state.page_size
 
-    def events(self) -> Iterator[MainEvent]:
+    def events(self) -> Iterator[ev.MainEvent]:
         """Everything on the channel, in order, ending in MainEnd."""
         for item in self.walk():
-            if isinstance(item, ZeroPageRun):
+            if isinstance(item, ev.ZeroPageRun):
                 yield from item.records()
             else:
                 yield item
 
-    def walk(self) -> Iterator[MainItem]:
+    def walk(self) -> Iterator[ev.MainItem]:
         """Like ``events``, with runs of zero pages as ZeroPageRun."""
         state = self._state
         reader = state.reader
@@ -148,7 +136,7 @@ class MainDecoder:
                 if reader.limit is None or state.position < reader.limit:
                     yield self._cut(error.offset)
 
-    def fields(self, body: DeviceBody) -> Iterator[DeviceField]:
+    def fields(self, body: ev.DeviceBody) -> Iterator[DeviceField]:
         """The fields of a device body as the vmdescription describes them.
 
         Raises FormatError when it is not described or does not follow the description, HoleError when it was not
@@ -171,7 +159,7 @@ class MainDecoder:
             self._description = None if located is None else located.description
         return self._description
 
-    def _file_header(self, state: MainState) -> Iterator[MainEvent]:
+    def _file_header(self, state: MainState) -> Iterator[ev.MainEvent]:
         magic, version = FILE_HEADER.struct.unpack(state.reader.take(0, FILE_HEADER.size))
         found: Problems = ()
         if magic != QEMU_VM_FILE_MAGIC:
@@ -184,18 +172,18 @@ class MainDecoder:
             if description is not None and description.page_size is not None:
                 state.page_size, state.page_size_given = description.page_size, True
         state.position, state.phase = FILE_HEADER.size, Phase.CONFIGURATION
-        yield FileHeader(0, FILE_HEADER.size, magic, version, found)
+        yield ev.FileHeader(0, FILE_HEADER.size, magic, version, found)
 
-    def _device(self, state: MainState) -> Iterator[MainEvent]:
+    def _device(self, state: MainState) -> Iterator[ev.MainEvent]:
         assert state.current is not None
         for event in device_body(state, self._describe):
-            if isinstance(event, DeviceBody) and event.idstr is not None and event.instance_id is not None:
+            if isinstance(event, ev.DeviceBody) and event.idstr is not None and event.instance_id is not None:
                 number = state.full_counts.get(DeviceKey(text(event.idstr), event.instance_id), 1) - 1
                 if number > 0:
                     self._repeated[event.offset] = number
             yield event
 
-    def _behind_eof(self, state: MainState) -> Iterator[MainEvent]:
+    def _behind_eof(self, state: MainState) -> Iterator[ev.MainEvent]:
         reader, offset = state.reader, state.position
         if not reader.known(offset) and offset >= reader.end:
             raise NeedBytesError(offset + 1)
@@ -208,7 +196,7 @@ class MainDecoder:
             raise NeedBytesError(begin + declared)
         length = min(declared, reader.end - begin)
         page_size: int | None = None
-        devices: tuple[DescribedDevice, ...] = ()
+        devices: tuple[ev.DescribedDevice, ...] = ()
         found: Problems = ()
         try:
             description = read_description(self.source, offset)
@@ -224,9 +212,9 @@ class MainDecoder:
         except FormatError as error:
             found = problem(ProblemKind.DESCRIPTION_FORM, offset + 1, error.field or "json", error.message)
         state.position, state.phase, state.described = begin + length, Phase.TRAILING, True
-        yield VmDescription(offset, DESCRIPTION.size, declared, begin, length, page_size, devices, found)
+        yield ev.VmDescription(offset, DESCRIPTION.size, declared, begin, length, page_size, devices, found)
 
-    def _trailing(self, state: MainState) -> Iterator[MainEvent]:
+    def _trailing(self, state: MainState) -> Iterator[ev.MainEvent]:
         reader, offset = state.reader, state.position
         if reader.waits:
             raise NeedBytesError(reader.end + 1)
@@ -237,18 +225,18 @@ class MainDecoder:
                 message = f"byte {reader.take(offset, 1)[0]:#04x}, must be 0x06"
                 found = problem(ProblemKind.DESCRIPTION_MISSING, offset, "type", message)
             state.position = reader.end
-            yield Trailing(offset, reader.end - offset, found)
+            yield ev.Trailing(offset, reader.end - offset, found)
         else:
             raise NeedBytesError(reader.end + 1)
 
-    def _stopped(self, state: MainState) -> Iterator[MainEvent]:
+    def _stopped(self, state: MainState) -> Iterator[ev.MainEvent]:
         if state.reader.waits:
             raise NeedBytesError(state.reader.end + 1)
         state.position = max(state.position, state.reader.end)
         raise NeedBytesError(state.reader.end)
         yield  # a generator, as all steps are
 
-    def _cut(self, wanted: int) -> MainEvent:
+    def _cut(self, wanted: int) -> ev.MainEvent:
         """The bytes end in front of ``wanted``, and no more will come."""
         state, reader = self._state, self._state.reader
         size = self.source.size
@@ -257,20 +245,20 @@ class MainDecoder:
             message = f"the package ends {_POSITIONS[state.phase][1]}"
             cut = problem(ProblemKind.PACKAGE_INCOMPLETE, begin, "length", message)
             state.phase = Phase.SECTION
-            return Skipped(begin, reader.limit - begin, False, cut)
+            return ev.Skipped(begin, reader.limit - begin, False, cut)
         rest = max(0, size - state.position)
         at_boundary, inside = _POSITIONS[state.phase]
         position = inside if rest else at_boundary
         if state.position > size:
-            position = MainPosition.PAYLOAD
-        complete = position in (MainPosition.COMPLETE, MainPosition.STOPPED)
+            position = ev.MainPosition.PAYLOAD
+        complete = position in (ev.MainPosition.COMPLETE, ev.MainPosition.STOPPED)
         missing = 0 if complete else max(state.position, wanted) - size
         found: Problems = ()
         if state.packages:
             message = f"{state.packages[-1].end - size} bytes of the package are missing"
             found = problem(ProblemKind.PACKAGE_INCOMPLETE, size, "length", message)
         state.phase = Phase.ENDED
-        return MainEnd(min(state.position, size), rest, position, missing, self.source.end, found)
+        return ev.MainEnd(min(state.position, size), rest, position, missing, self.source.end, found)
 
 
 def _difference(described: list[DeviceKey], sent: list[DeviceKey]) -> str:

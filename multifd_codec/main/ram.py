@@ -12,22 +12,8 @@ import numpy as np
 
 from multifd_codec.channel.framing import Fit
 from multifd_codec.layout import compile_struct, layout
+from multifd_codec.main import events as ev
 from multifd_codec.main.blocks import MAX_BLOCKS, WORD, parse_block_list
-from multifd_codec.main.events import (
-    CompressedPage,
-    EndOfRam,
-    Flush,
-    Hook,
-    MainEvent,
-    MainItem,
-    Missing,
-    Page,
-    UnknownRamRecord,
-    XbzrlePage,
-    ZeroPage,
-    ZeroPageRun,
-    end_of,
-)
 from multifd_codec.main.problems import ProblemKind, Problems
 from multifd_codec.main.search import footer_fit, printable
 from multifd_codec.main.state import Damage, InHoleError, MainState, NeedBytesError, Phase, problem
@@ -54,17 +40,17 @@ CHAIN = 4
 LARGEST_BLOCK = 1 << 52
 """Bytes; a larger RAM block is not believed where records are searched."""
 
-_PLAIN: dict[int, Callable[..., Flush | EndOfRam | Hook]] = {
-    int(RamFlags.EOS): EndOfRam,
-    int(RamFlags.MULTIFD_FLUSH): Flush,
-    int(RamFlags.HOOK): Hook,
+_PLAIN: dict[int, Callable[..., ev.Flush | ev.EndOfRam | ev.Hook]] = {
+    int(RamFlags.EOS): ev.EndOfRam,
+    int(RamFlags.MULTIFD_FLUSH): ev.Flush,
+    int(RamFlags.HOOK): ev.Hook,
 }
 _NAMED_KINDS = frozenset(int(flag) for flag in NAMED)
 _KINDS = frozenset({*_PLAIN, *_NAMED_KINDS, int(RamFlags.MEM_SIZE)})
 _MAPPED_RAM_KINDS = frozenset({int(RamFlags.EOS), int(RamFlags.MEM_SIZE)})
 
 
-def ram_records(state: MainState) -> Iterator[MainItem]:
+def ram_records(state: MainState) -> Iterator[ev.MainItem]:
     """Records from ``state.position`` on, up to the EOS that ends the section; the phase then is FOOTER.
 
     Behind a word with unknown flags it is RESUMPTION: what follows must be searched. Raises NeedBytesError and
@@ -78,15 +64,15 @@ def ram_records(state: MainState) -> Iterator[MainItem]:
                 full = len(run.pages) == ahead
                 ahead = min(4 * ahead, LARGEST_RUN) if full else FIRST_RUN
                 pause = LONGEST_PAUSE if len(run.pages) < SHORTEST_RUN else 0
-                state.position = end_of(run)
+                state.position = ev.end_of(run)
                 yield run
                 continue
         record = _record(state)
-        state.position = end_of(record)
-        ahead, pause = FIRST_RUN if isinstance(record, ZeroPage) else 0, max(0, pause - 1)
-        if isinstance(record, EndOfRam | Missing):
+        state.position = ev.end_of(record)
+        ahead, pause = FIRST_RUN if isinstance(record, ev.ZeroPage) else 0, max(0, pause - 1)
+        if isinstance(record, ev.EndOfRam | ev.Missing):
             state.phase = Phase.FOOTER
-        if isinstance(record, UnknownRamRecord):
+        if isinstance(record, ev.UnknownRamRecord):
             state.damaged(Damage(state.position, "unknown combination of RAM flags", in_ram=True))
         yield record
 
@@ -161,7 +147,7 @@ def _plausible_record(state: MainState, offset: int) -> int | None:
     return behind + COMPRESSED.size + size if size <= _compress_bound(state.page_size) else None
 
 
-def _zero_run(state: MainState, count: int) -> ZeroPageRun | None:
+def _zero_run(state: MainState, count: int) -> ev.ZeroPageRun | None:
     """Up to ``count`` records of ZERO|CONTINUE from the position on; None when there is none or the way is barred."""
     reader, offset = state.reader, state.position
     count = min(count, reader.known(offset) // ZERO.size)
@@ -189,10 +175,10 @@ def _zero_run(state: MainState, count: int) -> ZeroPageRun | None:
     elif state.block is None and not state.block_lost:
         problems = _no_block(offset)
     name = None if state.block is None else text(state.block)
-    return ZeroPageRun(offset, len(pages) * ZERO.size, name, pages, problems)
+    return ev.ZeroPageRun(offset, len(pages) * ZERO.size, name, pages, problems)
 
 
-def _record(state: MainState) -> MainEvent:
+def _record(state: MainState) -> ev.MainEvent:
     """The record at the position. Only the block it names is remembered."""
     reader, offset = state.reader, state.position
     if reader.take(offset, 1)[0] == SectionType.FOOTER and state.current is not None and state.footers is not False:
@@ -201,14 +187,14 @@ def _record(state: MainState) -> MainEvent:
             raise NeedBytesError(reader.end + 1)
         if fit is not Fit.NO:
             message = "the section's footer stands where a RAM record or EOS must be"
-            return Missing(offset, 0, problem(ProblemKind.EOS_MISSING, offset, "flags", message))
+            return ev.Missing(offset, 0, problem(ProblemKind.EOS_MISSING, offset, "flags", message))
     (word,) = WORD.unpack(reader.take(offset, WORD.size))
     flags = word & (state.page_size - 1)
     addr, kind = word - flags, flags & ~CONTINUE
     problems: Problems = ()
     if kind not in _KINDS:
         message = f"flags {flags:#x}"
-        return UnknownRamRecord(
+        return ev.UnknownRamRecord(
             offset, WORD.size, addr, flags, problem(ProblemKind.RAM_FLAGS, offset, "flags", message)
         )
     if "mapped-ram" in state.capabilities and kind not in _MAPPED_RAM_KINDS:
@@ -224,7 +210,7 @@ def _record(state: MainState) -> MainEvent:
     return _page_record(state, addr, flags, problems)
 
 
-def _page_record(state: MainState, addr: int, flags: int, problems: Problems) -> MainEvent:
+def _page_record(state: MainState, addr: int, flags: int, problems: Problems) -> ev.MainEvent:
     reader, offset = state.reader, state.position
     behind = offset + WORD.size
     name: bytes | None = None
@@ -240,10 +226,10 @@ def _page_record(state: MainState, addr: int, flags: int, problems: Problems) ->
             fill = reader.take(behind, FILL.size)[0]
             if fill:
                 problems += problem(ProblemKind.ZERO_FILL, behind, "fill", f"fill byte {fill:#04x}, must be 0")
-            record: MainEvent = ZeroPage(offset, behind + 1 - offset, addr, name, block, fill, flags, problems)
+            record: ev.MainEvent = ev.ZeroPage(offset, behind + 1 - offset, addr, name, block, fill, flags, problems)
         case RamFlags.PAGE:
             size = state.page_size
-            record = Page(offset, behind - offset, addr, name, block, behind, size, flags, problems)
+            record = ev.Page(offset, behind - offset, addr, name, block, behind, size, flags, problems)
         case RamFlags.XBZRLE:
             encoding, size = XBZRLE.unpack(reader.take(behind, XBZRLE.size))
             if encoding != XBZRLE_ENCODING:
@@ -252,7 +238,7 @@ def _page_record(state: MainState, addr: int, flags: int, problems: Problems) ->
                 message = f"{size} bytes of encoded page, a page has {state.page_size}"
                 problems += problem(ProblemKind.XBZRLE_FORM, behind + _XBZRLE_LENGTH, "length", message)
             behind += XBZRLE.size
-            record = XbzrlePage(offset, behind - offset, addr, name, block, encoding, behind, size, flags, problems)
+            record = ev.XbzrlePage(offset, behind - offset, addr, name, block, encoding, behind, size, flags, problems)
         case _:
             (size,) = COMPRESSED.unpack(reader.take(behind, COMPRESSED.size))
             bound = _compress_bound(state.page_size)
@@ -260,7 +246,7 @@ def _page_record(state: MainState, addr: int, flags: int, problems: Problems) ->
                 message = f"{size} bytes of compressed page, at most {bound} are possible"
                 problems += problem(ProblemKind.COMPRESSED_LENGTH, behind, "length", message)
             behind += COMPRESSED.size
-            record = CompressedPage(offset, behind - offset, addr, name, block, behind, size, flags, problems)
+            record = ev.CompressedPage(offset, behind - offset, addr, name, block, behind, size, flags, problems)
     if name is not None:
         state.block, state.block_lost = name, False
     return record

@@ -9,18 +9,9 @@ from collections.abc import Iterator
 
 from multifd_codec.channel.framing import Fit
 from multifd_codec.layout import layout
+from multifd_codec.main import events as ev
 from multifd_codec.main.commands import command
 from multifd_codec.main.device import is_vfio, section_key
-from multifd_codec.main.events import (
-    EndOfStream,
-    MainEvent,
-    Missing,
-    SectionEnd,
-    SectionFooter,
-    SectionFull,
-    SectionPart,
-    SectionStart,
-)
 from multifd_codec.main.problems import Problem, ProblemKind, Problems
 from multifd_codec.main.ram import ram_fit
 from multifd_codec.main.search import (
@@ -52,7 +43,7 @@ FOOTER_LOOKAHEAD = 1 << 16
 """Bytes searched for a footer before a stream counts as one without footers."""
 
 
-def section(state: MainState) -> Iterator[MainEvent]:
+def section(state: MainState) -> Iterator[ev.MainEvent]:
     """One section header, command or EOF."""
     offset = state.position
     kind = state.reader.take(offset, 1)[0]
@@ -69,13 +60,13 @@ def section(state: MainState) -> Iterator[MainEvent]:
             section_id = PART.unpack(state.reader.take(offset, PART.size))[1]
             found = problem(ProblemKind.SECTION_TYPE, offset, "type", "a section footer where a section must start")
             state.position += PART.size
-            yield SectionFooter(offset, PART.size, section_id, found)
+            yield ev.SectionFooter(offset, PART.size, section_id, found)
         case _:
             found = problem(ProblemKind.SECTION_TYPE, offset, "type", f"section type {kind:#04x}")
             state.damaged(Damage(offset + 1, f"unknown section type {kind:#04x}", problems=found))
 
 
-def _introduced(state: MainState) -> Iterator[MainEvent]:
+def _introduced(state: MainState) -> Iterator[ev.MainEvent]:
     reader, offset = state.reader, state.position
     kind, section_id = PART.unpack(reader.take(offset, PART.size))
     size = reader.take(offset + PART.size, 1)[0]
@@ -110,11 +101,11 @@ def _introduced(state: MainState) -> Iterator[MainEvent]:
         state.fulls.append(key)
         state.full_counts[key] = state.full_counts.get(key, 0) + 1
     state.position, state.phase = offset + length, Phase.BODY
-    event = SectionFull if full else SectionStart
+    event = ev.SectionFull if full else ev.SectionStart
     yield event(offset, length, section_id, idstr, instance_id, version_id, tuple(found))
 
 
-def _continued(state: MainState) -> MainEvent:
+def _continued(state: MainState) -> ev.MainEvent:
     offset = state.position
     kind, section_id = PART.unpack(state.reader.take(offset, PART.size))
     bound = state.sections.get(section_id)
@@ -135,11 +126,11 @@ def _continued(state: MainState) -> MainEvent:
         bound.ended = state.ended = True
     state.current = Current(SectionType(kind), section_id, bound)
     state.position, state.phase = offset + PART.size, Phase.BODY
-    event = SectionEnd if kind == SectionType.END else SectionPart
+    event = ev.SectionEnd if kind == SectionType.END else ev.SectionPart
     return event(offset, PART.size, section_id, idstr, instance_id, tuple(found))
 
 
-def body(state: MainState) -> Iterator[MainEvent]:
+def body(state: MainState) -> Iterator[ev.MainEvent]:
     """Decide by name and first bytes what kind of body stands at the position. Yields nothing."""
     current = state.current
     assert current is not None
@@ -162,7 +153,7 @@ def _is_ram(state: MainState) -> bool:
     return fit is Fit.YES
 
 
-def footer(state: MainState) -> Iterator[MainEvent]:
+def footer(state: MainState) -> Iterator[ev.MainEvent]:
     """The footer behind a body, or what stands in its place."""
     reader, offset, current = state.reader, state.position, state.current
     head = reader.take(offset, PART.size if state.footers else 1)
@@ -179,14 +170,14 @@ def footer(state: MainState) -> Iterator[MainEvent]:
             message = f"footer of section {section_id:#x}, must be {current.section_id:#x}"
             found = problem(ProblemKind.FOOTER_ID, offset + _ID, "section_id", message)
         state.position, state.phase, state.current = offset + PART.size, Phase.SECTION, None
-        yield SectionFooter(offset, PART.size, section_id, found)
+        yield ev.SectionFooter(offset, PART.size, section_id, found)
         return
     byte = reader.take(offset, 1)[0]
     name = "this section" if current is None or current.section is None else text(current.section.idstr)
     if current is not None and current.section is not None and current.section.idstr == RAM_IDSTR and _is_ram(state):
         found = problem(ProblemKind.RECORD_AFTER_EOS, offset, "flags", "RAM records go on behind EOS")
         state.phase = Phase.RAM
-        yield Missing(offset, 0, found)
+        yield ev.Missing(offset, 0, found)
         return
     found = problem(ProblemKind.FOOTER_MISSING, offset, "type", f"byte {byte:#04x} where the footer of {name} must be")
     fit = section_fit(state, offset)
@@ -196,7 +187,7 @@ def footer(state: MainState) -> Iterator[MainEvent]:
         state.damaged(Damage(offset, f"no footer behind {name}", problems=found))
         return
     state.phase, state.current = Phase.SECTION, None
-    yield Missing(offset, 0, found)
+    yield ev.Missing(offset, 0, found)
 
 
 def _footers_expected(state: MainState) -> bool:
@@ -229,7 +220,7 @@ def _footers_expected(state: MainState) -> bool:
 _ANY_FOOTER = PART.pack(SectionType.FOOTER, LARGEST_PLAUSIBLE)[: PART.size - 2]
 
 
-def _eof(state: MainState) -> MainEvent:
+def _eof(state: MainState) -> ev.MainEvent:
     offset = state.position
     found: list[Problem] = []
     if not state.lost and not state.packages:
@@ -239,4 +230,4 @@ def _eof(state: MainState) -> MainEvent:
                 found += problem(ProblemKind.END_MISSING, offset, "type", message)
     state.position += 1
     state.phase = Phase.TRAILING if state.packages else Phase.BEHIND_EOF
-    return EndOfStream(offset, 1, tuple(found))
+    return ev.EndOfStream(offset, 1, tuple(found))

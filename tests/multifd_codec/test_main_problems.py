@@ -7,30 +7,15 @@ import pytest
 from multifd_codec.draft import main_records as make
 from multifd_codec.draft.draft import Record
 from multifd_codec.draft.main_records import MainRecord
-from multifd_codec.main.events import (
-    BodyLength,
-    CapabilityList,
-    CompressedPage,
-    Configuration,
-    DeviceBody,
-    Flush,
-    MainEnd,
-    MainPosition,
-    MappedRam,
-    RamBlock,
-    Skipped,
-    UnknownRamRecord,
-    VmDescription,
-    XbzrlePage,
-)
+from multifd_codec.main import events as ev
 from multifd_codec.main.problems import ProblemKind as Kind
 from multifd_codec.source import StreamEnd
 from multifd_codec.wire.qemufile import CommandId
 from multifd_codec.wire.vfio import VfioTagId
 from tests.multifd_codec.main_channels import PAGE, decode, package, placed_stream, trailing
 
-BLOCK = RamBlock(b"ram", 16 * PAGE)
-OTHER = RamBlock(b"rom", 4 * PAGE)
+BLOCK = ev.RamBlock(b"ram", 16 * PAGE)
+OTHER = ev.RamBlock(b"rom", 4 * PAGE)
 TIMER = b"\x11" * 24
 STATE = b"\x22" * 9
 DEVICES = [make.buffer_device("timer", len(TIMER)), make.buffer_device("globalstate", len(STATE))]
@@ -72,8 +57,8 @@ PACKAGE = [make.command(CommandId.POSTCOPY_LISTEN), *make.device(7, "cpu", b"123
 RUN = make.command(CommandId.POSTCOPY_RUN)
 ADVISE = make.command(CommandId.POSTCOPY_ADVISE)
 LONG = make.vmdescription({"page_size": PAGE, "devices": DEVICES})
-XBZRLE = Record(XbzrlePage(0, 0, PAGE, b"ram", "ram", 2, 0, 3), b"abc")
-COMPRESSED = Record(CompressedPage(0, 0, PAGE, b"ram", "ram", 0, 5000), b"z" * 5000)
+XBZRLE = Record(ev.XbzrlePage(0, 0, PAGE, b"ram", "ram", 2, 0, 3), b"abc")
+COMPRESSED = Record(ev.CompressedPage(0, 0, PAGE, b"ram", "ram", 0, 5000), b"z" * 5000)
 DISCARD = b"\0\3ram\0" + bytes(16)
 
 CASES: dict[str, tuple[Change, list[tuple[Kind, str]]]] = {
@@ -108,7 +93,7 @@ CASES: dict[str, tuple[Change, list[tuple[Kind, str]]]] = {
     ),
     "no END": ({"end": [], "end records": [], "end footer": []}, [(Kind.END_MISSING, "type")]),
     "RAM version": ({"start": [make.section_start(2, "ram", 0, 3)]}, [(Kind.RAM_VERSION, "version_id")]),
-    "two RAM flags": ({"+part records": [Record(UnknownRamRecord(0, 0, PAGE, 0x0A))]}, [(Kind.RAM_FLAGS, "flags")]),
+    "two RAM flags": ({"+part records": [Record(ev.UnknownRamRecord(0, 0, PAGE, 0x0A))]}, [(Kind.RAM_FLAGS, "flags")]),
     "CONTINUE first": (
         {"pages": [make.zero_page(PAGE, "ram", named=False), make.zero_page(PAGE, "ram")]},
         [(Kind.CONTINUE_WITHOUT_BLOCK, "flags")],
@@ -172,7 +157,7 @@ CASES: dict[str, tuple[Change, list[tuple[Kind, str]]]] = {
         [(Kind.DESCRIPTION_FORM, "length")],
     ),
     "vmdescription no JSON": (
-        {"vmdescription": [Record(VmDescription(0, 0, 4, 0, 4), b"{oh}")]},
+        {"vmdescription": [Record(ev.VmDescription(0, 0, 4, 0, 4), b"{oh}")]},
         [(Kind.DESCRIPTION_FORM, "json")],
     ),
     "device larger than described": (
@@ -199,8 +184,8 @@ def test_problem(case: str) -> None:
     data = build(change)
     events = decode(data)
     assert [(p.kind, p.field) for event in events for p in event.problems] == expected
-    assert events[-1] == MainEnd(len(data), 0, MainPosition.COMPLETE, 0, StreamEnd.CLOSED)
-    assert sum(isinstance(event, Flush) for event in events) == (2 if case == "no END" else 3)
+    assert events[-1] == ev.MainEnd(len(data), 0, ev.MainPosition.COMPLETE, 0, StreamEnd.CLOSED)
+    assert sum(isinstance(event, ev.Flush) for event in events) == (2 if case == "no END" else 3)
 
 
 def test_problem_says_where() -> None:
@@ -213,15 +198,15 @@ def test_body_of_unknown_length_is_found_by_its_footer() -> None:
     """Without vmdescription, and with something that looks like a footer inside."""
     body = b"\x7e\0\0\0\0" + TIMER + b"\x7e\0\0\0\5\x02\0\0\0\2"
     data = build({"timer": make.device(0, "timer", body), "vmdescription": []})
-    bodies = [(event.length, event.how) for event in decode(data) if isinstance(event, DeviceBody)]
-    assert bodies == [(len(body), BodyLength.FOOTER_SEARCH), (len(STATE), BodyLength.FOOTER_SEARCH)]
+    bodies = [(event.length, event.how) for event in decode(data) if isinstance(event, ev.DeviceBody)]
+    assert bodies == [(len(body), ev.BodyLength.FOOTER_SEARCH), (len(STATE), ev.BodyLength.FOOTER_SEARCH)]
 
 
 @pytest.mark.parametrize("page_size", [PAGE, 65536])
 def test_mapped_ram_file(page_size: int) -> None:
     """The stream goes on behind the pages of each block; a header that leads outside the file ends the list."""
-    first = RamBlock(b"ram", 16 * page_size, mapped_ram=MappedRam(1, page_size, 0x100, 1 << 20))
-    second = RamBlock(b"rom", 4 * page_size, mapped_ram=MappedRam(1, page_size, 0x300000, 4 << 20))
+    first = ev.RamBlock(b"ram", 16 * page_size, mapped_ram=ev.MappedRam(1, page_size, 0x100, 1 << 20))
+    second = ev.RamBlock(b"rom", 4 * page_size, mapped_ram=ev.MappedRam(1, page_size, 0x300000, 4 << 20))
     head: list[MainRecord] = [make.file_header(), make.configuration("none", capabilities=["mapped-ram"])]
     begin = len(placed_stream([*head, make.section_start(2, "ram"), make.block_list([])])[1])
     gaps = []
@@ -258,7 +243,7 @@ def test_nothing_is_allocated_or_repeated_by_a_length_alone() -> None:
     }
     for name, data in streams.items():
         events = decode(data)
-        assert isinstance(events[-1], MainEnd), name
+        assert isinstance(events[-1], ev.MainEnd), name
         assert len(events) < 12, name
 
 
@@ -267,12 +252,12 @@ def test_packages_nest_only_so_deep() -> None:
     for _ in range(20):
         nested = package(nested)
     events = decode(placed_stream([make.file_header(), make.configuration("none"), *nested, make.end_of_stream()])[1])
-    assert [event.problems[0].kind for event in events if isinstance(event, Skipped)] == [Kind.LIMIT]
-    assert events[-1].position is MainPosition.COMPLETE  # type: ignore[union-attr]
+    assert [event.problems[0].kind for event in events if isinstance(event, ev.Skipped)] == [Kind.LIMIT]
+    assert events[-1].position is ev.MainPosition.COMPLETE  # type: ignore[union-attr]
 
 
 def test_capabilities_and_names_of_any_bytes_survive() -> None:
-    odd = Configuration(0, 0, b"\xff\0pc", (CapabilityList(0, 0, 1, (b"", b"\x80x")),))
+    odd = ev.Configuration(0, 0, b"\xff\0pc", (ev.CapabilityList(0, 0, 1, (b"", b"\x80x")),))
     events, data = placed_stream([make.file_header(), Record(odd), *make.device(1, "a", b"")[:1]])
     decoded = decode(data)
     assert decoded[1] == events[1]

@@ -14,32 +14,9 @@ from hypothesis import strategies as st
 
 from multifd_codec.draft import main_records as make
 from multifd_codec.draft.main_records import MainRecord
+from multifd_codec.main import events as ev
 from multifd_codec.main.decoder import MainDecoder
 from multifd_codec.main.encode import encode_main
-from multifd_codec.main.events import (
-    BlockList,
-    BodyLength,
-    Command,
-    Configuration,
-    DeviceBody,
-    EndOfRam,
-    EndOfStream,
-    Flush,
-    MainEnd,
-    MainEvent,
-    MainPosition,
-    RamBlock,
-    SectionEnd,
-    SectionFull,
-    SectionPart,
-    SectionStart,
-    Skipped,
-    VfioRecord,
-    VmDescription,
-    ZeroPage,
-    ZeroPageRun,
-    end_of,
-)
 from multifd_codec.source import BufferSource, StreamEnd
 from tests.conftest import SAMPLES
 from tests.multifd_codec.main_channels import decode, main_items, placed_stream, recorded
@@ -53,23 +30,33 @@ PC_DEVICES = 30
 TRUTH = "truth/q10.0-two-devices/"
 
 
-def counts(events: list[MainEvent]) -> dict[str, int]:
+def counts(events: list[ev.MainEvent]) -> dict[str, int]:
     """How many there are of what a linter counts."""
-    kinds = (SectionStart, SectionPart, SectionEnd, SectionFull, Flush, EndOfRam, ZeroPage, VfioRecord, DeviceBody)
+    kinds = (
+        ev.SectionStart,
+        ev.SectionPart,
+        ev.SectionEnd,
+        ev.SectionFull,
+        ev.Flush,
+        ev.EndOfRam,
+        ev.ZeroPage,
+        ev.VfioRecord,
+        ev.DeviceBody,
+    )
     found = Counter(type(event) for event in events)
     return {kind.__name__: found[kind] for kind in kinds}
 
 
-def encoded(events: list[MainEvent], data: bytes) -> bytes:
+def encoded(events: list[ev.MainEvent], data: bytes) -> bytes:
     return b"".join(encode_main(events, lambda offset, length: data[offset : offset + length]))
 
 
-def covers(events: list[MainEvent], data: bytes) -> bool:
+def covers(events: list[ev.MainEvent], data: bytes) -> bool:
     """Every byte belongs to one event, in order, and the last event is the only MainEnd."""
-    joined = all(event.offset <= end_of(event) == behind.offset for event, behind in pairwise(events[:-1]))
+    joined = all(event.offset <= ev.end_of(event) == behind.offset for event, behind in pairwise(events[:-1]))
     last = events[-1]
-    cut = not isinstance(last, MainEnd) or last.offset + last.length != len(data)
-    return joined and not cut and events[0].offset == 0 and sum(isinstance(e, MainEnd) for e in events) == 1
+    cut = not isinstance(last, ev.MainEnd) or last.offset + last.length != len(data)
+    return joined and not cut and events[0].offset == 0 and sum(isinstance(e, ev.MainEnd) for e in events) == 1
 
 
 @pytest.mark.parametrize("name", RECORDED)
@@ -81,12 +68,12 @@ def test_recordings_are_understood_and_encode_to_the_same_bytes(name: str) -> No
     assert encoded(list(MainDecoder(BufferSource(data)).walk()), data) == data  # type: ignore[arg-type]
     assert covers(events, data)
     assert not [problem for event in events for problem in event.problems]
-    assert events[-1] == MainEnd(len(data), 0, MainPosition.COMPLETE, 0, StreamEnd.CLOSED)
-    described = next(event for event in events if isinstance(event, VmDescription)).devices
-    fulls = [event for event in events if isinstance(event, SectionFull)]
+    assert events[-1] == ev.MainEnd(len(data), 0, ev.MainPosition.COMPLETE, 0, StreamEnd.CLOSED)
+    described = next(event for event in events if isinstance(event, ev.VmDescription)).devices
+    fulls = [event for event in events if isinstance(event, ev.SectionFull)]
     assert [(full.device, full.instance_id) for full in fulls] == [(d.idstr, d.instance_id) for d in described]
-    for body in (event for event in events if isinstance(event, DeviceBody)):
-        assert body.how is BodyLength.VMDESCRIPTION
+    for body in (event for event in events if isinstance(event, ev.DeviceBody)):
+        assert body.how is ev.BodyLength.VMDESCRIPTION
         assert sum(field.length for field in decoder.fields(body)) == body.length
 
 
@@ -118,15 +105,15 @@ def test_rendezvous_records_are_as_many_as_sync_packets(name: str) -> None:
 
 def test_what_a_recording_says() -> None:
     events = decode(recorded(SMALL))
-    (configuration,) = [event for event in events if isinstance(event, Configuration)]
-    (blocks,) = [event for event in events if isinstance(event, BlockList)]
-    commands = [(event.name, event.payload) for event in events if isinstance(event, Command)]
+    (configuration,) = [event for event in events if isinstance(event, ev.Configuration)]
+    (blocks,) = [event for event in events if isinstance(event, ev.BlockList)]
+    commands = [(event.name, event.payload) for event in events if isinstance(event, ev.Command)]
     assert configuration.machine == "none"
     assert [(block.block, block.used_length) for block in blocks.blocks] == [("ram0", 4 << 20)]
     assert commands == [("OPEN_RETURN_PATH", b""), ("PING", b"\0\0\0\1"), ("SWITCHOVER_START", b"")]
     data = recorded(SMALL)
     decoder = MainDecoder(BufferSource(data))
-    globalstate = [event for event in decoder.events() if isinstance(event, DeviceBody)][1]
+    globalstate = [event for event in decoder.events() if isinstance(event, ev.DeviceBody)][1]
     values = {field.path: field.value for field in decoder.fields(globalstate)}
     assert values["size"] == 8
     assert values["runstate"] == b"running".ljust(32, b"\0")
@@ -137,7 +124,7 @@ def test_round_trip(items: list[MainRecord]) -> None:
     events, data = placed_stream(items)
     decoded = decode(data)
     assert decoded[:-1] == events
-    assert decoded[-1] == MainEnd(len(data), 0, MainPosition.COMPLETE, 0, StreamEnd.CLOSED)
+    assert decoded[-1] == ev.MainEnd(len(data), 0, ev.MainPosition.COMPLETE, 0, StreamEnd.CLOSED)
     assert encoded(decoded, data) == data
 
 
@@ -145,7 +132,7 @@ def test_round_trip(items: list[MainRecord]) -> None:
 def test_runs_of_zero_pages_are_the_records(count: int, data: st.DataObject) -> None:
     """Runs hold what the records say one by one, wherever an address outside, a fill byte or a name interrupts them."""
     odd = data.draw(st.dictionaries(st.integers(0, max(0, count - 1)), st.sampled_from(["out", "fill", "name"])))
-    block, pages = RamBlock(b"ram", 512 * 4096), []
+    block, pages = ev.RamBlock(b"ram", 512 * 4096), []
     for number in range(count):
         what = odd.get(number)
         addr = (number + 512 * (what == "out")) * 4096
@@ -153,14 +140,14 @@ def test_runs_of_zero_pages_are_the_records(count: int, data: st.DataObject) -> 
     items = [make.section_start(2, "ram"), make.block_list([block]), *pages, make.end_of_ram(), make.footer(2)]
     events, stream = placed_stream([make.file_header(), make.configuration("none"), *items, make.end_of_stream()])
     walked = list(MainDecoder(BufferSource(stream)).walk())
-    expanded = [e for item in walked for e in (item.records() if isinstance(item, ZeroPageRun) else [item])]
+    expanded = [e for item in walked for e in (item.records() if isinstance(item, ev.ZeroPageRun) else [item])]
     assert expanded == decode(stream)
     assert [event._replace(problems=()) for event in expanded[:-1]] == events
-    wrong = [event.offset for event in expanded if isinstance(event, ZeroPage) and event.problems]
+    wrong = [event.offset for event in expanded if isinstance(event, ev.ZeroPage) and event.problems]
     bad = [number for number in sorted(odd) if number < count and odd[number] != "name"]
     assert [(offset, 1) for offset in wrong] == [(events[4 + number].offset, 1) for number in bad]
     if count > 60 and not odd:
-        runs = [item for item in walked if isinstance(item, ZeroPageRun)]
+        runs = [item for item in walked if isinstance(item, ev.ZeroPageRun)]
         assert np.concatenate([run.pages for run in runs]).tolist() == [4096 * n for n in range(1, count)]
 
 
@@ -181,10 +168,10 @@ def test_recordings_in_chunks(name: str, step: int) -> None:
     assert _in_chunks(data, range(0, len(data), step)) == decode(data)
 
 
-def _in_chunks(stream: bytes, cuts: Any) -> list[MainEvent]:
+def _in_chunks(stream: bytes, cuts: Any) -> list[ev.MainEvent]:
     source = BufferSource(end=StreamEnd.OPEN)
     decoder = MainDecoder(source, growing=True)
-    found: list[MainEvent] = []
+    found: list[ev.MainEvent] = []
     for start, end in pairwise([0, *sorted(cuts), len(stream)]):
         source.feed(stream[start:end])
         found += decoder.events()
@@ -204,14 +191,14 @@ def test_truncation_loses_only_what_is_cut(name: str) -> None:
         there = [_as_found_by_search(event) for event in events[:-1]]
         assert there == whole[: len(there)]
         position = events[-1].position  # type: ignore[union-attr]
-        eof = any(isinstance(event, EndOfStream) for event in there)
-        assert (position in (MainPosition.COMPLETE, MainPosition.VMDESCRIPTION)) == eof
+        eof = any(isinstance(event, ev.EndOfStream) for event in there)
+        assert (position in (ev.MainPosition.COMPLETE, ev.MainPosition.VMDESCRIPTION)) == eof
 
 
-def _as_found_by_search(event: MainEvent) -> MainEvent:
-    if isinstance(event, DeviceBody):
-        return event._replace(how=BodyLength.FOOTER_SEARCH)
-    if isinstance(event, VmDescription):
+def _as_found_by_search(event: ev.MainEvent) -> ev.MainEvent:
+    if isinstance(event, ev.DeviceBody):
+        return event._replace(how=ev.BodyLength.FOOTER_SEARCH)
+    if isinstance(event, ev.VmDescription):
         return event._replace(payload_length=0, page_size=None, devices=(), problems=())
     return event
 
@@ -258,23 +245,23 @@ def test_hole_inside_a_body_is_not_noticed() -> None:
     """Neither in a page nor in device state does it matter, as long as headers and the vmdescription are there."""
     data = recorded(PC)
     whole = decode(data)
-    bodies = [event for event in whole if isinstance(event, DeviceBody) and event.length > 100]
+    bodies = [event for event in whole if isinstance(event, ev.DeviceBody) and event.length > 100]
     assert decode(data, *((body.offset + 10, body.offset + body.length - 10) for body in bodies)) == whole
 
 
 def test_hole_over_headers_costs_only_its_neighbourhood() -> None:
     data = recorded(LEGACY)
     whole = decode(data)
-    zero = [event for event in whole if isinstance(event, ZeroPage)]
+    zero = [event for event in whole if isinstance(event, ev.ZeroPage)]
     begin, end = zero[200].offset + 3, zero[210].offset + 4  # eleven records, two of them in part
     events = decode(data, (begin, end))
-    (skipped,) = [event for event in events if isinstance(event, Skipped)]
-    assert (skipped.offset, end_of(skipped), skipped.hole) == (zero[200].offset, zero[211].offset, True)
+    (skipped,) = [event for event in events if isinstance(event, ev.Skipped)]
+    assert (skipped.offset, ev.end_of(skipped), skipped.hole) == (zero[200].offset, zero[211].offset, True)
     assert counts(events) | {"ZeroPage": 0} == counts(whole) | {"ZeroPage": 0}
-    left = [event for event in events if isinstance(event, ZeroPage)]
+    left = [event for event in events if isinstance(event, ev.ZeroPage)]
     assert [page.offset for page in left] == [page.offset for page in zero[:200] + zero[211:]]
     assert left[200].block is None  # which block CONTINUE means was lost
-    (start,) = [event for event in whole if isinstance(event, SectionStart)]
-    late = decode(data, (0, end_of(start)))
+    (start,) = [event for event in whole if isinstance(event, ev.SectionStart)]
+    late = decode(data, (0, ev.end_of(start)))
     assert counts(late)["EndOfRam"] == 2  # of three: the RAM setup section is lost, PART and END are found
     assert late[-1] == whole[-1]

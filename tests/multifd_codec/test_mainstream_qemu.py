@@ -9,16 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from multifd_codec.main import events as ev
 from multifd_codec.main.decoder import MainDecoder
 from multifd_codec.main.encode import encode_main
-from multifd_codec.main.events import (
-    BodyLength,
-    Configuration,
-    ConfigurationUuid,
-    DeviceBody,
-    MainEnd,
-    MainPosition,
-)
 from multifd_codec.source import BufferSource, StreamEnd
 
 QEMU = shutil.which("qemu-system-x86_64") or ""
@@ -72,16 +65,16 @@ def test_streams_of_the_installed_qemu(case: str, tmp_path: Path) -> None:
     data = saved(tmp_path, machine, capabilities)
     source = BufferSource(data)
     events = list(MainDecoder(source).events())
-    assert events[-1] == MainEnd(len(data), 0, MainPosition.COMPLETE, 0, StreamEnd.CLOSED)
+    assert events[-1] == ev.MainEnd(len(data), 0, ev.MainPosition.COMPLETE, 0, StreamEnd.CLOSED)
     assert not [problem for event in events for problem in event.problems]
     assert b"".join(encode_main(events, source.read)) == data
     found = {type(event).__name__ for event in events}
     assert found & TELLING == set(expected.split())
-    how = {event.how for event in events if isinstance(event, DeviceBody)}
+    how = {event.how for event in events if isinstance(event, ev.DeviceBody)}
     described = "VmDescription" in found
-    searched = BodyLength.FOOTER_SEARCH if "SectionFooter" in found else BodyLength.SECTION_SEARCH
-    assert how == {BodyLength.VMDESCRIPTION if described else searched}
+    searched = ev.BodyLength.FOOTER_SEARCH if "SectionFooter" in found else ev.BodyLength.SECTION_SEARCH
+    assert how == {ev.BodyLength.VMDESCRIPTION if described else searched}
     if case == "UUID":
-        (configuration,) = [event for event in events if isinstance(event, Configuration)]
-        (uuid,) = [part.uuid for part in configuration.subsections if isinstance(part, ConfigurationUuid)]
+        (configuration,) = [event for event in events if isinstance(event, ev.Configuration)]
+        (uuid,) = [part.uuid for part in configuration.subsections if isinstance(part, ev.ConfigurationUuid)]
         assert uuid.hex() == UUID.replace("-", "")
