@@ -48,7 +48,7 @@ class Rule:
 
     @property
     def mutations(self) -> tuple[Mutation, ...]:
-        """The ways to violate it on purpose, the default first; none where ``analyzers.mutation`` says why not."""
+        """The ways to violate it on purpose, the default first; none where its family says why not."""
         from analyzers.rulebook.mutation_registry import MUTATIONS  # noqa: PLC0415 -- linting needs none of them
 
         return MUTATIONS.get(self.code, ())
