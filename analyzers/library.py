@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from analyzers.findings import Report
 from captures.model import Reader, Recording
@@ -57,7 +58,7 @@ def lint(
     page_size: int | None = None,
     machine: str | None = None,
     compression: str | None = None,
-    uuid: bytes | None = None,
+    uuid: UUID | None = None,
     witness: bool = False,
     reader: Reader = "auto",
     keylog: FilePath | None = None,

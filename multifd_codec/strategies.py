@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from typing import NamedTuple
+from uuid import UUID
 
 from multifd_codec.channel.decoder import encode_channel
 from multifd_codec.channel.events import ChannelEvent, ChannelInit, DeviceStatePacket, RamPacket
@@ -19,7 +20,7 @@ from multifd_codec.draft.channel_records import channel_init, device_state_packe
 from multifd_codec.draft.draft import Draft, Record
 from multifd_codec.draft.edits import KINDS, Edit, EditKind, apply, describe
 from multifd_codec.plan.page_content import Given, PageContent, Pattern, Zero
-from multifd_codec.plan.plan import Block, Device, MigrationPlan, Pages, Round
+from multifd_codec.plan.plan import NO_UUID, Block, Device, MigrationPlan, Pages, Round
 from multifd_codec.sender import draft as draft_of_plan
 from multifd_codec.wire.packet import COMPRESSION_MASK, PacketFlags, pages_per_packet
 
@@ -179,7 +180,7 @@ def plans(
         page_size=page_size,
         compression=method,
         zero_page_detection=detection,
-        uuid=draw(st.sampled_from([bytes(16), bytes(range(16))])),
+        uuid=draw(st.sampled_from([NO_UUID, UUID(bytes=bytes(range(16)))])),
         return_path=draw(st.booleans()),
         merge_sync=merge if row.sender.sync_carries_pages else 0.0,
         channel_order=tuple(draw(st.lists(st.integers(0, count - 1), max_size=4))),

@@ -76,6 +76,7 @@ def command(
     from analyzers.fuzz.campaign import Campaign, Task, write_corpus  # noqa: PLC0415
     from analyzers.fuzz.case import Habitat  # noqa: PLC0415
     from captures.write.target import check_folder  # noqa: PLC0415
+    from multifd_codec.dialect.destination import Destination  # noqa: PLC0415
     from multifd_codec.dialect.releases import RFC_V3, Mode, release  # noqa: PLC0415
 
     if against is not None and profile is not None:
@@ -92,7 +93,8 @@ def command(
     chosen = default if mode is None else Mode(mode)
     if chosen is Mode.PER_ROUND and not row.destination.flush_known:
         raise InputError(f"{row.name} has no per-round mode")
-    habitat = Habitat(row.version, chosen, stock=qemu is not None, edits=edits, micro=qemu.micro if qemu else None)
+    profile = row.name if qemu is None else f"qemu-{qemu.full_version}"
+    habitat = Habitat(Destination(profile, chosen), stock=qemu is not None, edits=edits)
     for path in (folder, corpus):
         if path is not None:
             check_folder(path)

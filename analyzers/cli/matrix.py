@@ -48,7 +48,7 @@ def command(*, verify: bool, form: str) -> int:
     if verify:
         from captures.qemu import find_qemus  # noqa: PLC0415
 
-        wanted = {column.version for column in COLUMNS}
+        wanted = {column.release.version for column in COLUMNS}
         qemus = [qemu for qemu in find_qemus() if qemu.version in wanted]
         if not qemus:
             raise InputError("none of these releases is installed; name one in MULTIFD_QEMU")
@@ -80,8 +80,8 @@ def _rows(matrix: Iterable[Cell]) -> dict[tuple[str, bool], list[Cell]]:
 
 
 def _heads(matrix: list[Cell]) -> list[str]:
-    columns = list(dict.fromkeys(cell.column for cell in matrix))
-    return [f"{dotted(column.version)} {column.mode}" for column in columns]
+    columns = list(dict.fromkeys(cell.destination for cell in matrix))
+    return [f"{dotted(column.release.version)} {column.mode}" for column in columns]
 
 
 def _show(matrix: list[Cell]) -> None:

@@ -101,7 +101,8 @@ def command(
     from captures.qemu.binary import parse_command  # noqa: PLC0415
     from captures.qemu.guest import DestinationOptions  # noqa: PLC0415
     from captures.qemu.recorder import RecordOptions  # noqa: PLC0415
-    from multifd_codec.plan.file import parse_size  # noqa: PLC0415
+    from multifd_codec.dialect.releases import Mode  # noqa: PLC0415
+    from multifd_codec.plan.file import parse_size, parse_uuid  # noqa: PLC0415
 
     if ram_file is not None:
         check_input(ram_file)
@@ -119,8 +120,8 @@ def command(
         ram_size=parse_size(ram_size),
         ram_block=ram_block or ("ram0" if machine == "none" else "pc.ram"),
         machine=machine,
-        uuid=uuid,
-        per_section=old is not None if mode is None else mode == "per-section",
+        uuid=None if uuid is None else parse_uuid(uuid),
+        mode=(Mode.PER_ROUND if old is None else Mode.PER_SECTION) if mode is None else Mode(mode),
         channels=channels,
         compression=compression,
         capabilities=(*(["return-path"] if return_path else []), *capabilities),

@@ -90,7 +90,7 @@ def command(
     from analyzers.produce.destination_for import Wishes  # noqa: PLC0415
     from captures.qemu.feeding import feed_of_migration  # noqa: PLC0415
     from multifd_codec.dialect.releases import Mode  # noqa: PLC0415
-    from multifd_codec.plan.file import parse_size  # noqa: PLC0415
+    from multifd_codec.plan.file import parse_size, parse_uuid  # noqa: PLC0415
 
     if (address is None) == (qemu_command is None):
         raise InputError("give --to HOST:PORT or --qemu CMD")
@@ -99,7 +99,8 @@ def command(
     check_output(save_ram, [path] if expect_ram is None else [path, expect_ram])
     size = None if ram_size is None else parse_size(ram_size)
     chosen_mode = None if mode is None else Mode(mode)
-    wishes = Wishes(chosen_mode, channels, compression, uuid, machine, ram_block, size, arguments)
+    own_uuid = None if uuid is None else parse_uuid(uuid)
+    wishes = Wishes(chosen_mode, channels, compression, own_uuid, machine, ram_block, size, arguments)
     if address is not None and (expect_ram or save_ram or any(wishes)):
         raise InputError("--to: the destination runs already; leave out what it should be like")
     with ProgressBar() as progress, open_input(path, reader, keylog, progress) as recording:
@@ -157,10 +158,10 @@ def _into(
         "machine": options.machine,
         "ram_block": options.ram_block,
         "ram_size": options.ram_size,
-        "uuid": options.uuid,
+        "uuid": None if options.uuid is None else str(options.uuid),
         "channels": options.channels,
         "compression": options.compression,
-        "mode": "per-section" if options.per_section else "per-round",
+        "mode": str(options.mode),
     }
     facts = {name: value for name, value in seen._asdict().items() if name != "ram"}
     compared = "" if expect_ram is not None or seen.outcome != "completes" else " (guest RAM not compared)"

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from analyzers.judge.infer import Sender, choose
-from analyzers.judge.scripts import Judge, build
+from analyzers.judge.scripts import build
 from analyzers.receiver.script import Act, MainAct
 from analyzers.survey.channel import ChannelSurvey
 from analyzers.survey.main import RecordKind
 from analyzers.survey.migration import Surveyed, SurveyedChannel, survey_migration
 from captures.model import CapturedChannel, Migration, ProgressCallback
 from multifd_codec.channel.decoder import ChannelDecoder, ScanItem
-from multifd_codec.dialect.compression import named
+from multifd_codec.dialect.destination import Destination
 from multifd_codec.dialect.releases import Mode
 from multifd_codec.main.decoder import MainDecoder
 from multifd_codec.main.events import BlockList, MainItem
@@ -40,8 +40,7 @@ class ReadChannel:
 class Reading:
     """What is loaded, and how far."""
 
-    mode: Mode
-    page_size: int
+    destination: Destination
     main: CapturedChannel | None
     channels: tuple[ReadChannel, ...]
     reached: int | None
@@ -53,12 +52,15 @@ class Reading:
     """The round behind the last rendezvous, if main gets there: it races with the end of the migration."""
     incomplete: tuple[str, ...] = ()
     """Why the recording cannot tell everything."""
-    waits_in_postcopy: bool = False
-    """The destination waits for SYNCs behind POSTCOPY_LISTEN, too."""
+
+    @property
+    def page_size(self) -> int:
+        return self.destination.page_size
 
     def rendezvous(self) -> Rendezvous:
         """What tells rendezvous, for one walk over main."""
-        return Rendezvous(self.mode, in_postcopy=self.waits_in_postcopy)
+        waits_in_postcopy = not self.destination.habits.flush_in_postcopy_fails
+        return Rendezvous(self.destination.mode, in_postcopy=waits_in_postcopy)
 
     def main_items(self, stop: int | None) -> Iterator[MainItem]:
         """Records on main, up to offset ``stop``, where loading ends."""
@@ -81,11 +83,10 @@ def read_migration(
 ) -> Reading:
     """Read all headers once and judge them by a destination like the sender."""
     surveyed = survey_migration(migration, page_size=page_size, progress=progress)
-    profile, release, sender = choose(surveyed, mode=mode)
-    chosen = Mode(profile.mode)
+    profile, sender = choose(surveyed, mode=mode)
+    destination = profile.destination
     read = () if surveyed.mapped_ram else surveyed.channels  # no packets in such a file
-    judge = Judge(release.destination, chosen, named(surveyed.compression).flag)
-    script, faults = build([(channel.name, channel.survey) for channel in read], surveyed.main, judge)
+    script, faults = build([(channel.name, channel.survey) for channel in read], surveyed.main, destination)
     counts = [sum(step.act is Act.SYNC for step in steps) for steps in script.channels if steps[-1].act is not Act.OPEN]
     last = script.main[-1]
     if last.act is not MainAct.OPEN:
@@ -99,16 +100,14 @@ def read_migration(
         stop = faults[position].offset if position in faults else steps[-1].offset
         channels.append(ReadChannel(*channel, stop if ends else None, steps[-1].reason if ends else ""))
     return Reading(
-        chosen,
-        surveyed.page_size,
+        destination,
         surveyed.mains[0] if surveyed.mains else None,
         tuple(channels),
         reached,
         main_stop,
         last.reason if fails else "",
         racing=reached if last.act is not MainAct.OPEN and reached == counts[-1] else None,
-        incomplete=tuple(_incomplete(surveyed, read, main_stop, profile.channels, sender)),
-        waits_in_postcopy=not release.destination.flush_in_postcopy_fails,
+        incomplete=tuple(_incomplete(surveyed, read, main_stop, destination.channels, sender)),
     )
 
 

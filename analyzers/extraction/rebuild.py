@@ -141,7 +141,7 @@ def rebuild(
     if loader.missing:
         incomplete.append(f"bytes of {loader.missing} packets or records are not in the recording")
     return Rebuilt(
-        mode=str(reading.mode),
+        mode=str(reading.destination.mode),
         page_size=reading.page_size,
         rounds=run.rounds,
         blocks=blocks,

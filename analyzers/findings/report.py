@@ -10,6 +10,7 @@ from analyzers.findings.finding import Finding
 from analyzers.findings.outcome import Outcome
 from analyzers.findings.plain import encodable, plain, told
 from analyzers.findings.reason import Reason, Step
+from multifd_codec.dialect.destination import Destination
 
 
 class InputInfo(NamedTuple):
@@ -23,17 +24,18 @@ class InputInfo(NamedTuple):
 
 
 class ProfileChoice(NamedTuple):
-    """The destination that judged, and whether it was inferred from the stream."""
+    """The destination that judged, and whether its release was inferred from the stream."""
 
-    name: str
-    """``qemu-10.0`` or ``rfc-v3``."""
-    mode: str
-    """``per-section`` or ``per-round``."""
-    channels: int
-    page_size: int
+    destination: Destination
     inferred: bool
     evidence: tuple[str, ...] = ()
-    """Why this profile: one line a clue."""
+    """Why this one: one line a clue."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As in the JSON contract."""
+        one = self.destination
+        named = {"name": one.name, "mode": one.mode.value, "channels": one.channels, "page_size": one.page_size}
+        return {**named, "inferred": self.inferred, "evidence": list(self.evidence)}
 
 
 class MainSummary(NamedTuple):
@@ -126,7 +128,7 @@ class Report:
         channels = [{name: getattr(channel, name) for name in CHANNEL_KEYS} for channel in self.channels]
         return {
             "input": {**self.input._asdict(), "path": encodable(self.input.path)},
-            "profile": plain(self.profile),
+            "profile": None if self.profile is None else self.profile.to_dict(),
             "outcome": self.outcome.value,
             "possible_outcomes": plain(self.possible_outcomes),
             "monitor_alive": self.monitor_alive,

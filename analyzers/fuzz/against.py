@@ -13,7 +13,6 @@ from captures.memory import recording_of
 from captures.model import Migration, Recording
 from captures.qemu import DestinationOptions, NoSuchMethodError, Observation, Qemu, feed_of_migration, replay
 from captures.qemu.observation import COMPLETES, LOSES_DATA
-from multifd_codec.dialect.releases import RELEASES, Mode
 from multifd_codec.errors import EncodeError, MultifdError
 from multifd_codec.plan.plan import memory
 
@@ -33,8 +32,8 @@ class Trial(NamedTuple):
 def predict(recording: Recording, case: Case, habitat: Habitat) -> frozenset[Outcome]:
     """The outcomes that the model says this destination can reach."""
     options = LintOptions(
-        profile=habitat.profile,
-        mode=habitat.mode,
+        profile=habitat.destination.profile,
+        mode=habitat.destination.mode,
         channels=case.plan.channels,
         machine=case.plan.machine,
         compression=case.plan.compression,
@@ -52,7 +51,7 @@ def destination_options(case: Case, habitat: Habitat) -> DestinationOptions:
         ram_block=plan.blocks[0].name,
         channels=plan.channels,
         compression=plan.compression,
-        per_section=habitat.mode is Mode.PER_SECTION,
+        mode=habitat.destination.mode,
         machine=plan.machine,
     )
 
@@ -93,7 +92,7 @@ def _with_memory(
     if seen.outcome != COMPLETES or seen.ram is None:
         return seen.outcome
     (block,) = case.plan.blocks
-    reads_zero_pages = RELEASES[habitat.destination].destination.zero_pages
+    reads_zero_pages = habitat.destination.habits.zero_pages
     actual = bytes(seen.ram[: block.size])
     planned = bytes(memory(case.plan)[block.name])
     if actual == planned:

@@ -262,7 +262,8 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _described(task: Task) -> dict[str, object]:
-    habitat = {**asdict(task.habitat), "destination": list(task.habitat.destination), "mode": str(task.habitat.mode)}
+    destination = task.habitat.destination
+    habitat = {**asdict(task.habitat), "destination": destination.profile, "mode": str(destination.mode)}
     return {"habitat": habitat, "qemu": None if task.qemu is None else task.qemu.name, "variants": task.variants}
 
 

@@ -11,6 +11,7 @@ from analyzers.mutation.mutation import LacksError
 from analyzers.produce.mutate import mutate
 from analyzers.rulebook.mutation_registry import MUTATIONS
 from multifd_codec.dialect.compression import COMPRESSIONS, known
+from multifd_codec.dialect.destination import Destination
 from multifd_codec.dialect.releases import RELEASES, Mode
 from multifd_codec.dialect.version import Version
 from multifd_codec.draft.draft import Draft
@@ -23,12 +24,15 @@ BLOCK = "ram"
 DEVICES = ("0000:00:05.0/vfio", "0000:00:06.0/vfio")
 
 
+DESTINATION = Destination("qemu-10.0")
+
+
 @dataclass(frozen=True, slots=True)
 class Habitat:
     """What a case may be like."""
 
-    destination: Version = (10, 0)
-    mode: Mode = Mode.PER_ROUND
+    destination: Destination = DESTINATION
+    """Release and mode; the rest is for each case to choose."""
     stock: bool = False
     """The destination is a stock QEMU: it has no device with multifd transfer, no compression that needs hardware, and
     the same capabilities whatever the stream says."""
@@ -39,14 +43,6 @@ class Habitat:
     """At most; half of the cases have none, some have one that breaks a rule."""
     matching: bool = True
     """Senders are those that the destination should accept."""
-    micro: int | None = None
-    """The destination's third version number; None: as the release came out."""
-
-    @property
-    def profile(self) -> str:
-        """The destination, as profiles are called."""
-        name = RELEASES[self.destination].name
-        return name if self.micro is None else f"{name}.{self.micro}"
 
 
 class RuleBreak(NamedTuple):
@@ -104,7 +100,7 @@ NOT_ON_STOCK = {
 
 def make_case(seed: int, habitat: Habitat) -> Case:
     """The case of a seed."""
-    chance = random.Random(f"{seed}/{habitat.destination}/{habitat.mode}")
+    chance = random.Random(f"{seed}/{habitat.destination.release.version}/{habitat.destination.mode}")
     plan = random_plan(chance, habitat)
     if not habitat.edits or chance.random() < 0.5:
         return Case(seed, plan)
@@ -137,14 +133,14 @@ def _random_rule(chance: random.Random, plan: MigrationPlan, habitat: Habitat) -
 
 def senders(habitat: Habitat) -> list[Version]:
     """Releases that send in this mode what the destination can take."""
-    per_round = habitat.mode is Mode.PER_ROUND
-    destination = RELEASES[habitat.destination].destination
+    per_round = habitat.destination.mode is Mode.PER_ROUND
+    destination, own = habitat.destination.habits, habitat.destination.release.version
     return [
         version
         for version, row in RELEASES.items()
         if (row.sender.per_round or not per_round)
         and (destination.zero_pages or not row.sender.zero_pages or not habitat.matching)
-        and not (habitat.matching and version > habitat.destination and not destination.flush_known)
+        and not (habitat.matching and version > own and not destination.flush_known)
         and not (habitat.matching and destination.drops_pages_of_sync and row.sender.sync_carries_pages)
     ]
 
@@ -152,10 +148,10 @@ def senders(habitat: Habitat) -> list[Version]:
 def random_plan(chance: random.Random, habitat: Habitat) -> MigrationPlan:
     """A small migration; most are plain."""
     version = chance.choice(senders(habitat))
-    row, per_round = RELEASES[version], habitat.mode is Mode.PER_ROUND
+    row, per_round = RELEASES[version], habitat.destination.mode is Mode.PER_ROUND
     count = chance.choice((2, 4, 8, habitat.most_pages))
     zero_share = chance.choice((0.0, 0.0, 0.5, 1.0))
-    mask = RELEASES[habitat.destination].destination.compression_mask
+    mask = habitat.destination.habits.compression_mask
     methods = [
         name
         for name, method in COMPRESSIONS.items()
@@ -163,7 +159,7 @@ def random_plan(chance: random.Random, habitat: Habitat) -> MigrationPlan:
     ]
     compression = chance.choice(methods) if methods and habitat.compression and chance.random() < 0.25 else "none"
     devices = _devices(chance, habitat, version) if compression == "none" else ()
-    switchover = None if RELEASES[habitat.destination].destination.device_state else False
+    switchover = None if habitat.destination.habits.device_state else False
     detection = chance.choice(("none", "legacy", "multifd")) if row.sender.zero_pages else None
     return MigrationPlan(
         blocks=(Block(BLOCK, count * 4096),),
@@ -175,7 +171,7 @@ def random_plan(chance: random.Random, habitat: Habitat) -> MigrationPlan:
         final=tuple(_again(chance, count) for _ in range(chance.choice((1, 1, 1, 2)) if per_round else 1)),
         devices=devices,
         dialect=row.name,
-        mode=habitat.mode,
+        mode=habitat.destination.mode,
         channels=chance.randint(1, habitat.most_channels),
         compression=compression,
         zero_page_detection=detection,
@@ -187,7 +183,7 @@ def random_plan(chance: random.Random, habitat: Habitat) -> MigrationPlan:
 
 
 def _devices(chance: random.Random, habitat: Habitat, version: Version) -> tuple[Device, ...]:
-    knows = RELEASES[habitat.destination].destination.device_state
+    knows = habitat.destination.habits.device_state
     if habitat.stock or not knows or not (RELEASES[version].sender.device_state and chance.random() < 0.5):
         return ()
     names: Sequence[str] = DEVICES[: chance.randint(1, len(DEVICES))]

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from analyzers.extraction import rebuild_memory
 from analyzers.findings import Kind, Outcome, Severity
 from analyzers.fuzz.case import Case, Habitat, random_plan
-from analyzers.fuzz.script import STRUCTURAL, Receiver, script_of
+from analyzers.fuzz.script import STRUCTURAL, script_of
 from analyzers.linter.linter import LintOptions, lint_recording, lint_with_scripts
 from analyzers.receiver import machine
 from analyzers.receiver.explore import TooLargeError, explore
@@ -28,7 +28,6 @@ from captures.memory import MemorySource, captured, recording
 from multifd_codec.channel.batch import PacketBatch
 from multifd_codec.channel.decoder import ChannelDecoder
 from multifd_codec.channel.events import ChannelInit
-from multifd_codec.dialect.releases import RELEASES
 from multifd_codec.draft.draft import CHANNEL_EVENTS, Draft, Line, Record
 from multifd_codec.draft.edits import Edit, apply, random_edit
 from multifd_codec.draft.main_records import placed
@@ -86,14 +85,13 @@ def run_family(seed: int, habitat: Habitat, variants: int = VARIANTS) -> Tally:
 
 class _Family:
     def __init__(self, seed: int, habitat: Habitat) -> None:
-        self.chance = random.Random(f"family {seed}/{habitat.destination}/{habitat.mode}")
+        self.chance = random.Random(f"family {seed}/{habitat.destination.release.version}/{habitat.destination.mode}")
         self.plan = random_plan(self.chance, habitat)
         self.seed = seed
         self.habitat = habitat
-        self.receiver = Receiver(RELEASES[habitat.destination].destination, habitat.mode)
         self.tally = Tally()
         self.draft = draft(self.plan)
-        self.script = script_of(self.draft, self.receiver)
+        self.script = script_of(self.draft, self.habitat.destination)
 
     def run(self, variants: int) -> Tally:
         self._healthy()
@@ -122,7 +120,7 @@ class _Family:
         self._main_round_trip(main)
         sources = [BufferSource(encoded[name]) for name in ("main", *range(len(channels)))]
         try:
-            rebuilt = rebuild_memory(main, channels, sources, self.plan.page_size, mode=self.habitat.mode)
+            rebuilt = rebuild_memory(main, channels, sources, self.plan.page_size, mode=self.habitat.destination.mode)
         except MultifdError as error:
             self._fails("memory", str(error))
             return
@@ -200,7 +198,7 @@ class _Family:
             if line != self.draft.channels[number]:
                 data = made.encoded(number)
                 self._round_trip(number, line, _events(self._decoder(data).scan()), edits)
-        script = script_of(made, self.receiver, (self.draft, self.script))
+        script = script_of(made, self.habitat.destination, (self.draft, self.script))
         outcomes = solve(script)
         self._count(outcomes)
         if scheduled:
@@ -234,8 +232,8 @@ class _Family:
             self._explored(script, outcomes, edits)
 
     def _options(self) -> LintOptions:
-        version = self.habitat.destination
-        return LintOptions(RELEASES[version].name, self.habitat.mode, self.plan.channels)
+        destination = self.habitat.destination
+        return LintOptions(destination.name, destination.mode, self.plan.channels)
 
     def _structural(self, made: Draft) -> Edit | None:
         """An edit that leaves records whole: packets of channels, FLUSH and SWITCHOVER_START of main."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
-from typing import NamedTuple
 
 from analyzers.receiver.script import Act, ChannelStep, DeviceScript, MainAct, MainStep, Script
 from multifd_codec.channel.events import DeviceStatePacket, RamPacket
 from multifd_codec.device_key import DeviceKey
+from multifd_codec.dialect.destination import Destination
 from multifd_codec.dialect.releases import DestinationHabits, Mode
 from multifd_codec.draft.channel_records import VFIO_HEADER
 from multifd_codec.draft.draft import Draft, Line
@@ -28,24 +28,17 @@ ACTING = frozenset({SectionStart, Flush, EndOfRam, Command, EndOfStream})
 """Events of main that are steps of a destination."""
 
 
-class Receiver(NamedTuple):
-    """The destination a script is for."""
-
-    destination: DestinationHabits
-    mode: Mode
-
-
-def script_of(draft: Draft, receiver: Receiver, known: tuple[Draft, Script] | None = None) -> Script:
+def script_of(draft: Draft, destination: Destination, known: tuple[Draft, Script] | None = None) -> Script:
     """The script; offsets are the records' positions on their channels.
 
-    ``known``: a draft and its script for the same receiver; what is the same there is taken from it.
+    ``known``: a draft and its script for the same destination; what is the same there is taken from it.
     """
-    destination = receiver.destination
+    habits = destination.habits
     before = () if known is None else tuple(zip(known[0].channels, known[1].channels, strict=True))
     channels = []
     for number, line in enumerate(draft.channels):
         same = number < len(before) and before[number][0] == line
-        channels.append(before[number][1] if same else tuple(_channel(line, destination)))
+        channels.append(before[number][1] if same else tuple(_channel(line, habits)))
     if known is not None and known[0].main == draft.main:
         return replace(known[1], channels=tuple(channels), channel_ids=tuple(range(len(channels))))
     devices = tuple(
@@ -56,20 +49,20 @@ def script_of(draft: Draft, receiver: Receiver, known: tuple[Draft, Script] | No
     return Script(
         channels=tuple(channels),
         channel_ids=tuple(range(len(channels))),
-        main=tuple(_main(draft.main, receiver)),
-        devices=devices if destination.device_state else (),
-        error_fails=destination.error_fails_migration,
+        main=tuple(_main(draft.main, destination)),
+        devices=devices if habits.device_state else (),
+        error_fails=habits.error_fails_migration,
     )
 
 
-def _channel(line: Line, destination: DestinationHabits) -> list[ChannelStep]:
+def _channel(line: Line, habits: DestinationHabits) -> list[ChannelStep]:
     steps: list[ChannelStep] = []
     for position, record in enumerate(line):
         event = record.event
         if type(event) is RamPacket:
             touches = event.normal_pages + event.zero_pages > 0
             if touches or not event.flags & SYNC:
-                needs = touches and destination.touches_receivedmap
+                needs = touches and habits.touches_receivedmap
                 if steps and steps[-1].act is Act.DATA and steps[-1].needs_setup == needs:
                     pass  # one step stands for a run
                 else:
@@ -94,9 +87,9 @@ def _step(act: Act, position: int, needs_setup: bool = False) -> ChannelStep:
     return ChannelStep(act, position, position + 1, needs_setup=needs_setup)
 
 
-def _main(line: Line, receiver: Receiver) -> list[MainStep]:
+def _main(line: Line, destination: Destination) -> list[MainStep]:
     steps: list[MainStep] = []
-    per_section = receiver.mode is Mode.PER_SECTION
+    per_section = destination.mode is Mode.PER_SECTION
     for position, record in enumerate(line):
         if type(record.event) not in ACTING:
             continue
@@ -104,13 +97,13 @@ def _main(line: Line, receiver: Receiver) -> list[MainStep]:
             case SectionStart() if not steps:
                 steps.append(MainStep(MainAct.SETUP, position))
             case Flush():
-                if not receiver.destination.flush_known:
+                if not destination.habits.flush_known:
                     return [*steps, MainStep(MainAct.FAIL, position)]
                 steps.append(MainStep(MainAct.RENDEZVOUS, position))
             case EndOfRam() if per_section:
                 steps.append(MainStep(MainAct.RENDEZVOUS, position))
             case Command(command=CommandId.SWITCHOVER_START):
-                if receiver.destination.last_command < CommandId.SWITCHOVER_START:
+                if destination.habits.last_command < CommandId.SWITCHOVER_START:
                     return [*steps, MainStep(MainAct.FAIL, position)]
                 steps.append(MainStep(MainAct.START_LOADERS, position))
             case EndOfStream():

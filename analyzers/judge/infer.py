@@ -22,6 +22,7 @@ from analyzers.survey.migration import Surveyed
 from multifd_codec.arrays import distinct
 from multifd_codec.dialect import releases as dialect
 from multifd_codec.dialect.compression import COMPRESSIONS, either
+from multifd_codec.dialect.destination import Destination
 from multifd_codec.dialect.machine import machine_defaults, machine_version
 from multifd_codec.dialect.releases import MEASURED, NEWEST, OLDEST, RELEASES, Mode, Release
 from multifd_codec.dialect.version import Version
@@ -253,15 +254,18 @@ def _misses_numbers(channels: Sequence[ChannelSurvey]) -> bool:
 
 
 def choose(
-    surveyed: Surveyed, *, profile: str | None = None, mode: Mode | None = None, channels: int | None = None
-) -> tuple[ProfileChoice, dialect.Release, Sender]:
+    surveyed: Surveyed,
+    *,
+    profile: str | None = None,
+    mode: Mode | None = None,
+    channels: int | None = None,
+    compression: str | None = None,
+) -> tuple[ProfileChoice, Sender]:
     """The destination that judges: as given, else as the stream has it. Raises InputError for an unknown profile."""
     facts = Facts(surveyed.main, surveyed.surveys)
     sender = infer_sender(facts)
-    version = destination_like(sender)
-    name = profile or RELEASES[version].name
-    release = dialect.release(name)
-    inferred_mode, mode_evidence = infer_mode(facts, release.version)
+    name = profile or RELEASES[destination_like(sender)].name
+    inferred_mode, mode_evidence = infer_mode(facts, dialect.release(name).version)
     drops = sender.maybe(lambda habits: habits.drops_zero_only_compressed)
     count, count_evidence = infer_channels(facts.channels, partial=surveyed.partial, drops=drops)
     evidence = list(sender.evidence) if profile is None else []
@@ -269,15 +273,11 @@ def choose(
         evidence.append(f"{inferred_mode}: {mode_evidence}")
     if channels is None:
         evidence.append(f"channels: {count_evidence}")
-    return (
-        ProfileChoice(
-            name=dialect.RFC_V3 if name == dialect.RFC_V3 else release.name,
-            mode=mode or inferred_mode,
-            channels=count if channels is None else channels,
-            page_size=surveyed.page_size,
-            inferred=profile is None,
-            evidence=tuple(evidence),
-        ),
-        release,
-        sender,
+    destination = Destination(
+        name,
+        inferred_mode if mode is None else mode,
+        count if channels is None else channels,
+        surveyed.page_size,
+        surveyed.compression if compression is None else compression,
     )
+    return ProfileChoice(destination, profile is None, tuple(evidence)), sender

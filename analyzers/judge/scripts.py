@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 from analyzers.judge.effects import Fault, faults
 from analyzers.receiver.device_state import state_buffers
@@ -18,7 +17,7 @@ from analyzers.survey.device_state import Buffer
 from analyzers.survey.main import MainSurvey, RecordKind
 from multifd_codec.channel.events import EndPosition
 from multifd_codec.device_key import DeviceKey
-from multifd_codec.dialect.releases import DestinationHabits, Mode
+from multifd_codec.dialect.destination import Destination
 from multifd_codec.dialect.words import since
 from multifd_codec.layout import layout
 from multifd_codec.source import StreamEnd
@@ -27,50 +26,41 @@ from multifd_codec.wire.qemufile import CommandId
 from multifd_codec.wire.vfio import VfioTagId
 
 
-class Judge(NamedTuple):
-    """The destination a script is made for."""
-
-    destination: DestinationHabits
-    mode: Mode
-    compression: int
-    """Compression id it is configured with."""
-
-
 def channel_steps(
     survey: ChannelSurvey,
     main: MainSurvey | None,
-    judge: Judge,
+    destination: Destination,
     ignoring: frozenset[object] = frozenset(),
 ) -> tuple[tuple[ChannelStep, ...], Fault | None]:
     """Steps of one channel, and the fault that ends it if one does. ``ignoring``: these faults."""
     if survey.starts_late:
         return (ChannelStep(Act.OPEN, 0, 0, reason="the start of the stream is not in the recording"),), None
-    every = faults(survey, main, judge.destination, judge.compression)
+    every = faults(survey, main, destination.habits, destination.compression_flag)
     found = (fault for fault in every if fault.what not in ignoring)
     fault = min(found, key=lambda f: (f.offset, f.effect is Effect.CRASH), default=None)
     spoiled = {
         segment
         for condition, hits in survey.hits.items()
-        if condition.effect_on(judge.destination) is Effect.SPOILS
+        if condition.effect_on(destination.habits) is Effect.SPOILS
         for segment in hits.segments
     }
     steps: list[ChannelStep] = []
     cut = survey.end.record if survey.end is not None and survey.end.position is EndPosition.PAYLOAD else None
     for item in survey.items:
         if fault is not None and fault.offset < item.end:
-            steps += _up_to_fault(item, fault, judge, spoiled)
+            steps += _up_to_fault(item, fault, destination, spoiled)
             return tuple(steps), fault
         if cut is not None and cut < item.end:
             # A packet whose payload ends early does nothing, a SYNC among them.
             if item.offset < cut:
-                steps.append(replace(_step(item, judge, spoiled), end=cut))
+                steps.append(replace(_step(item, destination, spoiled), end=cut))
             steps.append(replace(_end(survey), matters=item.kind is ItemKind.DATA))
             return tuple(steps), None
         if item.kind is ItemKind.UNREADABLE:
             steps.append(ChannelStep(Act.OPEN, item.offset, item.end, reason="bytes are missing in the recording"))
             return tuple(steps), None
-        steps.append(_step(item, judge, spoiled))
-        desync = _desync(item, survey, judge)
+        steps.append(_step(item, destination, spoiled))
+        desync = _desync(item, survey, destination)
         if desync is not None:
             steps.append(ChannelStep(Act.ERROR, desync.offset, item.end, matters=True, reason=desync.reason))
             return tuple(steps), desync
@@ -78,7 +68,7 @@ def channel_steps(
     return tuple(steps), None
 
 
-def _step(item: Item, judge: Judge, spoiled: set[int]) -> ChannelStep:
+def _step(item: Item, destination: Destination, spoiled: set[int]) -> ChannelStep:
     match item.kind:
         case ItemKind.SYNC:
             return ChannelStep(Act.SYNC, item.offset, item.end)
@@ -86,8 +76,8 @@ def _step(item: Item, judge: Judge, spoiled: set[int]) -> ChannelStep:
             assert item.buffer is not None
             return _state(item, item.buffer, Act.STATE)
         case _:
-            touches = judge.destination.touches_receivedmap
-            marked = not judge.compression & judge.destination.normal_pages_unmarked
+            touches = destination.habits.touches_receivedmap
+            marked = not destination.compression_flag & destination.habits.normal_pages_unmarked
             return ChannelStep(
                 Act.DATA,
                 item.offset,
@@ -111,10 +101,10 @@ def _state(item: Item, buffer: Buffer, act: Act, reason: str = "") -> ChannelSte
     )
 
 
-def _up_to_fault(item: Item, fault: Fault, judge: Judge, spoiled: set[int]) -> list[ChannelStep]:
+def _up_to_fault(item: Item, fault: Fault, destination: Destination, spoiled: set[int]) -> list[ChannelStep]:
     steps = []
     if item.kind is ItemKind.DATA and item.offset < fault.offset:
-        before = _step(item, judge, spoiled)
+        before = _step(item, destination, spoiled)
         steps.append(
             ChannelStep(Act.DATA, item.offset, fault.offset, spoils=before.spoils, needs_setup=before.needs_setup)
         )
@@ -126,9 +116,9 @@ def _up_to_fault(item: Item, fault: Fault, judge: Judge, spoiled: set[int]) -> l
     return steps
 
 
-def _desync(item: Item, survey: ChannelSurvey, judge: Judge) -> Fault | None:
+def _desync(item: Item, survey: ChannelSurvey, destination: Destination) -> Fault | None:
     """9.2.0 does not read the pages of a SYNC packet: their payload is then taken for the next header."""
-    if item.kind is not ItemKind.SYNC or not judge.destination.drops_pages_of_sync:
+    if item.kind is not ItemKind.SYNC or not destination.habits.drops_pages_of_sync:
         return None
     behind = item.offset + layout(ram_packet(survey.page_size)).size
     if item.end <= behind:
@@ -149,20 +139,22 @@ def _end(survey: ChannelSurvey) -> ChannelStep:
 _FLUSH = since(lambda r: r.destination.flush_known)
 
 
-def main_steps(main: MainSurvey | None, judge: Judge, transferred: Collection[DeviceKey]) -> tuple[MainStep, ...]:
+def main_steps(
+    main: MainSurvey | None, destination: Destination, transferred: Collection[DeviceKey]
+) -> tuple[MainStep, ...]:
     """Steps of the main channel. ``transferred``: devices whose state travels on channels."""
     if main is None:
         return (MainStep(MainAct.OPEN, 0, "the main channel is not in the recording"),)
     steps: list[MainStep] = []
     if main.setup is not None:
         steps.append(MainStep(MainAct.SETUP, main.setup))
-    destination = judge.destination
+    habits = destination.habits
     for record in main.records:
-        if record.kind is RecordKind.FLUSH and not destination.flush_known:
+        if record.kind is RecordKind.FLUSH and not habits.flush_known:
             steps.append(MainStep(MainAct.FAIL, record.offset, f"FLUSH, which releases before {_FLUSH} do not know"))
-        elif record.kind is RecordKind.FLUSH and record.postcopy and destination.flush_in_postcopy_fails:
+        elif record.kind is RecordKind.FLUSH and record.postcopy and habits.flush_in_postcopy_fails:
             steps.append(MainStep(MainAct.FAIL, record.offset, "FLUSH in the postcopy phase"))
-        elif record.is_rendezvous(judge.mode, in_postcopy=not destination.flush_in_postcopy_fails):
+        elif record.is_rendezvous(destination.mode, in_postcopy=not habits.flush_in_postcopy_fails):
             steps.append(MainStep(MainAct.RENDEZVOUS, record.offset, str(record.kind)))
     for command in main.commands:
         if command.number > max(CommandId):
@@ -173,7 +165,7 @@ def main_steps(main: MainSurvey | None, judge: Judge, transferred: Collection[De
             repeated = transferred and any(step.act is MainAct.START_LOADERS for step in steps)
             act = MainAct.CRASH if repeated else MainAct.START_LOADERS
             steps.append(MainStep(act, command.offset, "SWITCHOVER_START"))
-    seen = MainSeen(main, destination, transferred)
+    seen = MainSeen(main, habits, transferred)
     steps += [
         MainStep(MainAct.FAIL, offset, refusal.reason(seen, name))
         for _, refusal in MAIN_REFUSALS
@@ -201,13 +193,13 @@ def _main_end(main: MainSurvey) -> MainStep:
 
 
 def device_scripts(
-    channels: Sequence[ChannelSurvey], main: MainSurvey | None, destination: DestinationHabits, compression: int
+    channels: Sequence[ChannelSurvey], main: MainSurvey | None, destination: Destination
 ) -> tuple[DeviceScript, ...]:
     """The devices whose loaders the destination waits for: none with compression, which rules out multifd transfer.
 
     Left out: devices whose buffers were not all recorded.
     """
-    if not destination.device_state or compression:
+    if not destination.habits.device_state or destination.compression_flag:
         return ()
     buffers: dict[DeviceKey, list[Buffer]] = defaultdict(list)
     for survey in channels:
@@ -246,24 +238,24 @@ def _device_script(device: DeviceKey, buffers: Sequence[Buffer], *, twice: bool)
 def build(
     channels: Sequence[tuple[int, ChannelSurvey]],
     main: MainSurvey | None,
-    judge: Judge,
+    destination: Destination,
     ignoring: frozenset[object] = frozenset(),
 ) -> tuple[Script, dict[int, Fault]]:
     """The script of a whole migration, and each channel position's fault. ``ignoring``: these faults."""
     found: dict[int, Fault] = {}
     steps = []
     for position, (_, survey) in enumerate(channels):
-        mine, fault = channel_steps(survey, main, judge, ignoring)
+        mine, fault = channel_steps(survey, main, destination, ignoring)
         steps.append(mine)
         if fault is not None:
             found[position] = fault
-    devices = device_scripts([survey for _, survey in channels], main, judge.destination, judge.compression)
+    devices = device_scripts([survey for _, survey in channels], main, destination)
     carried = {item.buffer.device for _, survey in channels for item in survey.items if item.buffer is not None}
     script = Script(
         channels=tuple(steps),
         channel_ids=tuple(number for number, _ in channels),
-        main=main_steps(main, judge, carried & {device.device for device in devices}),
+        main=main_steps(main, destination, carried & {device.device for device in devices}),
         devices=devices,
-        error_fails=judge.destination.error_fails_migration,
+        error_fails=destination.habits.error_fails_migration,
     )
     return script, found

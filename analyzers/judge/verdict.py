@@ -14,11 +14,12 @@ from analyzers.judge.effects import Fault
 from analyzers.judge.infer import Sender
 from analyzers.judge.memory import MemoryVerdict, judge_memory, mark_lost_data
 from analyzers.judge.misaligned import harmless
-from analyzers.judge.scripts import Judge, build
+from analyzers.judge.scripts import build
 from analyzers.receiver.script import MAIN_TERMINAL, Act, ChannelStep, MainAct, MainStep, Script
 from analyzers.receiver.solve import lockstep, segments, solve
 from analyzers.survey.main import MainSurvey
 from multifd_codec.device_key import DeviceKey
+from multifd_codec.dialect.destination import Destination
 from multifd_codec.dialect.releases import Mode
 
 
@@ -32,7 +33,13 @@ class Verdict(NamedTuple):
 
 
 def judge(
-    channels: Channels, main: MainSurvey | None, destination: Judge, sender: Sender, *, gaps: bool, second_main: bool
+    channels: Channels,
+    main: MainSurvey | None,
+    destination: Destination,
+    sender: Sender,
+    *,
+    gaps: bool,
+    second_main: bool,
 ) -> Verdict:
     """Solve the migration for one destination.
 
@@ -40,8 +47,8 @@ def judge(
     connected, which a destination before 10.1 drops and trips over when it cleans up.
     """
     script, faults = build(channels, main, destination)
-    memory = judge_memory(channels, main, destination.destination, sender, destination.mode, gaps=gaps)
-    memory.raced += foreign_pages(channels, main, sender, destination.destination)
+    memory = judge_memory(channels, main, destination.habits, sender, destination.mode, gaps=gaps)
+    memory.raced += foreign_pages(channels, main, sender, destination.habits)
     may_fail = tuple(MainStep(MainAct.FAIL, offset, reason) for offset, reason in doubts(channels, main))
     script = _without_harmless(mark_lost_data(script, channels, main, faults), channels, main, destination.mode)
     script = replace(script, may_fail=may_fail, memory_wrong=bool(memory.wrong), crashes_at_cleanup=second_main)
@@ -80,7 +87,7 @@ def _without_harmless(
 
 
 def _out_of_bounds(
-    channels: Channels, main: MainSurvey | None, destination: Judge, faults: dict[int, Fault], like: Script
+    channels: Channels, main: MainSurvey | None, destination: Destination, faults: dict[int, Fault], like: Script
 ) -> frozenset[Outcome]:
     """What is written or read out of bounds may hit nothing that matters: the packet is loaded then."""
     chances = frozenset(fault.what for fault in faults.values() if fault.chance)

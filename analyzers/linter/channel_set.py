@@ -51,12 +51,12 @@ def main_channel(context: Context, collect: Collector) -> None:
                 severity=Severity.ERROR if hit.offset == ending else None,
                 repeats=repeats,
             )
-    seen = MainSeen(main, context.release.destination)
+    seen = MainSeen(main, context.destination.habits)
     for rule, refusal in MAIN_REFUSALS:
         if refusal.says is None or (refusal.beside_channels and not context.channels):
             continue
         for offset, name in refusal.places(seen):
-            message = refusal.says(seen, name, context.release.name)
+            message = refusal.says(seen, name, context.destination.release.name)
             collect.add(rule, message, channel="main", offset=offset, length=refusal.length, name=refusal.field)
 
 

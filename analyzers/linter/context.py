@@ -16,7 +16,8 @@ from analyzers.rulebook.rule import Rule
 from analyzers.survey.channel import ChannelSurvey
 from analyzers.survey.main import MainSurvey
 from captures.model import StreamSource
-from multifd_codec.dialect.releases import Mode, Release
+from multifd_codec.dialect.destination import Destination
+from multifd_codec.dialect.releases import Mode
 from multifd_codec.errors import ChannelName
 
 MAX_A_RULE = 3
@@ -31,12 +32,9 @@ class Context:
     channels: Sequence[tuple[int, ChannelSurvey]]
     """Multifd channels by id (position where the id is not known), in the script's order."""
     profile: ProfileChoice
-    release: Release
     sender: Sender
-    mode: Mode
     stream_mode: Mode
     """The mode the records speak for, whatever the destination's."""
-    compression: int
     script: Script
     lockstep: Lockstep
     memory: MemoryVerdict
@@ -54,6 +52,10 @@ class Context:
     def pages_lost(self) -> bool:
         """Pages are never sent, for certain: a packet is missing, or a page stands twice in place of another."""
         return bool(self.memory.never_sent and self.memory.wrong)
+
+    @property
+    def destination(self) -> Destination:
+        return self.profile.destination
 
     @property
     def facts(self) -> Facts:

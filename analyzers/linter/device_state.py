@@ -70,7 +70,7 @@ def _one(context: Context, collect: Collector, number: int, buffer: Buffer) -> N
     name = buffer.device.idstr
     name = f"{name[:LONGEST_NAME]}..." if len(name) > LONGEST_NAME else name
     looked_at = buffer.terminated and _takes_buffers(context, buffer.device)
-    seen = DeviceStateSeen(buffer, context.main, context.release.destination, context.compression)
+    seen = DeviceStateSeen(buffer, context.main, context.destination.habits, context.destination.compression_flag)
     for rule, condition in DEVICE_STATE_CONDITIONS:
         if condition.says is not None and (looked_at or not condition.in_payload) and condition.when(seen):
             _at(collect, rule, (number, buffer), f"{name}: {condition.says(seen)}", condition.field)
@@ -129,11 +129,13 @@ def _indices(collect: Collector, device: DeviceKey, buffers: Sequence[Placed], *
 def _surroundings(context: Context, collect: Collector, by_device: dict[DeviceKey, list[Placed]]) -> None:
     first = next(iter(by_device.values()))[0]
     main = context.main
-    if context.compression:
-        message = f"device state on a migration with compression id {context.compression:#x}: it is refused"
+    if context.destination.compression_flag:
+        message = (
+            f"device state on a migration with compression id {context.destination.compression_flag:#x}: it is refused"
+        )
         _at(collect, MFD405, first, message, "flags", severity=Severity.ERROR)
-    if not context.release.destination.device_state:
-        message = f"{context.release.name} reads device-state packets as RAM packets"
+    if not context.destination.habits.device_state:
+        message = f"{context.destination.release.name} reads device-state packets as RAM packets"
         _at(collect, MFD417, first, message, "flags", severity=Severity.ERROR)
     machine = context.facts.machine()
     if machine is not None and not machine_defaults(machine).device_state:
@@ -150,8 +152,8 @@ def _main_sections(
     context: Context, collect: Collector, main: MainSurvey, by_device: dict[DeviceKey, list[Placed]]
 ) -> None:
     for device, seen in main.vfio.items():
-        if seen.ready is not None and not context.release.destination.config_load_ready:
-            message = f"{device.idstr}: DEV_CONFIG_LOAD_READY, which {context.release.name} does not know"
+        if seen.ready is not None and not context.destination.habits.config_load_ready:
+            message = f"{device.idstr}: DEV_CONFIG_LOAD_READY, which {context.destination.release.name} does not know"
             collect.add(MFD414, message, channel="main", offset=seen.ready, length=TAG.size, name="tag")
         elif seen.ready_again is not None:
             message = f"{device.idstr}: DEV_CONFIG_LOAD_READY twice"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 import numpy as np
 
@@ -11,7 +12,6 @@ from analyzers.findings import Actor, InputInfo, Kind, Outcome, Reason, Report, 
 from analyzers.judge.arrival import NEVER_STARTS, NOT_RECORDED, Arrived, Ending, ending
 from analyzers.judge.handshake import FOREIGN, SHORT, Connection, Handshake, judge_handshake
 from analyzers.judge.infer import Facts, choose, infer_mode
-from analyzers.judge.scripts import Judge
 from analyzers.judge.verdict import Verdict, judge
 from analyzers.linter import channel_set as set_rules
 from analyzers.linter import device_state, packets, sync
@@ -36,7 +36,6 @@ from captures.model import (
 from multifd_codec.arrays import distinct
 from multifd_codec.device_key import DeviceKey
 from multifd_codec.dialect import releases as dialect
-from multifd_codec.dialect.compression import named
 from multifd_codec.dialect.releases import Mode
 from multifd_codec.errors import ChannelName
 
@@ -55,8 +54,8 @@ class LintOptions:
     """The destination's machine type."""
     compression: str | None = None
     """The destination's multifd-compression."""
-    uuid: bytes | None = None
-    """The destination's uuid, 16 bytes."""
+    uuid: UUID | None = None
+    """The destination's uuid."""
     witness: bool = False
     """Add a schedule that ends in the worst outcome."""
 
@@ -138,15 +137,20 @@ def judge_surveyed(surveyed: Surveyed, options: LintOptions) -> Judged:
     main, surveys = surveyed.main, surveyed.surveys
     if main is not None and options.machine is not None:
         main.expect_machine(options.machine)
-    profile, release, sender = choose(surveyed, profile=options.profile, mode=options.mode, channels=options.channels)
-    compression = named(options.compression or surveyed.compression).flag
-    destination = Judge(release.destination, Mode(profile.mode), compression)
+    profile, sender = choose(
+        surveyed,
+        profile=options.profile,
+        mode=options.mode,
+        channels=options.channels,
+        compression=options.compression,
+    )
+    destination = profile.destination
     handshake = judge_handshake(
         [Connection(position, one.survey, one.name) for position, one in enumerate(surveyed.channels)],
         main,
-        release.destination,
-        profile.channels,
-        uuid=options.uuid,
+        destination.habits,
+        destination.channels,
+        uuid=None if options.uuid is None else options.uuid.bytes,
         partial=surveyed.partial,
         mains=len(surveyed.mains),
     )
@@ -159,15 +163,12 @@ def judge_surveyed(surveyed: Surveyed, options: LintOptions) -> Judged:
         main=main,
         channels=read,
         profile=profile,
-        release=release,
         sender=sender,
-        mode=destination.mode,
         stream_mode=infer_mode(Facts(main, surveys), sender.last)[0] if infers else destination.mode,
-        compression=compression,
         script=verdict.script,
         lockstep=lockstep(verdict.script),
         memory=verdict.memory,
-        reduced=surveyed.partial or len(surveys) < profile.channels or any(s.init is None for s in surveys),
+        reduced=surveyed.partial or len(surveys) < destination.channels or any(s.init is None for s in surveys),
         sources=_sources(surveyed),
     )
     end = _ending(surveyed, options, context, handshake, verdict)
@@ -190,7 +191,7 @@ def _ending(
     taken = len(surveyed.migration.channels) - len(surveyed.ignored)
     surplus = bool(options.channels) and taken > (options.channels or 0)
     arrived = Arrived(len(surveyed.mains), surveyed.foreign, surveyed.short, surplus)
-    return ending(arrived, handshake, verdict.script, context.release.destination)
+    return ending(arrived, handshake, verdict.script, context.destination.habits)
 
 
 def _report(recording: Recording, judged: Judged, collect: Collector, options: LintOptions) -> Report:

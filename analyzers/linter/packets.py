@@ -74,7 +74,7 @@ def _hits(collect: Collector, rule: Rule, number: int, field: str, hits: Hits, s
 
 
 def _compression(context: Context, collect: Collector, number: int, survey: ChannelSurvey) -> None:
-    destination = context.release.destination
+    destination = context.destination.habits
     for found, hits in survey.compressions.items():
         place: Place = {
             "channel": number,
@@ -83,8 +83,8 @@ def _compression(context: Context, collect: Collector, number: int, survey: Chan
             "name": "flags",
             "repeats": hits.count - 1,
         }
-        if found != context.compression:
-            message = f"compression id {found:#x}, elsewhere {context.compression:#x}"
+        if found != context.destination.compression_flag:
+            message = f"compression id {found:#x}, elsewhere {context.destination.compression_flag:#x}"
             collect.add(MFD205, message, **place)
         if not known(destination.compression_mask, found):
             payload = next(
@@ -93,7 +93,7 @@ def _compression(context: Context, collect: Collector, number: int, survey: Chan
             harms = payload is not None or found & destination.compression_mask
             if payload is not None and not found & destination.compression_mask:
                 place["offset"] = payload.first.offset
-            message = f"compression id {found:#x} does not exist in {context.release.name}"
+            message = f"compression id {found:#x} does not exist in {context.destination.release.name}"
             place["severity"] = Severity.ERROR if harms else None
             collect.add(MFD206, message, **place)
 
@@ -147,9 +147,8 @@ def _kept_zero_pages(context: Context, collect: Collector) -> None:
     """MFD211 where it spoils memory: the destination keeps what such a page held before."""
     for kept in context.memory.kept_zero_pages:
         number, survey = context.channels[kept.position]
-        message = (
-            f"page {kept.page:#x} of {kept.block!r} was sent with content before; {context.release.name} keeps that"
-        )
+        keeps = f"{context.destination.release.name} keeps that"
+        message = f"page {kept.page:#x} of {kept.block!r} was sent with content before; {keeps}"
         collect.add(
             MFD211,
             message,
@@ -189,7 +188,7 @@ def _numbers(context: Context, collect: Collector) -> None:
     gaps = int(seen[-1]) + 1 - len(seen)
     if gaps > 0 and all_whole(context):
         first = int(seen[np.flatnonzero(seen != np.arange(len(seen)))[0]]) - 1 if len(seen) < int(seen[-1]) + 1 else 0
-        dropped = context.compression and context.sender.maybe(lambda s: s.drops_zero_only_compressed)
+        dropped = context.destination.compression_flag and context.sender.maybe(lambda s: s.drops_zero_only_compressed)
         why = f": {_DROPS} do not send compressed packets of zero pages only" if dropped else ""
         message = f"{gaps} packet numbers are missing, among them {first}{why}"
         severity = Severity.ERROR if context.pages_lost else None

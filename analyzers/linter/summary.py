@@ -15,7 +15,6 @@ from analyzers.survey.device_state import Buffer
 from analyzers.survey.main import MainSurvey
 from captures.model import CapturedChannel, Migration
 from multifd_codec.device_key import DeviceKey
-from multifd_codec.dialect.compression import COMPRESSIONS
 from multifd_codec.dialect.releases import RELEASES
 
 
@@ -65,7 +64,6 @@ def stream_facts(
     main: MainSurvey | None, surveys: Sequence[ChannelSurvey], context: Context, migration: Migration
 ) -> StreamFacts:
     """What the recording says of the migration as a whole."""
-    names = [row.name for row in COMPRESSIONS.values() if row.flag & context.compression]
     uuid = next((survey.init.uuid for survey in surveys if survey.init is not None), None)
     times = [
         t
@@ -75,7 +73,7 @@ def stream_facts(
         if t
     ]
     facts = StreamFacts(
-        compression=", ".join(names) or "none",
+        compression=context.destination.compression,
         uuid=None if uuid is None else UUID(bytes=uuid),
         releases=(RELEASES[context.sender.first].name, RELEASES[context.sender.last].name),
         begin=min(times, default=None),

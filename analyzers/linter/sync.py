@@ -46,7 +46,7 @@ def check(context: Context, collect: Collector) -> None:
 
 def _records(context: Context, collect: Collector, main: MainSurvey) -> None:
     flushes = [record for record in main.records if record.kind is RecordKind.FLUSH]
-    destination = context.release.destination
+    destination = context.destination.habits
 
     def at(rule: Rule, record: Record, message: str, severity: Severity | None = None) -> None:
         collect.add(rule, message, channel="main", offset=record.offset, length=8, name="flags", severity=severity)
@@ -63,8 +63,8 @@ def _records(context: Context, collect: Collector, main: MainSurvey) -> None:
         for record in flushes:
             at(MFD311, record, "FLUSH without multifd channels", None if destination.flush_known else Severity.ERROR)
         return
-    if context.mode is not context.stream_mode:
-        message = f"the destination works {context.mode}, the stream was sent {context.stream_mode}"
+    if context.destination.mode is not context.stream_mode:
+        message = f"the destination works {context.destination.mode}, the stream was sent {context.stream_mode}"
         collect.add(MFD306, message, channel="main")
     if main.source.holes():
         return  # records may be missing
@@ -147,7 +147,7 @@ def _behind_last_sync(
         elif item.kind is ItemKind.DEVICE_STATE and item.segment > records:
             device = item.buffer.device.idstr if item.buffer is not None else ""
             at(MFD309, item, f"device state of {device!r} behind a SYNC that no rendezvous record releases")
-        elif item.kind is ItemKind.DEVICE_STATE and context.profile.name == RFC_V3 and item.segment == survey.sync:
+        elif item.kind is ItemKind.DEVICE_STATE and context.destination.name == RFC_V3 and item.segment == survey.sync:
             at(MFD309, item, f"device state behind the last SYNC of the channel, {RFC_V3} sends that SYNC last")
         elif item.kind is ItemKind.SYNC and main.postcopy:
             at(MFD313, item, "SYNC that belongs to no rendezvous in precopy")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import NamedTuple
+from uuid import UUID
 
 from analyzers.judge.infer import choose
 from analyzers.survey.migration import survey_migration
@@ -18,7 +19,7 @@ class Wishes(NamedTuple):
     mode: Mode | None = None
     channels: int | None = None
     compression: str | None = None
-    uuid: str | None = None
+    uuid: UUID | None = None
     machine: str | None = None
     ram_block: str | None = None
     ram_size: int | None = None
@@ -31,7 +32,10 @@ def destination_for(migration: Migration, qemu: Qemu, wishes: Wishes) -> Destina
     surveyed = survey_migration(migration, channels=wishes.channels)
     if not surveyed.readable:
         raise InputError("the channels cannot be read")
-    chosen, _, _ = choose(surveyed, profile=profile, mode=wishes.mode, channels=wishes.channels)
+    choice, _ = choose(
+        surveyed, profile=profile, mode=wishes.mode, channels=wishes.channels, compression=wishes.compression
+    )
+    chosen = choice.destination
     if not chosen.channels:
         raise InputError("the stream has no multifd channels; give --channels")
     main, default = surveyed.main, DestinationOptions()
@@ -39,14 +43,14 @@ def destination_for(migration: Migration, qemu: Qemu, wishes: Wishes) -> Destina
     # Among several, machine types call the one that -m means NAME.ram; it is also the largest.
     name = max(blocks, key=lambda block: (block.endswith(".ram"), blocks[block]), default=default.ram_block)
     name = wishes.ram_block or name
-    uuid = str(surveyed.uuid) if surveyed.uuid is not None and surveyed.uuid.int else None
+    stated = surveyed.uuid if surveyed.uuid is not None and surveyed.uuid.int else None
     return DestinationOptions(
         ram_size=(blocks.get(name) or default.ram_size) if wishes.ram_size is None else wishes.ram_size,
         ram_block=name,
         machine=wishes.machine or (main and main.machine) or default.machine,
-        uuid=wishes.uuid or uuid,
-        per_section=chosen.mode == Mode.PER_SECTION,
+        uuid=wishes.uuid or stated,
+        mode=chosen.mode,
         arguments=wishes.arguments,
         channels=chosen.channels,
-        compression=wishes.compression or surveyed.compression,
+        compression=chosen.compression,
     )

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from analyzers.findings import Kind, Outcome, Report
 from analyzers.linter.linter import LintOptions, lint_recording
 from captures.memory import recording_of
-from multifd_codec.dialect.releases import RELEASES, Mode
+from multifd_codec.dialect.destination import Destination
+from multifd_codec.dialect.releases import Mode
 from multifd_codec.dialect.sync_policy import POLICIES, FinalSync, SyncPolicy
-from multifd_codec.dialect.version import Version
 from multifd_codec.plan.page_content import Pattern, Zero
 from multifd_codec.plan.plan import Block, Device, MigrationPlan, Pages, Round, memory
 from multifd_codec.sender import draft
@@ -32,33 +32,23 @@ RUNS = 2
 """Times a cell is run on a real destination."""
 
 
-class Column(NamedTuple):
-    """A destination: release and mode; its source has the same mode, as machine types have it."""
-
-    version: Version
-    mode: Mode
-
-    @property
-    def name(self) -> str:
-        return RELEASES[self.version].name
-
-
 COLUMNS = (
-    Column((7, 2), Mode.PER_SECTION),
-    Column((8, 1), Mode.PER_ROUND),
-    Column((9, 0), Mode.PER_ROUND),
-    Column((9, 2), Mode.PER_ROUND),
-    Column((10, 0), Mode.PER_ROUND),
-    Column((10, 0), Mode.PER_SECTION),
-    Column((11, 1), Mode.PER_ROUND),
+    Destination("qemu-7.2", Mode.PER_SECTION, CHANNELS),
+    Destination("qemu-8.1", Mode.PER_ROUND, CHANNELS),
+    Destination("qemu-9.0", Mode.PER_ROUND, CHANNELS),
+    Destination("qemu-9.2", Mode.PER_ROUND, CHANNELS),
+    Destination("qemu-10.0", Mode.PER_ROUND, CHANNELS),
+    Destination("qemu-10.0", Mode.PER_SECTION, CHANNELS),
+    Destination("qemu-11.1", Mode.PER_ROUND, CHANNELS),
 )
+"""Sources have the mode of their destination, as machine types have it."""
 
 
 class Cell(NamedTuple):
     """One policy, one destination, with or without device state."""
 
     policy: SyncPolicy
-    column: Column
+    destination: Destination
     device_state: bool
     outcomes: tuple[Outcome, ...]
     why: str
@@ -73,8 +63,8 @@ class Cell(NamedTuple):
     def as_json(self) -> dict[str, object]:
         result: dict[str, object] = {
             "policy": self.policy.name,
-            "destination": self.column.name,
-            "mode": str(self.column.mode),
+            "destination": self.destination.name,
+            "mode": str(self.destination.mode),
             "device_state": self.device_state,
             "possible_outcomes": [str(outcome) for outcome in self.outcomes],
             "why": self.why,
@@ -84,9 +74,8 @@ class Cell(NamedTuple):
         return result
 
 
-def plan_of_cell(policy: SyncPolicy, column: Column, *, device_state: bool) -> MigrationPlan:
+def plan_of_cell(policy: SyncPolicy, destination: Destination, *, device_state: bool) -> MigrationPlan:
     """A small migration of that policy, as a source would send it to that destination."""
-    destination = RELEASES[column.version].destination
     content = Pages("ram", 0, RAM_PAGES, Pattern(1, 0.3))
     return MigrationPlan(
         blocks=(Block("ram", RAM_PAGES * PAGE),),
@@ -95,30 +84,32 @@ def plan_of_cell(policy: SyncPolicy, column: Column, *, device_state: bool) -> M
         devices=(DEVICE,) if device_state else (),
         dialect=SENDER,
         policy=policy.name,
-        mode=column.mode,
+        mode=destination.mode,
         channels=CHANNELS,
         # What a machine type of the destination's release makes of the source.
-        zero_page_detection="multifd" if destination.zero_pages else "legacy",
-        switchover_start=device_state or destination.device_state,
+        zero_page_detection="multifd" if destination.habits.zero_pages else "legacy",
+        switchover_start=device_state or destination.habits.device_state,
     )
 
 
-def cells(policies: Iterable[SyncPolicy] = tuple(POLICIES.values()), columns: Sequence[Column] = COLUMNS) -> list[Cell]:
+def cells(
+    policies: Iterable[SyncPolicy] = tuple(POLICIES.values()), columns: Sequence[Destination] = COLUMNS
+) -> list[Cell]:
     """The whole matrix, as the receiver model has it."""
     return [
-        _judged(policy, column, device_state)
+        _judged(policy, destination, device_state)
         for policy in policies
         for device_state in (False, True)
-        for column in columns
+        for destination in columns
     ]
 
 
-def _judged(policy: SyncPolicy, column: Column, device_state: bool) -> Cell:
-    plan = plan_of_cell(policy, column, device_state=device_state)
-    options = LintOptions(profile=column.name, mode=column.mode, channels=CHANNELS)
+def _judged(policy: SyncPolicy, destination: Destination, device_state: bool) -> Cell:
+    plan = plan_of_cell(policy, destination, device_state=device_state)
+    options = LintOptions(profile=destination.profile, mode=destination.mode, channels=CHANNELS)
     (report,) = lint_recording(recording_of(draft(plan)), options)
-    why = _why(report, policy.final_sync(column.mode, device_state=device_state), column.mode)
-    return Cell(policy, column, device_state, report.possible_outcomes, why)
+    why = _why(report, policy.final_sync(destination.mode, device_state=device_state), destination.mode)
+    return Cell(policy, destination, device_state, report.possible_outcomes, why)
 
 
 def _why(report: Report, final_sync: FinalSync, mode: Mode) -> str:
@@ -151,16 +142,16 @@ def verify(
 
     of_version = {qemu.version: qemu for qemu in qemus}
     for count, cell in enumerate(matrix, 1):
-        qemu = of_version.get(cell.column.version)
+        qemu = of_version.get(cell.destination.release.version)
         if qemu is None or not verifiable(cell):
             yield cell
             continue
-        plan = plan_of_cell(cell.policy, cell.column, device_state=cell.device_state)
+        plan = plan_of_cell(cell.policy, cell.destination, device_state=cell.device_state)
         options = DestinationOptions(
             ram_size=RAM_PAGES * PAGE,
             ram_block="ram",
             channels=CHANNELS,
-            per_section=cell.column.mode is Mode.PER_SECTION,
+            mode=cell.destination.mode,
         )
         (migration,) = recording_of(draft(plan)).migrations
         expected = bytes(memory(plan)["ram"])

@@ -28,7 +28,7 @@ from multifd_codec.main import events as ev
 from multifd_codec.main.decoder import MainDecoder
 from multifd_codec.main.rendezvous import Rendezvous
 from multifd_codec.plan.page_content import Given, Zero
-from multifd_codec.plan.plan import Block, Device, MigrationPlan, Pages, Round, Section
+from multifd_codec.plan.plan import NO_UUID, Block, Device, MigrationPlan, Pages, Round, Section
 from multifd_codec.source import Buffer, ByteSource
 from multifd_codec.wire.qemufile import CommandId
 from multifd_codec.wire.vfio import CONFIG_STATE, VfioTag
@@ -80,10 +80,10 @@ class _Reader:
         if main is None or main.eof is None or main.postcopy or main.capabilities:
             raise InputError("a plan needs a precopy migration whose main channel was recorded to its EOF byte")
         self.surveyed, self.survey, self.page_size = surveyed, main, surveyed.page_size
-        choice, _, _ = choose(surveyed)
-        self.mode = Mode(choice.mode)
+        source = choose(surveyed)[0].destination
+        self.mode = source.mode
         """The recorded source's, which may not be that of the one that shall send."""
-        self.dialect = dialect or choice.name
+        self.dialect = dialect or source.name
         self.sender = release(self.dialect).sender
         self.merges = any(SYNC_WITH_PAGES in survey.hits for survey in surveyed.surveys)
         self.states: defaultdict[DeviceKey, _State] = defaultdict(_State)
@@ -109,7 +109,7 @@ class _Reader:
             page_size=self.page_size,
             compression=self.surveyed.compression,
             zero_page_detection="legacy" if self.survey.page_records else None,
-            uuid=bytes(16) if self.surveyed.uuid is None else self.surveyed.uuid.bytes,
+            uuid=self.surveyed.uuid or NO_UUID,
             return_path=CommandId.OPEN_RETURN_PATH in commands,
             switchover_start=switchover and self.sender.device_state,
             sections=None if stock else tuple(sections),

@@ -65,8 +65,8 @@ def profile_text(profile: ProfileChoice | None) -> str:
     """``judged as qemu-10.0 per-round, 2 channels, page size 4096``."""
     if profile is None:
         return "not judged"
-    channels = counted(profile.channels, "channel")
-    return f"judged as {profile.name} {profile.mode}, {channels}, page size {profile.page_size}"
+    one = profile.destination
+    return f"judged as {one.name} {one.mode}, {counted(one.channels, 'channel')}, page size {one.page_size}"
 
 
 def evidence_text(profile: ProfileChoice | None) -> str:

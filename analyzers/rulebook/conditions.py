@@ -47,7 +47,7 @@ def zero_pages_read(destination: DestinationHabits) -> Effect:
 
 def if_zero_pages_read(context: Context) -> Severity | None:
     """The same: what a destination does not read cannot hurt it."""
-    return Severity.ERROR if context.release.destination.zero_pages else Severity.WARNING
+    return Severity.ERROR if context.destination.habits.zero_pages else Severity.WARNING
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

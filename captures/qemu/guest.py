@@ -6,9 +6,11 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from uuid import UUID
 
 from captures.qemu.binary import Qemu
 from captures.qemu.process import Process
+from multifd_codec.dialect.releases import Mode
 from multifd_codec.errors import InputError
 from multifd_codec.source import Buffer
 
@@ -24,9 +26,9 @@ class DestinationOptions:
     ram_block: str = "ram"
     """Name of its RAM block; ``-machine none`` has this one only."""
     machine: str = "none"
-    uuid: str | None = None
-    per_section: bool = False
-    """multifd-flush-after-each-section. Old releases know nothing else, whatever is said here."""
+    uuid: UUID | None = None
+    mode: Mode = Mode.PER_ROUND
+    """multifd-flush-after-each-section, on per section. Old releases know nothing else, whatever is said here."""
     arguments: tuple[str, ...] = ()
     """Further arguments of the program."""
     channels: int = 2
@@ -48,9 +50,9 @@ def _arguments(qemu: Qemu, options: DestinationOptions, ram: int, stopped: bool)
     result += ["-m", f"size={options.ram_size}B", "-display", "none", "-nodefaults", "-no-user-config"]
     result += ["-S"] * stopped
     if options.uuid is not None:
-        result += ["-uuid", options.uuid]
+        result += ["-uuid", str(options.uuid)]
     if qemu.release.sender.per_round:
-        state = "on" if options.per_section else "off"
+        state = "on" if options.mode is Mode.PER_SECTION else "off"
         result += ["-global", f"migration.multifd-flush-after-each-section={state}"]
     return result
 

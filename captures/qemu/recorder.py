@@ -118,7 +118,7 @@ async def _record(options: RecordOptions, output: Path, progress: Progress | Non
         statistics = await _statistics(source)
     completed = all(side.status == "completed" for side in sides) and tcpdump.counts.dropped == 0
     guest = options.guest
-    per_round = options.source.release.sender.per_round and not guest.per_section
+    per_round = options.source.release.sender.per_round and guest.mode is Mode.PER_ROUND
     facts = {
         "schema": "multifd-recording/1",
         "capture": output.name,
@@ -132,7 +132,7 @@ async def _record(options: RecordOptions, output: Path, progress: Progress | Non
         "channels": guest.channels,
         "compression": guest.compression,
         "mode": str(Mode.PER_ROUND if per_round else Mode.PER_SECTION),
-        "uuid": guest.uuid,
+        "uuid": None if guest.uuid is None else str(guest.uuid),
         "capabilities": ["multifd", *guest.capabilities],
         "parameters": dict(sender.parameters),
         "snaplen": options.snaplen,

@@ -17,6 +17,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import fields
 from typing import Any
+from uuid import UUID
 
 from multifd_codec.dialect.releases import Mode
 from multifd_codec.errors import InputError
@@ -38,12 +39,12 @@ def parse_size(text: str | int) -> int:
     return int(found[1]) * _UNITS[found[2].upper()]
 
 
-def parse_uuid(text: str) -> bytes:
-    """The 16 bytes of a uuid in its usual form. Raises InputError."""
+def parse_uuid(text: str) -> UUID:
+    """A uuid in its usual form. Raises InputError."""
     digits = text.replace("-", "")
     if re.fullmatch(r"[0-9a-fA-F]{32}", digits) is None:
         raise InputError(f"{text!r} is not a uuid")
-    return bytes.fromhex(digits)
+    return UUID(hex=digits)
 
 
 def plan_from_json(text: str | bytes) -> MigrationPlan:
@@ -251,5 +252,5 @@ _WRITTEN: dict[str, Callable[[Any, MigrationPlan], Any]] = {
     "final": _written_rounds,
     "devices": lambda value, _: [device._asdict() for device in value],
     "sections": lambda value, _: [{**section._asdict(), "body": bytes(section.body).hex()} for section in value],
-    "uuid": lambda value, _: value.hex(),
+    "uuid": lambda value, _: value.hex,
 }

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import numpy as np
 
@@ -28,6 +29,8 @@ from multifd_codec.source import Buffer
 ZERO_PAGE_DETECTION = ("none", "legacy", "multifd")
 """Zero pages travel as normal pages, as ZERO records on main, or in packets."""
 
+NO_UUID = UUID(int=0)
+"""That of a QEMU which was given none."""
 MAX_CHANNELS = 255
 MAX_NAME = 255
 MAX_BUFFER = 1 << 20
@@ -114,7 +117,7 @@ class MigrationPlan:
     compression: str = "none"
     zero_page_detection: str | None = None
     """None: the release's default for this machine type."""
-    uuid: bytes = bytes(16)
+    uuid: UUID = NO_UUID
     return_path: bool = False
     """OPEN_RETURN_PATH and a PING come first."""
     switchover_start: bool | None = None
@@ -190,8 +193,6 @@ def check(plan: MigrationPlan) -> Habits:
     if plan.page_size not in PAGE_SIZES:
         raise InputError(f"there is no target page size of {plan.page_size} bytes")
     _check_name("machine", plan.machine)
-    if len(plan.uuid) != 16:
-        raise InputError(f"a uuid has 16 bytes, not {len(plan.uuid)}")
     if not 0 <= plan.merge_sync <= 1:
         raise InputError(f"merge_sync is a share from 0 to 1, not {plan.merge_sync}")
     if plan.merge_sync and not result.release.sender.sync_carries_pages:

@@ -44,7 +44,7 @@ class Channels:
         self.page_size = plan.page_size
         self.capacity = pages_per_packet(plan.page_size)
         self.compression = habits.compression.flag
-        self.uuid = plan.uuid
+        self.uuid = plan.uuid.bytes
         self.merge_sync = plan.merge_sync
         self._chance = random.Random(plan.seed)
         self._number = 0

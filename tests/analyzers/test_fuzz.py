@@ -27,20 +27,21 @@ from analyzers.fuzz.shrink import shrink
 from analyzers.linter.linter import LintOptions, lint_recording
 from captures.recording import open_recording
 from multifd_codec.channel.decoder import ChannelDecoder
+from multifd_codec.dialect.destination import Destination
 from multifd_codec.dialect.releases import RELEASES, Mode
 from multifd_codec.draft.edits import Edit, EditKind
 from multifd_codec.plan.file import plan_from_json
 from multifd_codec.source import BufferSource
 
 HABITATS = [
-    Habitat((version), mode)
+    Habitat(Destination(RELEASES[version].name, mode))
     for version in ((7, 2), (8, 1), (9, 0), (9, 2), (10, 0), (11, 1))
     for mode in Mode
     if mode is Mode.PER_SECTION or RELEASES[version].sender.per_round
 ]
 
 
-@pytest.mark.parametrize("habitat", HABITATS, ids=lambda h: f"{h.destination[0]}.{h.destination[1]}-{h.mode}")
+@pytest.mark.parametrize("habitat", HABITATS, ids=lambda h: f"{h.destination.name}-{h.destination.mode}")
 def test_everything_that_must_hold_holds(habitat: Habitat) -> None:
     seen = set[str]()
     for seed in range(12):
@@ -85,7 +86,7 @@ def test_a_case_is_the_same_for_the_same_seed() -> None:
 
 
 def test_a_campaign_resumes_and_gives_the_same_whatever_the_workers(tmp_path: Path) -> None:
-    task = Task(Habitat((10, 0)), variants=7)
+    task = Task(Habitat(Destination("qemu-10.0")), variants=7)
     with ThreadPoolExecutor(3) as executor:
         Campaign(task, tmp_path / "a").run(executor, 3, streams=30)
         first = json.loads((tmp_path / "a" / "state.json").read_text())["totals"]
@@ -96,7 +97,7 @@ def test_a_campaign_resumes_and_gives_the_same_whatever_the_workers(tmp_path: Pa
         whole.run(executor, 1, streams=again.totals.streams)
     assert whole.totals == again.totals
     assert whole.totals.uncovered == sorted(all_transitions() - set(whole.totals.transitions))
-    other = Task(Habitat((7, 2), Mode.PER_SECTION), variants=7)
+    other = Task(Habitat(Destination("qemu-7.2", Mode.PER_SECTION)), variants=7)
     with pytest.raises(campaigns.InputError, match="other options"):
         Campaign(other, tmp_path / "a")
     (tmp_path / "a" / "state.json").write_text("{}")

@@ -71,7 +71,7 @@ def test_a_printed_plan_is_the_same_migration(tmp_path: Path) -> None:
     options = ["--dialect", "qemu-7.2", "--ram", "ram0=256K", "--ram", "rom=64K", "--merge-sync", 0.5, "--return-path"]
     uuid = "6f9619ff-8b86-d011-b42d-00c04fc964ff"
     printed = run("generate", *options, "--uuid", uuid, "--print-plan")
-    assert printed.exit_code == 0 and plan_from_json(printed.stdout).uuid.hex() == uuid.replace("-", "")
+    assert printed.exit_code == 0 and plan_from_json(printed.stdout).uuid.hex == uuid.replace("-", "")
     plan = tmp_path / "plan.json"
     assert run("generate", *options, "--uuid", uuid, "--print-plan", "-o", plan).exit_code == 0
     assert plan.read_text() == printed.stdout

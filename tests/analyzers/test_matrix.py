@@ -57,7 +57,7 @@ def test_json() -> None:
 @pytest.mark.qemu("7.2", "10.0")
 def test_real_destinations_do_what_is_foreseen() -> None:
     seen = [cell for cell in verify(cells(), find_qemus()) if cell.observed]
-    assert {cell.column.version for cell in seen} >= {(7, 2), (10, 0)}
+    assert {cell.destination.release.version for cell in seen} >= {(7, 2), (10, 0)}
     assert len(seen) >= 3 * len(POLICIES)
     assert [cell for cell in seen if not cell.agrees] == []
 

@@ -142,7 +142,10 @@ def test_what_is_sent_again_completes(name: str) -> None:
     (report,) = lint_recording(recording_of(made))
     assert report.possible_outcomes == (Outcome.COMPLETES,)
     assert [finding for finding in report.findings if finding.severity is not Severity.INFO] == []
-    assert report.profile is not None and (report.profile.name, report.profile.mode) == (plan.dialect, plan.mode)
+    assert report.profile is not None and (report.profile.destination.name, report.profile.destination.mode) == (
+        plan.dialect,
+        plan.mode,
+    )
 
 
 @pytest.mark.parametrize("name", ["q7.2-none-known-ram.pcap.zst", "q10.0-none-known-ram.pcap.zst"])

@@ -45,7 +45,7 @@ def test_the_sender_is_recognised(plan: MigrationPlan) -> None:
     """Judged as whatever the stream looks like, it completes as well, in its own mode."""
     (report,) = lint_recording(recording_of(draft(plan)))
     assert report.profile is not None and report.possible_outcomes == COMPLETES
-    assert (report.profile.mode, report.profile.channels) == (plan.mode, plan.channels)
+    assert (report.profile.destination.mode, report.profile.destination.channels) == (plan.mode, plan.channels)
 
 
 PER_SECTION_AND_PER_ROUND = {

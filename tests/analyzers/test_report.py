@@ -38,13 +38,14 @@ from analyzers.report.sarif import path_uri
 from analyzers.report.selection import parse_codes, with_selected_findings
 from analyzers.report.terminal import print_reports
 from analyzers.rulebook.registry import FAMILIES, RULES
+from multifd_codec.dialect.destination import Destination
 from multifd_codec.errors import InputError
 
 PACKET_NUM = Finding("MFD228", Severity.WARNING, "packet_num 4 is missing", 1, 99, 1344, None, "packet_num")
 SYNC_COUNT = Finding("MFD301", Severity.ERROR, "2 SYNC, 3 FLUSH", 0, 4096, 1344, 17, "flags", 4012)
 REPORT = Report(
     input=InputInfo("run/a.pcap", "pcap", 267902, 312, 1),
-    profile=ProfileChoice("qemu-10.0", "per-round", 2, 4096, True, ("SWITCHOVER_START on main", "FLUSH on main")),
+    profile=ProfileChoice(Destination("qemu-10.0"), True, ("SWITCHOVER_START on main", "FLUSH on main")),
     possible_outcomes=(Outcome.FAILS, Outcome.HANGS),
     main=MainSummary(1234, 3, True, 1234),
     channels=(

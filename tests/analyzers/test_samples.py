@@ -48,7 +48,7 @@ def test_healthy_migrations_complete_without_a_finding(name: str) -> None:
     assert [finding for finding in report.findings if finding.severity is not Severity.INFO] == []
     assert report.profile is not None
     per_section = name.startswith("q7") or "machine-8.0" in name
-    assert report.profile.mode == ("per-section" if per_section else "per-round")
+    assert report.profile.destination.mode == ("per-section" if per_section else "per-round")
     assert all(device.complete for device in report.devices)
 
 

@@ -55,5 +55,5 @@ def test_everything_is_inferred(path: Path) -> None:
     with open_recording(path) as recording:
         (report,) = lint_recording(recording)
     assert report.profile is not None
-    assert report.profile.name == ("qemu-7.2" if "q7.2" in path.parent.name else "qemu-10.0")
-    assert report.profile.channels == 2
+    assert report.profile.destination.name == ("qemu-7.2" if "q7.2" in path.parent.name else "qemu-10.0")
+    assert report.profile.destination.channels == 2

@@ -6,18 +6,20 @@ import json
 from functools import cache
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from captures.qemu import DestinationOptions, DestinationPool, Feed, Observation, Qemu, feed_of, find_qemu
 from captures.qemu.feeding import in_feeding_order
 from captures.recording import open_recording
+from multifd_codec.dialect.releases import Mode
 
 SAMPLES = Path(__file__).parents[2] / "captures" / "samples"
 TRUTH = SAMPLES / "truth"
 KNOWN_RAM = "9cf67a50956458d3f5d0c1a3783f81891592d7cc1e3f12a56325965c19813ba3"
 """SHA-256, as the samples' README has it."""
-UUID = "6f9619ff-8b86-d011-b42d-00c04fc964ff"
+OWN_UUID = UUID("6f9619ff-8b86-d011-b42d-00c04fc964ff")
 """Of the source and destination of all recordings with known RAM."""
 RELEASES = [pytest.param(name, marks=pytest.mark.qemu(name), id=f"qemu-{name}") for name in ("7.2", "10.0")]
 
@@ -30,7 +32,7 @@ def installed(release: str) -> Qemu:
 
 
 def options(**more: Any) -> DestinationOptions:
-    return DestinationOptions(**({"ram_block": "ram0", "uuid": UUID} | more))
+    return DestinationOptions(**({"ram_block": "ram0", "uuid": OWN_UUID} | more))
 
 
 @cache
@@ -55,6 +57,6 @@ def run_case(pool: DestinationPool, folder: str, name: str, case: dict[str, Any]
     wanted = options(
         channels=case.get("channels", 2),
         compression="zlib" if name.startswith("zlib") else "none",
-        per_section=case.get("mode") == "per-section",
+        mode=Mode(case.get("mode") or Mode.PER_ROUND),
     )
     return pool.replay(feed(TRUTH / folder / f"{name}.pcap.zst"), wanted, expected_ram=ram)

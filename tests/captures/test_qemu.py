@@ -17,13 +17,14 @@ from pathlib import Path
 import pytest
 
 from captures.qemu import DestinationPool, Feed, Stream, binary, feed_in_order, parse_command, replay
+from multifd_codec.dialect.releases import Mode
 from multifd_codec.errors import InputError
 from tests.captures.qemus import KNOWN_RAM, RELEASES, SAMPLES, feed, installed, options, run_case, streams, truth_cases
 
 PLAIN = SAMPLES / "q7.2-none-known-ram.pcap.zst"
 """A per-section stream, which every release takes."""
 KNOWN = {
-    "q7.2-none-known-ram.pcap.zst": {"per_section": True},
+    "q7.2-none-known-ram.pcap.zst": {"mode": Mode.PER_SECTION},
     "q10.0-none-known-ram.pcap.zst": {},
     "q10.0-none-known-ram-zlib.pcap": {"compression": "zlib"},
     "q10.0-none-known-ram-zstd.pcap": {"compression": "zstd", "channels": 3},
@@ -92,7 +93,7 @@ def test_a_destination_that_stops_reading(release: str) -> None:
         Feed((Stream((main[:80],), closes=False), *(Stream((data,)) for data in long))),
         feed_in_order(3, [(0, main[:80]), *interleaved([b"", *long], 1 << 20)], closes=False),
     ):
-        seen = replay(installed(release), whole, options(per_section=True))
+        seen = replay(installed(release), whole, options(mode=Mode.PER_SECTION))
         assert seen.outcome == "hangs" and not seen.timed_out
         assert all(taken < len(data) for taken, data in zip(seen.taken[1:], long, strict=True))
 
@@ -111,7 +112,7 @@ def test_sets_of_connections(release: str) -> None:
         ("three bytes, then silence", (main, others[0], fewer_bytes), ("hangs", False)),
         ("main cut", (Stream((streams(PLAIN)[0][:300],)), *others), ("fails", False)),
     ]:
-        seen = replay(installed(release), Feed(feed_in), options(per_section=True))
+        seen = replay(installed(release), Feed(feed_in), options(mode=Mode.PER_SECTION))
         assert (seen.outcome, seen.monitor_alive) == expected and not seen.timed_out, name
 
 

@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -42,7 +43,7 @@ def test_everything_a_plan_can_say_survives() -> None:
         switchover_start=False,
         sections=(Section(7, "timer", b"\0\1", 2, 1),),
         description={"page_size": 4096, "devices": []},
-        uuid=bytes(range(16)),
+        uuid=UUID(bytes=bytes(range(16))),
         merge_sync=0.5,
         return_path=True,
         channel_order=(0, 1, 1),

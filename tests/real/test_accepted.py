@@ -10,6 +10,7 @@ from analyzers.fuzz.case import Habitat, senders
 from analyzers.produce.outline import Outline, outlined
 from captures.memory import recording_of
 from captures.qemu import DestinationOptions, DestinationPool, feed_of_migration
+from multifd_codec.dialect.destination import Destination
 from multifd_codec.dialect.releases import RELEASES, Mode
 from multifd_codec.plan.plan import MigrationPlan, memory
 from multifd_codec.sender import draft
@@ -30,7 +31,7 @@ def plans(release: str, mode: Mode) -> list[MigrationPlan]:
     version = installed(release).version
     new = RELEASES[version].destination.device_state
     result = []
-    for number, sender in enumerate(senders(Habitat(version, mode))):
+    for number, sender in enumerate(senders(Habitat(Destination(RELEASES[version].name, mode)))):
         row = RELEASES[sender]
         for compression in COMPRESSIONS:
             if compression != "none" and sender < (5, 0):
@@ -56,7 +57,7 @@ def plans(release: str, mode: Mode) -> list[MigrationPlan]:
 def test_destinations_complete_with_the_plans_memory(release: str, mode: Mode) -> None:
     listed = plans(release, mode)
     assert {plan.channels for plan in listed} == set(CHANNELS)
-    options = DestinationOptions(ram_size=RAM, ram_block="ram", per_section=mode is Mode.PER_SECTION)
+    options = DestinationOptions(ram_size=RAM, ram_block="ram", mode=mode)
     with DestinationPool(installed(release), options, size=2) as pool:
         for plan in listed:
             own = replace(options, channels=plan.channels, compression=plan.compression)

@@ -8,6 +8,7 @@ import pytest
 
 from analyzers.fuzz.campaign import Campaign, Task
 from analyzers.fuzz.case import Habitat
+from multifd_codec.dialect.destination import Destination
 from multifd_codec.dialect.releases import Mode
 from tests.captures.qemus import installed
 
@@ -22,7 +23,9 @@ DESTINATIONS = [
 
 def disagreements(release: str, mode: Mode, streams: int, first_seed: int) -> list[str]:
     qemu = installed(release)
-    campaign = Campaign(Task(Habitat(qemu.version, mode, stock=True, micro=qemu.micro), qemu), None, first_seed)
+    campaign = Campaign(
+        Task(Habitat(Destination(f"qemu-{qemu.full_version}", mode), stock=True), qemu), None, first_seed
+    )
     with ProcessPoolExecutor(2) as executor:
         totals = campaign.run(executor, 2, streams=streams)
     assert totals.streams >= streams

@@ -6,7 +6,6 @@ import pytest
 
 from captures.memory import recording_of
 from captures.qemu import DestinationOptions, feed_of_migration, replay
-from multifd_codec.dialect.releases import Mode
 from multifd_codec.plan.plan import memory
 from tests.captures.qemus import installed
 from tests.found import FOUND
@@ -27,7 +26,7 @@ def test_the_outcome_is_foreseen(name: str, release: str) -> None:
         ram_block="ram",
         channels=plan.channels,
         compression=plan.compression,
-        per_section=plan.mode is Mode.PER_SECTION,
+        mode=plan.mode,
     )
     (migration,) = recording_of(found.stream()).migrations
     seen = replay(installed(release), feed_of_migration(migration), options, expected_ram=bytes(memory(plan)["ram"]))

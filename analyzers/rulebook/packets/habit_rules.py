@@ -58,7 +58,7 @@ SYNC_WITH_PAGES = HeaderCondition(
     field="flags",
     when=lambda c: c.sync & c.has_pages,
     says=lambda c, i: f"SYNC on a packet with {c.normal[i] + c.zero[i]} pages",
-    severity=lambda c: Severity.ERROR if c.release.destination.drops_pages_of_sync else Severity.INFO,
+    severity=lambda c: Severity.ERROR if c.destination.habits.drops_pages_of_sync else Severity.INFO,
 )
 STALE_OFFSETS = HeaderCondition(
     field="offset",

@@ -12,7 +12,7 @@ ZERO_PAGES = HeaderCondition(
     when=lambda c: c.zero != 0,
     says=lambda c, i: f"zero_pages {c.zero[i]}, a field that releases before 9.0 neither send nor read",
     severity=lambda c: (
-        Severity.WARNING if not c.release.destination.zero_pages or not c.sender.maybe(lambda s: s.zero_pages) else None
+        Severity.WARNING if not c.destination.habits.zero_pages or not c.sender.maybe(lambda s: s.zero_pages) else None
     ),
 )
 UNKNOWN_BLOCK = PacketCondition(field="ramblock", effect=Effect.ERROR)

@@ -1,0 +1,51 @@
+"""A destination, as far as what becomes of a stream depends on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from multifd_codec.dialect.compression import named
+from multifd_codec.dialect.releases import RFC_V3, DestinationHabits, Mode, Release, release
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Its release and how it is configured: what judges a recording, makes a script of it, stands in the matrix and is
+    fuzzed for.
+
+    Other things are other types: what a user may leave open (``LintOptions``, ``Wishes``: None is as the stream has
+    it), what a QEMU must be started with (``captures.qemu.DestinationOptions``: guest RAM, machine type, arguments),
+    and the QEMU that runs (``captures.qemu.destination``).
+    """
+
+    profile: str
+    """``qemu-10.0``, ``qemu-10.0.13`` or ``rfc-v3``; what else there is raises InputError when it is asked for."""
+    mode: Mode = Mode.PER_ROUND
+    channels: int = 2
+    """multifd-channels; 0: multifd is off."""
+    page_size: int = 4096
+    """Target page size in bytes."""
+    compression: str = "none"
+    """multifd-compression."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mode", Mode(self.mode))  # its word is taken as well, as JSON and callers have it
+
+    @cached_property
+    def release(self) -> Release:
+        return release(self.profile)
+
+    @property
+    def habits(self) -> DestinationHabits:
+        return self.release.destination
+
+    @property
+    def name(self) -> str:
+        """The profile in reports: without a third number."""
+        return RFC_V3 if self.profile == RFC_V3 else self.release.name
+
+    @cached_property
+    def compression_flag(self) -> int:
+        """The id of the compression in ``flags``."""
+        return named(self.compression).flag
