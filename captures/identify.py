@@ -114,7 +114,7 @@ class _Stream:
     def never_accepted(self) -> bool:
         """The rest of a dead connection: nothing but RSTs answered what it sent."""
         conduct = self.connection.conduct
-        if conduct is None or self.connection.opened:
+        if conduct is None or self.connection.opened or self.identity.at_start:
             return False
         sent, answer = conduct.to_server, conduct.to_client
         if self.turned:
