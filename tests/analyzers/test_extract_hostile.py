@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -20,8 +21,8 @@ from multifd_codec.main.ram_events import RamBlock
 from multifd_codec.wire.packet import PacketFlags
 from tests.analyzers.test_extract import expected, extract, lean, rebuilt
 from tests.captures.writing import write_folder
-from tests.channel_records import page
-from tests.main_records import BLOCKS, PAGE, RAM, block_list
+from tests.channel_records import CAPACITY, page
+from tests.main_records import BLOCKS, PAGE, RAM, block_list, zero_page
 from tests.migrations import V72, V90, Dialect, like, migration, single_channel
 
 HOSTILE = [b"../../evil", b"/etc/passwd", b".hidden", b"a\nb", b"\xff\xfe", b"x" * 255, b"manifest.json", b"A", b"a"]
@@ -133,6 +134,41 @@ def test_chosen_blocks(tmp_path: Path) -> None:
     assert {name: bytes(data) for name, data in (result.memory or {}).items()} == {"pc.bios": expected()["pc.bios"]}
     with pytest.raises(InputError, match=r"no RAM block 'nope', only 'pc.bios', 'pc.ram'"):
         rebuilt(stream, blocks=("nope",))
+
+
+# What a destination refuses.
+
+FAR = (1 << 64) - PAGE
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "a page in front of its block": ({"pages": (FAR, *[0] * (CAPACITY - 1))}, "offset 0xfffffffffffff000 lies beyond"),
+    "a page behind its block": ({"pages": (256 * PAGE, *[0] * (CAPACITY - 1))}, "offset 0x100000 lies beyond"),
+    "another block": ({"ramblock": b"nowhere".ljust(256, b"\0")}, "RAM block 'nowhere' is not in the block list"),
+    "more pages than there can be": ({"zero_pages": CAPACITY}, "exceeds pages_alloc"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_pages_that_a_destination_refuses(name: str) -> None:
+    """What the channel carries from there on is not loaded, in either way of rebuilding."""
+    changes, words = REFUSED[name]
+    stream = migration()
+    stream.data(0).set(**changes)
+    result = rebuilt(stream)
+    assert not result.sound and words in result.problems[0].message
+    for memory in (result.memory or {}, lean(stream.recording())):
+        assert memory["pc.ram"][129 * PAGE :][:PAGE] == page(129)  # of channel 1, in the same round
+        assert not any(memory["pc.ram"][: 4 * PAGE])
+
+
+@pytest.mark.parametrize("addr", [256 * PAGE, 1 << 62])
+def test_records_on_main_about_pages_that_there_are_not(addr: int) -> None:
+    stream = single_channel()
+    pages = [record for record in stream.main if isinstance(record.event, ev.Page)]
+    stream.behind(pages[-1], zero_page(addr // PAGE, RAM), Record(pages[0].event._replace(addr=addr), bytes(PAGE)))
+    result = rebuilt(stream)
+    assert not result.sound and "page beyond the 0x100000 bytes of RAM block 'pc.ram'" in result.problems[0].message
+    assert {block: bytes(data) for block, data in (result.memory or {}).items()} == expected()
+    assert {block: bytes(data) for block, data in lean(stream.recording()).items()} == expected()
 
 
 # XBZRLE.

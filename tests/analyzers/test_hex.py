@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -40,7 +41,7 @@ def test_main_records_are_tiled_by_their_fields(name: str) -> None:
             joined = b"".join(data for _, data in fields)
             assert joined == stream[begin : begin + min(length, MAX_OTHER)], record
             assert fields[0][0] == begin and record["fields"][0]["name"], record
-        for before, behind in zip(fields, fields[1:], strict=False):
+        for before, behind in pairwise(fields):
             assert before[0] + len(before[1]) <= behind[0], record
     assert {"file-header", "configuration", "section-start", "block-list", "section-full", "vm-description"} <= found
 
@@ -69,7 +70,10 @@ def test_the_fields_of_devices_are_named_as_the_stream_describes_them() -> None:
     names = {field["name"] for body in bodies for field in body["fields"]}
     assert len(bodies) > 10 and len(names) > 50
     (timer,) = [body for body in bodies if body["device"] == "timer"]
-    assert [(field["name"], field["value"]) for field in timer["fields"]][-1] == ("cpu_clock_offset", "1035156471 (int64)")
+    assert [(field["name"], field["value"]) for field in timer["fields"]][-1] == (
+        "cpu_clock_offset",
+        "1035156471 (int64)",
+    )
 
 
 def test_in_the_table_the_fields_stand_below_their_record() -> None:

@@ -79,7 +79,7 @@ def files_end_at(size: int) -> Iterator[None]:
 
 def test_a_file_that_cannot_grow(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    with files_end_at(LIMIT), pytest.raises(OSError) as raised, GatheredFile(path) as file:  # noqa: PT011
+    with files_end_at(LIMIT), pytest.raises(OSError) as raised, GatheredFile(path) as file:
         for number in range(20):
             file.write(bytes([number]) * 30_000)
     assert (raised.value.errno, raised.value.filename) == (errno.EFBIG, str(path))
@@ -89,7 +89,7 @@ def test_a_file_that_cannot_grow(tmp_path: Path) -> None:
 def test_a_full_device() -> None:
     file = GatheredFile(Path("/dev/full"))
     file.write(b"held back")
-    with pytest.raises(OSError) as raised:  # noqa: PT011
+    with pytest.raises(OSError) as raised:
         file.close()
     assert (raised.value.errno, raised.value.filename) == (errno.ENOSPC, "/dev/full")
     file.close()  # closed already: nothing to say
@@ -100,7 +100,7 @@ def test_a_full_device() -> None:
 
 @pytest.mark.parametrize("name", ["out.pcap", "folder"])
 def test_a_capture_that_does_not_fit_leaves_nothing(tmp_path: Path, name: str) -> None:
-    with files_end_at(LIMIT), pytest.raises(OSError) as raised:  # noqa: PT011
+    with files_end_at(LIMIT), pytest.raises(OSError) as raised:
         write_sent(tmp_path / name, send(PLAN), PLAN.channels)
     assert raised.value.errno == errno.EFBIG
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

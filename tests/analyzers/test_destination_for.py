@@ -1,0 +1,54 @@
+"""What destination a recording asks for, without starting one."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+
+from analyzers.produce.destination_for import Wishes, destination_for
+from captures.qemu import DestinationOptions, Qemu
+from captures.recording import open_recording
+from multifd_codec.dialect.releases import Mode
+from multifd_codec.errors import InputError
+from tests.conftest import SAMPLES
+
+QEMU = Qemu(("qemu-system-x86_64",), (10, 0), 0)
+UUID = "6f9619ff-8b86-d011-b42d-00c04fc964ff"
+KNOWN = {"ram_block": "ram0", "uuid": UUID}
+PC = {"ram_block": "pc.ram", "ram_size": 16 << 20, "uuid": UUID}
+ASKED_FOR: dict[str, dict[str, Any]] = {
+    "q11.1-none.pcap": {"uuid": UUID},
+    "q7.2-none.pcap": {"uuid": UUID, "per_section": True},
+    "q10.0-none-known-ram-zstd.pcap": KNOWN | {"channels": 3, "compression": "zstd"},
+    "q10.0-pc-machine-8.0.pcap": PC | {"machine": "pc-i440fx-8.0", "per_section": True},
+    "q10.0-pc-two-devices.pcap.zst": PC | {"machine": "pc-i440fx-10.0", "channels": 3},
+}
+
+
+def asked_for(name: str, qemu: Qemu = QEMU, **wishes: Any) -> dict[str, Any]:
+    """What differs from the defaults."""
+    with open_recording(SAMPLES / name) as recording:
+        options = destination_for(recording.migrations[0], qemu, Wishes(**wishes))
+    default = asdict(DestinationOptions())
+    return {key: value for key, value in asdict(options).items() if value != default[key]}
+
+
+@pytest.mark.parametrize("name", ASKED_FOR)
+def test_as_the_stream_says(name: str) -> None:
+    assert asked_for(name) == ASKED_FOR[name]
+
+
+def test_what_the_user_wishes_goes_first() -> None:
+    wishes = {"channels": 3, "compression": "none", "uuid": UUID[::-1], "machine": "pc", "ram_size": 1 << 20}
+    found = asked_for("q10.0-pc-zlib.pcap", **wishes, mode=Mode.PER_SECTION, ram_block="pc.rom", arguments=("-S",))
+    assert found == {
+        "channels": 3, "uuid": UUID[::-1], "machine": "pc", "ram_size": 1 << 20, "per_section": True,
+        "ram_block": "pc.rom", "arguments": ("-S",),
+    }  # fmt: skip
+
+
+def test_a_recording_that_cannot_be_read() -> None:
+    with pytest.raises(InputError, match="cannot be read"):
+        asked_for("q10.0-none-known-ram-tls.pcap")
