@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from multifd_codec.main.events import MainEvent
 
 ProgressCallback = Callable[[str, int, int], None]
-"""Called as (what is being done, how much is done, how much there is); units are bytes."""
+"""Called as (what is being done, how much is done, how much there is), in bytes or in whatever is counted. There may be
+0 in all: not known."""
 Reader = Literal["auto", "native", "wireshark"]
 """Who reads a capture: tshark knows more encapsulations, and TLS; ``auto`` asks it where that is needed."""
 

@@ -22,6 +22,7 @@ from multifd_codec.dialect.words import since, which
 from multifd_codec.errors import InputError
 
 if TYPE_CHECKING:
+    from captures.model import ProgressCallback
     from multifd_codec.plan.plan import Device, MigrationPlan
 
 CHECKSUMS_BELOW = 256 << 20
@@ -178,10 +179,15 @@ def _write(plan: MigrationPlan, output: Path, force: bool, inputs: Iterable[Path
     check_target(output, force=force, inputs=inputs)
     total = sum(pages.count for pages, _ in dirty(plan)) * plan.page_size + sum(d.size for d in plan.devices)
     with ProgressBar() as progress:
-        show = partial(progress, "sending", total=total)
-        size = write_sent(output, send(plan), plan.channels, show, checksums=total < CHECKSUMS_BELOW)
+        size = write_sent(
+            output, send(plan), plan.channels, partial(_shown, progress, total), checksums=total < CHECKSUMS_BELOW
+        )
     say(f"{output}: {size:,} bytes on main and {plan.channels} channels".replace(",", " "))
     return ExitCode.CLEAN
+
+
+def _shown(progress: ProgressCallback, total: int, what: str, done: int, _: int) -> None:
+    progress(what, done, total)
 
 
 def _recorded(path: Path, dialect: str | None) -> MigrationPlan:

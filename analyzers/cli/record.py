@@ -152,7 +152,7 @@ def _record(options: RecordOptions, output: Path, form: str) -> int:
     from captures.qemu.recorder import record  # noqa: PLC0415
 
     with ProgressBar() as progress:
-        recorded = record(options, output, lambda done, total: progress("migrating", done, total))
+        recorded = record(options, output, progress)
     document = json.dumps(recorded.facts, indent=1) + "\n"
     write_text(document, facts_path(output))
     if form == "json":

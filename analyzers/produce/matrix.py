@@ -6,12 +6,13 @@ destinations in mind?
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from analyzers.findings import Kind, Outcome, Report
 from analyzers.linter.linter import LintOptions, lint_recording
 from captures.memory import recording_of
+from captures.model import ProgressCallback
 from multifd_codec.dialect.destination import Destination
 from multifd_codec.dialect.releases import Mode
 from multifd_codec.dialect.sync_policy import POLICIES, FinalSync, SyncPolicy
@@ -134,9 +135,7 @@ def verifiable(cell: Cell) -> bool:
     return not cell.device_state
 
 
-def verify(
-    matrix: Iterable[Cell], qemus: Sequence[Qemu], done: Callable[[int], None] = lambda count: None
-) -> Iterator[Cell]:
+def verify(matrix: Sequence[Cell], qemus: Sequence[Qemu], progress: ProgressCallback | None = None) -> Iterator[Cell]:
     """The same with what the QEMUs of a cell's release did. Raises InputError when one cannot be run."""
     from captures.qemu import DestinationOptions, feed_of_migration, replay  # noqa: PLC0415 - an extra
 
@@ -156,5 +155,6 @@ def verify(
         (migration,) = recording_of(draft(plan)).migrations
         expected = bytes(memory(plan)["ram"])
         seen = [replay(qemu, feed_of_migration(migration), options, expected_ram=expected) for _ in range(RUNS)]
-        done(count)
+        if progress is not None:
+            progress("running QEMU", count, len(matrix))
         yield cell._replace(observed=tuple(one.outcome for one in seen))

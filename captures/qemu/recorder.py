@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from captures.model import ProgressCallback
 from captures.qemu.binary import Qemu
 from captures.qemu.destination import HOST, Destination
 from captures.qemu.guest import DestinationOptions, Guest
@@ -33,9 +33,6 @@ _FINAL = ("completed", "failed", "cancelled")
 _PAGE = 4096
 _FILL = 1 << 12
 """Pages made at once."""
-
-Progress = Callable[[int, int], None]
-"""Called now and then with bytes transferred and bytes to transfer, as the source tells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +80,16 @@ class Recorded(NamedTuple):
     """On both sides, and nothing was dropped."""
 
 
-def record(options: RecordOptions, output: Path, progress: Progress | None = None) -> Recorded:
-    """Record one migration into a capture. Raises InputError when something cannot be started, OSError."""
+def record(options: RecordOptions, output: Path, progress: ProgressCallback | None = None) -> Recorded:
+    """Record one migration into a capture. Raises InputError when something cannot be started, OSError.
+
+    ``progress`` is as the source tells it."""
     if options.running and options.guest.machine == "none":
         raise InputError("-machine none has no processor: it cannot be migrated running")
     return run(_record(options, output, progress))
 
 
-async def _record(options: RecordOptions, output: Path, progress: Progress | None) -> Recorded:
+async def _record(options: RecordOptions, output: Path, progress: ProgressCallback | None) -> Recorded:
     sender = replace(options.guest, arguments=options.source_arguments)
     receiver = replace(options.guest, arguments=options.destination_arguments, parameters=())
     if options.bandwidth is not None:
@@ -198,7 +197,7 @@ async def _start(source: Guest, destination: Destination, options: RecordOptions
 
 
 async def _both_end(
-    source: Process, destination: Process, limit: float, progress: Progress | None
+    source: Process, destination: Process, limit: float, progress: ProgressCallback | None
 ) -> tuple[str | None, str | None]:
     """The last known status of both. Either may be stuck: the other one then gets a few seconds."""
     deadline = time.monotonic() + limit
@@ -215,7 +214,11 @@ async def _both_end(
                 deadline = min(deadline, time.monotonic() + DESTINATION_SECONDS)
             ram = answer.get("ram", {})
             if progress is not None and index == 0 and ram:
-                progress(int(ram.get("transferred", 0)), int(ram.get("transferred", 0) + ram.get("remaining", 0)))
+                progress(
+                    "migrating",
+                    int(ram.get("transferred", 0)),
+                    int(ram.get("transferred", 0) + ram.get("remaining", 0)),
+                )
         if time.monotonic() > deadline:
             break
         await asyncio.sleep(POLL_SECONDS)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from captures.model import StreamSource
+from captures.model import ProgressCallback, StreamSource
 from captures.names import RETURN_PATH, label, names_of
 from captures.write.gathered import GatheredFile
 from captures.write.pcap import PcapWriter
@@ -26,9 +26,6 @@ JOIN_DRAFT = 1 << 20
 ACKNOWLEDGED = 1 << 22
 """Bytes a server acknowledges at once, as one with a large window does; fewer frames to write and to read."""
 ACKNOWLEDGED_DRAFT = 1 << 16
-
-Progress = Callable[[int], None]
-"""Called now and then with the bytes written so far."""
 
 
 class Chunk(NamedTuple):
@@ -84,11 +81,11 @@ class _Job(NamedTuple):
     like_recorded: bool = False
     """In segments and acknowledgements as small programs send them."""
     checksums: bool = True
-    progress: Progress | None = None
+    progress: ProgressCallback | None = None
 
 
 def write_sent(
-    path: Path, sent: Iterable[Sent], channels: int, progress: Progress | None = None, *, checksums: bool = True
+    path: Path, sent: Iterable[Sent], channels: int, progress: ProgressCallback | None = None, *, checksums: bool = True
 ) -> int:
     """Write what is sent as a capture (``*.pcap``) or a folder of channel files (``main.bin``, ``channel-0.bin`` and so
     on); the bytes of all streams together.
@@ -139,7 +136,7 @@ def _write_capture(path: Path, job: _Job) -> int:
                     writer.repeat(number, repeated.data)
                 done += len(data)
                 if job.progress is not None:
-                    job.progress(done)
+                    job.progress("writing", done, 0)
             if job.return_path is not None and "main" in numbers:
                 for data in _known(job.return_path):
                     writer.reply(numbers["main"], data)
@@ -158,7 +155,7 @@ def _write_folder(path: Path, job: _Job) -> int:
             files[name].write(data)
             done += len(data)
             if job.progress is not None:
-                job.progress(done)
+                job.progress("writing", done, 0)
         if job.return_path is not None and job.return_path.next_hole(0) is None:
             out = stack.enter_context(GatheredFile(part / RETURN_PATH))
             for data in _known(job.return_path):

@@ -64,7 +64,7 @@ def test_what_is_written_is_read_back(tmp_path: Path, plan: MigrationPlan) -> No
 
 def test_progress_ends_with_all_bytes(tmp_path: Path) -> None:
     seen: list[int] = []
-    size = write_sent(tmp_path / "out.pcap", send(PLAN), 3, seen.append)
+    size = write_sent(tmp_path / "out.pcap", send(PLAN), 3, lambda _, done, __: seen.append(done))
     assert seen == sorted(seen) and seen[-1] == size > 4_000_000
 
 
