@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -15,14 +16,15 @@ from multifd_codec.errors import InputError
 from tests.conftest import SAMPLES
 
 QEMU = Qemu(("qemu-system-x86_64",), (10, 0), 0)
-UUID = "6f9619ff-8b86-d011-b42d-00c04fc964ff"
-KNOWN = {"ram_block": "ram0", "uuid": UUID}
-PC = {"ram_block": "pc.ram", "ram_size": 16 << 20, "uuid": UUID}
+SOURCE = UUID("6f9619ff-8b86-d011-b42d-00c04fc964ff")
+OTHER = UUID(int=5)
+KNOWN = {"ram_block": "ram0", "uuid": SOURCE}
+PC = {"ram_block": "pc.ram", "ram_size": 16 << 20, "uuid": SOURCE}
 ASKED_FOR: dict[str, dict[str, Any]] = {
-    "q11.1-none.pcap": {"uuid": UUID},
-    "q7.2-none.pcap": {"uuid": UUID, "per_section": True},
+    "q11.1-none.pcap": {"uuid": SOURCE},
+    "q7.2-none.pcap": {"uuid": SOURCE, "mode": Mode.PER_SECTION},
     "q10.0-none-known-ram-zstd.pcap": KNOWN | {"channels": 3, "compression": "zstd"},
-    "q10.0-pc-machine-8.0.pcap": PC | {"machine": "pc-i440fx-8.0", "per_section": True},
+    "q10.0-pc-machine-8.0.pcap": PC | {"machine": "pc-i440fx-8.0", "mode": Mode.PER_SECTION},
     "q10.0-pc-two-devices.pcap.zst": PC | {"machine": "pc-i440fx-10.0", "channels": 3},
 }
 
@@ -41,10 +43,10 @@ def test_as_the_stream_says(name: str) -> None:
 
 
 def test_what_the_user_wishes_goes_first() -> None:
-    wishes = {"channels": 3, "compression": "none", "uuid": UUID[::-1], "machine": "pc", "ram_size": 1 << 20}
+    wishes = {"channels": 3, "compression": "none", "uuid": OTHER, "machine": "pc", "ram_size": 1 << 20}
     found = asked_for("q10.0-pc-zlib.pcap", **wishes, mode=Mode.PER_SECTION, ram_block="pc.rom", arguments=("-S",))
     assert found == {
-        "channels": 3, "uuid": UUID[::-1], "machine": "pc", "ram_size": 1 << 20, "per_section": True,
+        "channels": 3, "uuid": OTHER, "machine": "pc", "ram_size": 1 << 20, "mode": Mode.PER_SECTION,
         "ram_block": "pc.rom", "arguments": ("-S",),
     }  # fmt: skip
 
