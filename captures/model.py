@@ -102,7 +102,7 @@ class CapturedChannel(NamedTuple):
 
 
 class NoteKind(enum.StrEnum):
-    """What a reader noticed about the quality of a recording; each becomes a finding of the MFD9xx family."""
+    """What a reader noticed about the quality of a recording; rows of the rulebook name them."""
 
     LOST_SEGMENTS = "lost segments"
     CUT_BY_SNAPLEN = "cut by snaplen"

@@ -1,30 +1,28 @@
-"""Everything a rule may look at, and the findings it makes of it."""
+"""Everything a rule may look at."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypedDict, Unpack
+from functools import cached_property
 
-from analyzers.findings import Finding, ProfileChoice, Severity
+from analyzers.findings import ProfileChoice
 from analyzers.judge.infer import Facts, Sender
 from analyzers.judge.memory import MemoryVerdict
 from analyzers.receiver.script import Script
 from analyzers.receiver.solve import Lockstep
-from analyzers.rulebook.rule import Rule
 from analyzers.survey.channel import ChannelSurvey
+from analyzers.survey.device_state import Buffer
 from analyzers.survey.main import MainSurvey
 from captures.model import StreamSource
+from multifd_codec.device_key import DeviceKey
 from multifd_codec.dialect.destination import Destination
 from multifd_codec.dialect.releases import Mode
 from multifd_codec.errors import ChannelName
 
-MAX_A_RULE = 3
-"""Findings of one rule on one channel that are listed (remarks: one); the rest is folded into the last of them."""
 
-
-@dataclass(slots=True)
+@dataclass(eq=False)
 class Context:
     """One migration, surveyed and judged."""
 
@@ -61,65 +59,16 @@ class Context:
     def facts(self) -> Facts:
         return Facts(self.main, [survey for _, survey in self.channels])
 
+    @cached_property
+    def devices(self) -> Mapping[DeviceKey, Sequence[tuple[int, Buffer]]]:
+        """Channel id and packet of everything that channels carry of each device."""
+        found: defaultdict[DeviceKey, list[tuple[int, Buffer]]] = defaultdict(list)
+        for number, survey in self.channels:
+            for item in survey.items:
+                if item.buffer is not None and item.buffer.terminated:
+                    found[item.buffer.device].append((number, item.buffer))
+        return found
 
-class Place(TypedDict, total=False):
-    """Where a finding is, and what is special about it; all of it may be left out."""
-
-    channel: ChannelName | None
-    offset: int | None
-    length: int | None
-    name: str | None
-    """Wire field."""
-    frame: int | None
-    """Capture frame; found by channel and offset when left out."""
-    severity: Severity | None
-    """That of the rule when left out."""
-    repeats: int
-    """Further findings that this one stands for."""
-
-
-class Collector:
-    """Findings of one migration: frame numbers added, repeats folded, in order of severity and place."""
-
-    def __init__(self, sources: dict[ChannelName, StreamSource]) -> None:
-        self._sources = sources
-        self._kept: defaultdict[tuple[str, ChannelName | None, Severity], list[Finding]] = defaultdict(list)
-
-    def add(self, rule: Rule, message: str, **place: Unpack[Place]) -> None:
-        """Add a finding of a rule."""
-        channel, offset = place.get("channel"), place.get("offset")
-        repeats = place.get("repeats", 0)
-        severity = place.get("severity") or rule.severity
-        kept = self._kept[rule.code, channel, severity]
-        if len(kept) >= (1 if kept and kept[0].severity is Severity.INFO else MAX_A_RULE):
-            kept[-1] = kept[-1]._replace(repeats=kept[-1].repeats + 1 + repeats)
-            return
-        source = self._sources.get(channel) if channel is not None else None
-        frame = place.get("frame")
-        if frame is None and source is not None and offset is not None:
-            frame = source.frame_at(min(offset, max(0, source.size - 1)))
-        kept.append(
-            Finding(
-                rule=rule.code,
-                severity=severity,
-                message=message,
-                channel=channel,
-                offset=offset,
-                length=place.get("length"),
-                frame=frame,
-                field=place.get("name") or None,
-                repeats=repeats,
-            )
-        )
-
-    def findings(self) -> tuple[Finding, ...]:
-        return tuple(sorted((f for kept in self._kept.values() for f in kept), key=_order))
-
-
-def _order(finding: Finding) -> tuple[int, str, str, int]:
-    return (
-        list(Severity).index(finding.severity),
-        finding.rule,
-        str(finding.channel) if finding.channel is not None else "",
-        finding.offset or 0,
-    )
+    def takes_buffers(self, device: DeviceKey) -> bool:
+        """Whether a device takes device-state packets, as far as the sections on main show."""
+        return self.main is None or self.main.eof is None or device in self.main.vfio

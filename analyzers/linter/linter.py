@@ -8,26 +8,27 @@ from uuid import UUID
 
 import numpy as np
 
-from analyzers.findings import Actor, InputInfo, Kind, Outcome, Reason, Report, Severity
+from analyzers.findings import Actor, Finding, InputInfo, Kind, Outcome, Reason, Report
 from analyzers.judge.arrival import NEVER_STARTS, NOT_RECORDED, Arrived, Ending, ending
-from analyzers.judge.handshake import FOREIGN, SHORT, Connection, Handshake, judge_handshake
+from analyzers.judge.handshake import Connection, Handshake, judge_handshake
 from analyzers.judge.infer import Facts, choose, infer_mode
 from analyzers.judge.verdict import Verdict, judge
-from analyzers.linter import channel_set as set_rules
 from analyzers.linter import device_state, packets, sync
-from analyzers.linter.context import Collector, Context
+from analyzers.linter import recording as recording_checks
+from analyzers.linter.connections import found_by_arrival
+from analyzers.linter.context import Context
+from analyzers.linter.found import Collector
+from analyzers.linter.rows import found_by_handshake, found_by_reader, found_by_rows
 from analyzers.linter.summary import channel_summary, device_summaries, main_summary, stream_facts
 from analyzers.receiver.explain import Carrier, explain, witness
 from analyzers.receiver.script import MainAct, Script
 from analyzers.receiver.solve import lockstep
-from analyzers.rulebook.codes import MFD602, MFD606, MFD608
 from analyzers.survey.channel import ChannelSurvey
 from analyzers.survey.main import MainSurvey, RecordKind
 from analyzers.survey.migration import Surveyed, survey_migration
 from captures.model import (
     CapturedChannel,
     CaptureNote,
-    ChannelKind,
     Migration,
     ProgressCallback,
     Recording,
@@ -91,9 +92,7 @@ def _linted(
     if not surveyed.readable:
         return _unjudged(recording, migration.channels, notes, Kind.UNREADABLE), None
     judged = judge_surveyed(surveyed, options)
-    collect = Collector(judged.context.sources)
-    _check_rules(judged, collect, notes)
-    return _report(recording, judged, collect, options), judged.verdict.script
+    return _report(recording, judged, _findings(judged, notes), options), judged.verdict.script
 
 
 def _info(recording: Recording, channels: Sequence[CapturedChannel]) -> InputInfo:
@@ -105,7 +104,7 @@ def _unjudged(
     recording: Recording, channels: Sequence[CapturedChannel], notes: Sequence[CaptureNote], why: Kind
 ) -> Report:
     collect = Collector({})
-    set_rules.recording(None, collect, notes, {})
+    collect.add_all(found_by_reader(notes, {}, headers_cut=False))
     return Report(
         input=_info(recording, channels),
         profile=None,
@@ -194,7 +193,7 @@ def _ending(
     return ending(arrived, handshake, verdict.script, context.destination.habits)
 
 
-def _report(recording: Recording, judged: Judged, collect: Collector, options: LintOptions) -> Report:
+def _report(recording: Recording, judged: Judged, findings: tuple[Finding, ...], options: LintOptions) -> Report:
     surveyed, context, script = judged.surveyed, judged.context, judged.verdict.script
     outcomes = judged.outcomes
     worst = max(outcomes, key=lambda outcome: outcome.rank)
@@ -211,7 +210,7 @@ def _report(recording: Recording, judged: Judged, collect: Collector, options: L
         main=main_summary(surveyed.main, context) if surveyed.main is not None else None,
         channels=tuple(channel_summary(one.name, one.survey, one.captured) for one in surveyed.channels),
         devices=device_summaries(surveyed.surveys),
-        findings=collect.findings(),
+        findings=findings,
         reasons=tuple(reason.framed(context.frame) for reason in reasons),
         witness=tuple(step.framed(context.frame) for step in witness(script, worst)) if options.witness else (),
         monitor_alive=(end is not None and end.monitor_alive) if worst is Outcome.HANGS else None,
@@ -219,27 +218,21 @@ def _report(recording: Recording, judged: Judged, collect: Collector, options: L
     )
 
 
-def _check_rules(judged: Judged, collect: Collector, notes: Sequence[CaptureNote]) -> None:
+def _findings(judged: Judged, notes: Sequence[CaptureNote]) -> tuple[Finding, ...]:
     surveyed, context = judged.surveyed, judged.context
-    for channel in surveyed.short:
-        collect.add(MFD602, f"{channel.label}: {SHORT}")
-    for channel in surveyed.foreign:
-        collect.add(MFD602, f"{channel.label}: {FOREIGN}")
-    for extra in surveyed.ignored:
-        message = f"a connection behind the full set of channels, which is ignored ({extra.label})"
-        rule = MFD608 if extra.kind is ChannelKind.MAIN else MFD606
-        collect.add(rule, message, severity=Severity.WARNING)
-    for extra in surveyed.mains[1:]:
-        collect.add(MFD608, f"a second main channel ({extra.label})", channel="main", offset=0)
-    set_rules.channel_set(collect, judged.handshake.problems, [one.name for one in surveyed.channels])
-    packets.check(context, collect)
-    sync.check(context, collect)
-    device_state.check(context, collect)
-    set_rules.main_channel(context, collect)
+    collect = Collector(context.sources)
+    collect.add_all(found_by_arrival(surveyed))
+    collect.add_all(found_by_handshake(judged.handshake.problems, [one.name for one in surveyed.channels]))
+    collect.add_all(found_by_rows(context))
+    for module in (packets, sync, device_state):
+        collect.add_all(module.CHECKS.found(context))
     labels: dict[str, ChannelName] = {one.captured.label: one.name for one in surveyed.channels}
     if surveyed.mains:
         labels[surveyed.mains[0].label] = "main"
-    set_rules.recording(context, collect, notes, labels)
+    headers_cut = any(survey.unreadable for _, survey in context.channels)
+    collect.add_all(found_by_reader(notes, labels, headers_cut=headers_cut))
+    collect.add_all(recording_checks.CHECKS.found(context))
+    return collect.findings()
 
 
 def _carried(surveys: Sequence[ChannelSurvey]) -> dict[tuple[DeviceKey, int], Carrier]:

@@ -35,8 +35,10 @@ class Rule:
     """Releases it holds for."""
     example: str
     """A minimal violating stream in the notation of the protocol reference (I, S, D, V, F, E)."""
+    beside_channels: bool = False
+    """It holds only where there are multifd channels."""
     conditions: tuple[Condition, ...] = ()
-    """What breaks it, where one packet, problem or note tells; else a check of ``analyzers.linter`` does."""
+    """What breaks it, where one packet, problem or note tells; else the linter, a survey or the judge does."""
 
     @property
     def row(self) -> str:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from analyzers.rulebook.device_state.packet_rules import HEADER, HUGE_INDEX
+from analyzers.rulebook.device_state.packet_rules import HEADER, HUGE_INDEX, TAG
 from multifd_codec.channel.events import DeviceStatePacket
 from multifd_codec.device_key import DeviceKey
-from multifd_codec.layout import compile_struct
 from multifd_codec.source import ByteSource, bytes_known
-from multifd_codec.wire.vfio import CONFIG_STATE, VfioTag
-
-TAG = compile_struct(VfioTag)
+from multifd_codec.wire.vfio import CONFIG_STATE
 
 
 @dataclass(frozen=True, slots=True)

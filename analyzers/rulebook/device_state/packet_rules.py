@@ -11,12 +11,13 @@ from analyzers.rulebook.conditions import (
 from analyzers.rulebook.phrases import CHANNEL_ERROR
 from analyzers.rulebook.rule import Rule
 from multifd_codec.dialect.words import since
-from multifd_codec.layout import layout
+from multifd_codec.layout import compile_struct, layout
 from multifd_codec.wire.packet import COMPRESSION_MASK, MULTIFD_PACKET_SIZE, PacketFlags
-from multifd_codec.wire.vfio import CONFIG_STATE, INVALID_IDX, VFIODeviceStatePacket, VfioTagId
+from multifd_codec.wire.vfio import CONFIG_STATE, INVALID_IDX, VFIODeviceStatePacket, VfioTag, VfioTagId
 
 SINCE = since(lambda r: r.destination.device_state)
 HEADER = layout(VFIODeviceStatePacket)
+TAG = compile_struct(VfioTag)
 MAX_PAYLOAD = 2 * MULTIFD_PACKET_SIZE + HEADER.size
 """Largest payload upstream sends: 1 MiB of device data and the VFIO header."""
 HUGE_INDEX = 1 << 28

@@ -10,7 +10,7 @@ from analyzers.rulebook.conditions import (
     MainRefusal,
     MainSeen,
 )
-from analyzers.rulebook.device_state.packet_rules import LOADER, PACKET_RULES, STARVED, VFIO
+from analyzers.rulebook.device_state.packet_rules import LOADER, PACKET_RULES, STARVED, TAG, VFIO
 from analyzers.rulebook.phrases import CHANNEL_ERROR, DEVICE_STATE, MAIN_ERROR
 from analyzers.rulebook.rule import Rule
 from multifd_codec.dialect.words import since, which
@@ -36,7 +36,7 @@ def _ready_unknown(seen: MainSeen) -> Iterator[tuple[int, str]]:
 
 def _ready_again(seen: MainSeen) -> Iterator[tuple[int, str]]:
     for device, tags in seen.main.vfio.items():
-        if tags.ready_again is not None:
+        if tags.ready_again is not None and seen.destination.config_load_ready:
             yield tags.ready_again, device.idstr
 
 
@@ -129,8 +129,17 @@ RULES = (
             MainRefusal(
                 places=_ready_unknown,
                 reason=lambda _, name: f"DEV_CONFIG_LOAD_READY, which is not known before {READY_SINCE}",
+                says=lambda _, name, release: f"{name}: DEV_CONFIG_LOAD_READY, which {release} does not know",
+                field="tag",
+                length=TAG.size,
             ),
-            MainRefusal(places=_ready_again, reason=lambda _, name: "DEV_CONFIG_LOAD_READY twice"),
+            MainRefusal(
+                places=_ready_again,
+                reason=lambda _, name: "DEV_CONFIG_LOAD_READY twice",
+                says=lambda _, name, release: f"{name}: DEV_CONFIG_LOAD_READY twice",
+                field="tag",
+                length=TAG.size,
+            ),
         ),
     ),
     Rule(

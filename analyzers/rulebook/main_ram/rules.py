@@ -148,6 +148,7 @@ RULES = (
         reference="ram_save_target_page (sender), ram_load_precopy, migration/ram.c",
         since=MULTIFD,
         example="main: START[B F E] PART[PAGE(ram, 0x1000) F E]   channel 0: I S S ...",
+        beside_channels=True,
     ),
     Rule(
         code="MFD522",
