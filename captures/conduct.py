@@ -79,6 +79,8 @@ class Half(NamedTuple):
     """When the peer, that receives this direction, had a window of 0."""
     fin: Moment | None
     reset: Moment | None
+    resets: int
+    """How many RSTs."""
 
     @property
     def gave_up(self) -> Moment | None:

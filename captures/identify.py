@@ -112,14 +112,14 @@ class _Stream:
 
     @property
     def never_accepted(self) -> bool:
-        """The rest of a dead connection: nothing but RSTs answered what it sent."""
+        """The rest of a dead connection: a RST answered each segment that it sent."""
         conduct = self.connection.conduct
         if conduct is None or self.connection.opened or self.identity.at_start:
             return False
         sent, answer = conduct.to_server, conduct.to_client
         if self.turned:
             sent, answer = answer, sent
-        return answer.reset is not None and not answer.segments and not sent.acknowledged
+        return 0 < sent.segments <= answer.resets and not answer.segments and not sent.acknowledged
 
     @property
     def start_captured(self) -> bool:

@@ -87,6 +87,7 @@ def _half(side: Side, peer: Side, time: Time) -> Half:
         shut=tuple(_windows(peer.control, base, time)),
         fin=_control_moment(control, np.flatnonzero((ends & FIN) != 0), time),
         reset=_control_moment(control, resets, time),
+        resets=len(resets),
     )
 
 
