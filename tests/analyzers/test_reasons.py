@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from analyzers.findings import Actor, ChannelEnd, Kind, Location, Reason, Share, Stuck, StuckState
+from analyzers.findings import Actor, ChannelEnd, Kind, Location, Party, Reason, Share, Stuck, StuckState
 from multifd_codec.device_key import DeviceKey
 
 ROOT = Path(__file__).parents[2]
@@ -19,6 +19,7 @@ FULL = Reason(
     offset=4096,
     frame=17,
     also=(Location(5, 64),),
+    waits_for=(Party(Actor.MAIN),),
     rendezvous=Share(3, 2),
     record="EOS",
     tokens=Share(1, 4),
@@ -36,6 +37,10 @@ FULL = Reason(
     connection="[2001:db8::1]:4444",
     monitor_alive=False,
     because="a {brace} in the words",
+    seconds=16.4,
+    duration=1.643,
+    bytes=1444162,
+    repeats=3,
 )
 AT = "offset 4096 (frame 17)"
 SENTENCES = {
@@ -51,6 +56,10 @@ SENTENCES = {
     Kind.PAGES_NEVER_SENT: "never sent: 12 pages of 'pc.ram', the first at 0x10000",
 }
 """What the recordings and truth cases do not say, or only in part; their sentences are compared as they are."""
+
+
+def test_the_reason_above_has_every_field() -> None:
+    assert [name for name, default in Reason._field_defaults.items() if getattr(FULL, name) == default] == []
 
 
 @pytest.mark.parametrize("kind", Kind)
