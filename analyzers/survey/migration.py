@@ -147,7 +147,8 @@ def survey_migration(
     strange = [one for one in unknown if _starts(one.captured) and not has_preempt]
     known = [one for one in found if one.captured.kind is ChannelKind.MULTIFD or one.survey.packets]
     known.sort(key=lambda one: one.name)
-    guessed = [one.survey.page_size for one in known if one.survey.packets]
+    framed = next((one for one in known if one.survey.packets), known[0] if known else None)
+    guessed = framed.survey.page_size if framed is not None else main.page_size if main is not None else None
     return Surveyed(
         migration=migration,
         mains=mains,
@@ -156,7 +157,7 @@ def survey_migration(
         ignored=tuple(migration.channels[position] for position in sorted(late)),
         foreign=tuple(one.captured for one in strange if not one.survey.packets or one.survey.starts_late),
         short=tuple(one.captured for one in unknown if not one.survey.packets and _is_short(one.captured)),
-        page_size=page_size or next(iter(guessed), None) or (main and main.page_size) or DEFAULT_PAGE_SIZE,
+        page_size=page_size or guessed or DEFAULT_PAGE_SIZE,
     )
 
 
