@@ -16,7 +16,8 @@ from captures.qemu import find_qemus
 
 PROGRAMS = {"tshark": "tshark", "qemu": "qemu-system-x86_64"}
 """Marker -> program."""
-SAMPLES = Path(__file__).parent.parent / "captures" / "samples"
+ROOT = Path(__file__).parent.parent
+SAMPLES = ROOT / "captures" / "samples"
 
 settings.register_profile("timeless", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("short", settings.get_profile("timeless"), max_examples=20, derandomize=True)

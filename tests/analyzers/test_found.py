@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from analyzers.linter.linter import LintOptions, lint_recording
 from captures.memory import recording_of
 from captures.recording import open_recording
 from multifd_codec.dialect.releases import RELEASES, Mode, release
+from tests.conftest import SAMPLES
 from tests.found import FOUND, Found
 
-TRUTH = Path(__file__).parents[2] / "captures" / "samples" / "truth"
+TRUTH = SAMPLES / "truth"
 
 
 def foreseen(found: Found, profile: str) -> set[str]:

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from analyzers.findings import Outcome, Severity
 from analyzers.linter.linter import lint_recording
 from captures.recording import open_recording
+from tests.conftest import SAMPLES
 
-SAMPLES = Path(__file__).parents[2] / "captures" / "samples"
 RECORD = struct.Struct("<4I")
 NAMES = [
     "q7.2-none-known-ram.pcap.zst",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -14,8 +13,9 @@ from analyzers.cli.matrix import markdown
 from analyzers.produce.matrix import COLUMNS, cells, verify
 from captures.qemu import find_qemus
 from multifd_codec.dialect.sync_policy import POLICIES
+from tests.conftest import ROOT
 
-README = Path(__file__).parents[2] / "README.md"
+README = ROOT / "README.md"
 
 OLD = ("fails",) * 4
 """7.2 to 9.2 do not know SWITCHOVER_START, which device state needs."""

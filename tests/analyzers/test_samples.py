@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +10,9 @@ import pytest
 from analyzers.findings import Actor, Kind, Outcome, Severity
 from analyzers.linter.linter import LintOptions, lint_recording
 from captures.recording import open_recording
+from tests.conftest import SAMPLES
 from tests.reasons import check_reasons
 
-SAMPLES = Path(__file__).parents[2] / "captures" / "samples"
 MANIFEST = json.loads((SAMPLES / "manifest.json").read_text())
 LOST = "q10.0-none-device-state-lost.pcap"
 

@@ -10,9 +10,10 @@ import pytest
 
 from analyzers.linter.linter import LintOptions, lint_recording
 from captures.recording import open_recording
+from tests.conftest import SAMPLES
 from tests.reasons import check_reasons
 
-TRUTH = Path(__file__).parents[2] / "captures" / "samples" / "truth"
+TRUTH = SAMPLES / "truth"
 
 RACES = {
     "device_state_empty": {"fails", "hangs"},

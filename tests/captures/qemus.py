@@ -14,8 +14,8 @@ from captures.qemu import DestinationOptions, DestinationPool, Feed, Observation
 from captures.qemu.feeding import in_feeding_order
 from captures.recording import open_recording
 from multifd_codec.dialect.releases import Mode
+from tests.conftest import SAMPLES
 
-SAMPLES = Path(__file__).parents[2] / "captures" / "samples"
 TRUTH = SAMPLES / "truth"
 KNOWN_RAM = "9cf67a50956458d3f5d0c1a3783f81891592d7cc1e3f12a56325965c19813ba3"
 """SHA-256, as the samples' README has it."""

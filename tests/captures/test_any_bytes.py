@@ -8,19 +8,19 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-import packets
 import pytest
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
-from packets import MAIN, Conversation, multifd
 
 from captures.identify import NoBytes
 from captures.model import NoteKind, Recording, StreamSource
 from captures.recording import open_recording
 from multifd_codec.errors import InputError
+from tests.captures import packets
+from tests.captures.packets import MAIN, Conversation, multifd
+from tests.conftest import SAMPLES
 
-SAMPLES = Path(__file__).parents[2] / "captures" / "samples"
 SIX = Conversation("2001:db8::1", "2001:db8::2", client_port=50001)
 SEGMENTS = [*Conversation().whole(MAIN[:150], 60, back=bytes(16)), *SIX.whole(multifd(0, 100), 90)]
 FRAMES = [packets.frame(tcp, link) for tcp, link in zip(SEGMENTS, ["Ethernet", "QinQ", "VLAN"] * 9, strict=False)]

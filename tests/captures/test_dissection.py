@@ -6,11 +6,9 @@ import tempfile
 from dataclasses import replace
 
 import numpy as np
-import packets
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from packets import LINKS, Frame, Tcp
 
 from captures.formats.mapped import MappedFile
 from captures.formats.pcapng import PcapngFile
@@ -18,6 +16,8 @@ from captures.frames.batch import dissect_batch
 from captures.frames.columns import column_names
 from captures.frames.flows import FlowTable
 from captures.frames.frame import Segment, Skip, dissect
+from tests.captures import packets
+from tests.captures.packets import LINKS, Frame, Tcp
 
 ADDRESSES = {4: ("10.1.2.3", "192.168.255.254"), 6: ("2001:db8::1:2", "fe80::ffff:0:9")}
 NOPS = b"\x01\x01\x01\x01"

@@ -7,14 +7,14 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import packets
 from hypothesis import given
 from hypothesis import strategies as st
-from packets import ACK, FIN, RST, Conversation, Frame, Tcp
 
 from captures.model import CapturedChannel, ChannelKind, NoteKind
 from captures.recording import open_recording
 from multifd_codec.source import Hole, HoleReason, StreamEnd
+from tests.captures import packets
+from tests.captures.packets import ACK, FIN, RST, Conversation, Frame, Tcp
 
 FORMATS = {
     "pcap": packets.pcap,

@@ -6,7 +6,6 @@ import signal
 from pathlib import Path
 
 import pytest
-from recorded_frames import ENCAPSULATIONS, cut, encapsulate, read_frames, write_frames
 
 from captures.model import CapturedChannel, ChannelKind, Migration, NoteKind, Recording
 from captures.recording import open_recording
@@ -15,6 +14,7 @@ from multifd_codec.channel.decoder import ChannelDecoder
 from multifd_codec.channel.events import ChannelEnd, EndPosition, RamPacket
 from multifd_codec.errors import InputError
 from multifd_codec.source import HoleReason, StreamEnd
+from tests.captures.recorded_frames import ENCAPSULATIONS, cut, encapsulate, read_frames, write_frames
 from tests.captures.writing import write_pcap
 
 pytestmark = pytest.mark.tshark

@@ -27,8 +27,9 @@ from multifd_codec.plan.page_content import Pattern, Zero
 from multifd_codec.plan.plan import Block, Device, MigrationPlan, Pages, Round, check
 from multifd_codec.sender import draft
 from multifd_codec.strategies import DIALECTS, EditedDraft, drafts, edited_drafts, edits, plans
+from tests.conftest import ROOT
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = ROOT / "docs"
 SETTINGS = settings(
     phases=[Phase.generate, Phase.shrink],
     max_examples=600,
@@ -232,7 +233,7 @@ def test_the_documented_example_runs(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text(profile)
     options = ["--hypothesis-profile=short", "-q", "-p", "no:cacheprovider"]
     command = [sys.executable, "-m", "pytest", *options, str(tmp_path)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert result.returncode == 0 and "3 passed" in result.stdout, result.stdout
 
 
