@@ -71,7 +71,7 @@ def show_blocks(blocks: Iterable[Block], output: Path | None = None) -> None:
 
 def check_output(output: Path | None, inputs: Iterable[Path]) -> None:
     """Raises InputError for a file that cannot be written to, or is an input, before any work is done."""
-    from captures.write.target import check_file  # noqa: PLC0415
-
     if output is not None:
+        from captures.write.target import check_file  # noqa: PLC0415
+
         check_file(output, inputs)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -60,6 +59,8 @@ def refilled(folder: Path) -> Iterator[Path]:
                 file.unlink()
         part.rmdir()
     except BaseException as error:
+        import shutil  # noqa: PLC0415 -- slow to import
+
         shutil.rmtree(part, ignore_errors=True)
         if made:
             with suppress(OSError):

@@ -4,7 +4,6 @@ of one line."""
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -65,6 +64,8 @@ def check_folder(path: Path, *, empty: bool = False) -> None:
 
 def check_space(path: Path, size: int) -> None:
     """Room for ``size`` bytes more where the output goes."""
+    import shutil  # noqa: PLC0415 -- slow to import
+
     target = Path(os.path.realpath(path))
     folder = target if target.is_dir() else target.parent
     free = shutil.disk_usage(folder).free if folder.is_dir() else size
