@@ -130,14 +130,14 @@ def _is_sync(record: Record) -> bool:
 def without_multifd() -> Draft:
     """Every page is a PAGE or ZERO record on main."""
     draft = sender.draft(plan(machine="pc-q35-8.0", dialect="qemu-8.1", return_path=True))
-    packets = [r for line in draft.channels for r in line if isinstance(r.event, RamPacket) and r.event.normal_pages]
     pages: Line = []
-    for record in sorted(packets, key=lambda record: record.event.packet_num):
+    for record in draft.order:
+        if not isinstance(record.event, RamPacket):
+            continue
         block = record.event.ramblock.rstrip(b"\0").decode()
         for number, offset in enumerate(record.event.pages[: record.event.normal_pages]):
             pages.append(make.page(offset, block, bytes(record.payload[number * PAGE :][:PAGE])))
-    end = draft.main[position(draft.main, ev.SectionEnd) + 1]
-    draft.before(end, *pages)
+    draft.before(draft.on_main(ev.EndOfRam, -1), *pages)
     return Draft(draft.main, [])
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,19 +19,20 @@ from analyzers.extraction.page_table import PageKind
 from analyzers.produce.outline import Outline, outlined
 from captures.memory import recording_of
 from multifd_codec.channel.decoder import ChannelDecoder
+from multifd_codec.draft.channel_records import ram_record
+from multifd_codec.draft.draft import Record
+from multifd_codec.draft.main_records import zero_page
 from multifd_codec.main import events as ev
 from multifd_codec.main.decoder import MainDecoder
 from multifd_codec.main.ram_events import MappedRam
 from multifd_codec.plan.plan import Device, MigrationPlan, memory
 from multifd_codec.sender import draft
 from multifd_codec.source import Hole, HoleReason
-from multifd_codec.wire.packet import PacketFlags
 from tests.captures.writing import write_folder
-from tests.channel_records import CAPACITY, page, ram
-from tests.main_records import BLOCKS, PAGE, RAM, zero_page
-from tests.migrations import V72, V82, V90, V92, like, mapped_ram, migration, single_channel
-from tests.streams import Stream
+from tests.healthy import NONE, PAGE
+from tests.streams import Stream, stream_of
 
+HEADER = ram_record(0).size()
 KNOWN_RAM = "9cf67a50956458d3f5d0c1a3783f81891592d7cc1e3f12a56325965c19813ba3"
 """captures/samples/README.md"""
 
@@ -50,15 +50,39 @@ def rebuilt(stream: Stream, **options: Any) -> Rebuilt:
 
 
 def expected() -> dict[str, bytes]:
-    """What tests.migrations sends."""
-    made = {name.decode(): bytearray(count * PAGE) for name, count in BLOCKS.items()}
-    for block, number, generation in (
-        *((RAM, n, 0) for n in (*range(4), *range(128, 131), 240)),
-        *((b"pc.bios", n, 0) for n in (0, 1)),
-        *((RAM, n, 1) for n in (0, 1, 128, 2)),
-    ):
-        made[block.decode()][number * PAGE : (number + 1) * PAGE] = page(number, generation)
-    return {name: bytes(content) for name, content in made.items()}
+    """The memory of the healthy migrations."""
+    return {name: bytes(content) for name, content in memory(NONE).items()}
+
+
+def normal_pages(record: Record) -> list[int]:
+    """The pages of pc.ram that a packet carries with content, by number."""
+    event = record.event
+    of_ram = event.ramblock.startswith(b"pc.ram\0")
+    return [offset // PAGE for offset in event.pages[: event.normal_pages]] if of_ram else []
+
+
+def first_packet(stream: Stream) -> Record:
+    """The first one with pages of pc.ram."""
+    return min((r for n in (0, 1) for r in stream.rams(n) if normal_pages(r)), key=lambda r: r.event.packet_num)
+
+
+def sent_later(stream: Stream, record: Record) -> set[int]:
+    """The pages of pc.ram that other packets than the first carry."""
+    return {n for channel in (0, 1) for r in stream.rams(channel) if r is not record for n in normal_pages(r)}
+
+
+def unknown(result: Rebuilt) -> set[int]:
+    """The pages of pc.ram that are not known."""
+    block = next(block for block in result.blocks if block.name == "pc.ram")
+    return {n for first, behind in block.table.stretches(PageKind.UNKNOWN, block.pages) for n in range(first, behind)}
+
+
+def ram_of(result: Rebuilt) -> bytes:
+    return bytes((result.memory or {})["pc.ram"])
+
+
+def at(page: int) -> slice:
+    return slice(page * PAGE, (page + 1) * PAGE)
 
 
 # Against what is known.
@@ -170,61 +194,64 @@ def test_hardware_compression(method: str) -> None:
     assert rebuild(recording.migrations[0]).memory == memory(plan) == lean(recording)
 
 
-@pytest.mark.parametrize(
-    "make", [like(), like(V72), like(V82), like(V90), like(V92), like(V72, merged_sync=True), single_channel]
-)
-def test_every_dialect(make: Callable[[], Stream]) -> None:
-    result = rebuilt(make())
+@pytest.mark.parametrize("name", ["10.0", "7.2", "8.2", "9.0", "9.2", "7.2 merged", "without multifd"])
+def test_every_dialect(name: str) -> None:
+    stream = stream_of(name)
+    result = rebuilt(stream)
     assert {name: bytes(content) for name, content in (result.memory or {}).items()} == expected()
     assert (result.complete, result.sound, result.conflicts) == (True, True, [])
-    assert {name: bytes(content) for name, content in lean(make().recording()).items()} == expected()
+    assert {name: bytes(content) for name, content in lean(stream.recording()).items()} == expected()
 
 
 # What is not known, or not read.
 
 
-def test_a_hole_in_plain_pages_is_unknown() -> None:
-    stream = migration()
-    packet = stream.data(0)
+def without_page(stream: Stream, *, sent_again: bool) -> int:
+    """Bytes inside a page of the first packet are not recorded; the page."""
+    packet = first_packet(stream)
+    pages, later = normal_pages(packet), sent_later(stream, packet)
+    page = next(page for page in pages if (page in later) is sent_again)
     channel, offset = stream.place(packet)
-    payload = offset + 1344
-    stream.holes[channel] = [Hole(payload + PAGE + 10, payload + PAGE + 20, HoleReason.LOST)]
+    start = offset + HEADER + pages.index(page) * PAGE
+    stream.holes[channel] = [Hole(start + 10, start + 20, HoleReason.LOST)]
+    return page
+
+
+def test_a_hole_in_a_page_that_is_sent_again() -> None:
+    stream = stream_of("10.0")
+    without_page(stream, sent_again=True)
     result = rebuilt(stream)
-    block = result.blocks[0]
-    # Page 1 of the first round is unknown until the second round sends it again.
-    assert block.unknown == 0 and bytes((result.memory or {})["pc.ram"]) == expected()["pc.ram"]
+    assert unknown(result) == set() and ram_of(result) == expected()["pc.ram"]
     assert not result.complete and "1 packets" in result.incomplete[-1]
 
 
 def test_a_hole_over_a_page_that_is_not_sent_again() -> None:
-    stream = migration()
-    channel, offset = stream.place(stream.data(0))
-    start = offset + 1344 + 3 * PAGE
-    stream.holes[channel] = [Hole(start, start + PAGE, HoleReason.SNAPLEN)]
+    stream = stream_of("10.0")
+    page = without_page(stream, sent_again=False)
     result = rebuilt(stream)
-    block = result.blocks[0]
-    assert (block.unknown, list(block.table.stretches(PageKind.UNKNOWN, block.pages))) == (1, [(3, 4)])
-    assert not result.complete
-    found = bytes((result.memory or {})["pc.ram"])
-    assert found[: 3 * PAGE] == expected()["pc.ram"][: 3 * PAGE]
-    assert found[4 * PAGE :] == expected()["pc.ram"][4 * PAGE :]
+    assert unknown(result) == {page} and not result.complete
+    found, whole = ram_of(result), expected()["pc.ram"]
+    assert found[: page * PAGE] == whole[: page * PAGE] and found[(page + 1) * PAGE :] == whole[(page + 1) * PAGE :]
 
 
-def test_a_hole_spoils_what_is_compressed_behind_it() -> None:
-    stream = like(compression=int(PacketFlags.ZLIB))()
-    channel, offset = stream.place(stream.data(0))
-    stream.holes[channel] = [Hole(offset + 1344, offset + 1400, HoleReason.LOST)]
+@pytest.mark.parametrize(("method", "spoiled"), [("10.0 zlib", True), ("10.0 uadk", False)])
+def test_a_hole_spoils_what_is_compressed_behind_it(method: str, spoiled: bool) -> None:
+    """Where a channel has one context for all packets."""
+    stream = stream_of(method)
+    packet = first_packet(stream)
+    channel, offset = stream.place(packet)
+    stream.holes[channel] = [Hole(offset + HEADER, offset + HEADER + 56, HoleReason.LOST)]
+    behind = [r for r in stream.rams(int(channel)) if r.event.packet_num >= packet.event.packet_num] if spoiled else []
+    lost = set(normal_pages(packet)).union(*map(normal_pages, behind))
+    known = {n for r in (*stream.rams(0), *stream.rams(1)) if r not in (packet, *behind) for n in normal_pages(r)}
     result = rebuilt(stream)
-    assert list(result.blocks[0].table.stretches(PageKind.UNKNOWN, 256)) == [(0, 4)]
-    assert "nothing compressed behind it" in result.problems[0].message
-    other = like(compression=int(PacketFlags.UADK))()
-    other.holes[channel] = [Hole(offset + 1344, offset + 1400, HoleReason.LOST)]
-    assert list(rebuilt(other).blocks[0].table.stretches(PageKind.UNKNOWN, 256)) == [(3, 4)]
+    assert unknown(result) == lost - known
+    assert any("nothing compressed behind it" in problem.message for problem in result.problems) is spoiled
 
 
 def test_a_recording_of_headers_only() -> None:
     """As ``tcpdump -s`` makes them."""
-    stream = migration()
+    stream = stream_of("10.0")
     for channel in (0, 1):
         at, holes = 0, []
         for record in stream.channels[channel]:
@@ -233,107 +260,119 @@ def test_a_recording_of_headers_only() -> None:
                 holes.append(Hole(at - len(record.payload), at, HoleReason.SNAPLEN))
         stream.holes[channel] = holes
     result = rebuilt(stream)
-    normal = {0, 1, 2, 3, 128, 129, 130, 240}
-    stretches = result.blocks[0].table.stretches(PageKind.UNKNOWN, 256)
-    assert {page for first, behind in stretches for page in range(first, behind)} == normal
-    assert not any((result.memory or {})["pc.ram"]) and not result.complete
+    packet = first_packet(stream)
+    assert unknown(result) == {*normal_pages(packet)} | sent_later(stream, packet)
+    assert not any(ram_of(result)) and not result.complete
 
 
 def test_what_stands_behind_an_unreleased_sync_is_not_loaded() -> None:
-    stream = migration()
-    late = ram(99, RAM, (7,), (), page(7, 5))
-    extra = ram(98)
-    stream.channels[0] += [extra, late]
+    stream = stream_of("10.0")
+    content = bytes(range(256)) * (PAGE // 256)
+    late = ram_record(99, b"pc.ram", [7 * PAGE], payload=content)
+    stream.channels[0] += [ram_record(98), late]
     result = rebuilt(stream)
-    assert bytes((result.memory or {})["pc.ram"]) == expected()["pc.ram"]
-    assert result.not_loaded == {0: 1344 + PAGE} and not result.sound and result.complete
+    assert ram_of(result) == expected()["pc.ram"]
+    assert result.not_loaded == {0: HEADER + PAGE} and not result.sound and result.complete
     everything = rebuilt(stream, apply_all=True)
-    assert (everything.memory or {})["pc.ram"][7 * PAGE : 8 * PAGE] == page(7, 5)
+    assert ram_of(everything)[at(7)] == content
     assert lean(stream.recording())["pc.ram"] == expected()["pc.ram"]
     assert lean(stream.recording(), apply_all=True) == everything.memory
 
 
 def test_a_channel_ends_at_a_packet_that_is_refused() -> None:
-    stream = migration()
-    stream.data(0, 1).set(ramblock=b"nowhere".ljust(256, b"\0"))
+    stream = stream_of("10.0")
+    packet = first_packet(stream)
+    channel = int(stream.place(packet)[0])
+    later = [r for r in stream.rams(channel) if r.event.packet_num > packet.event.packet_num and not r.event.sync]
+    later[0].set(ramblock=b"nowhere".ljust(256, b"\0"))
     result = rebuilt(stream)
-    assert (result.memory or {})["pc.ram"][:PAGE] == page(0, 0)
-    assert any(problem.channel == 0 for problem in result.problems) and not result.sound
-    assert lean(stream.recording())["pc.ram"][:PAGE] == page(0, 0)
+    page = next(page for page in normal_pages(packet) if page not in sent_later(stream, packet))
+    assert ram_of(result)[at(page)] == expected()["pc.ram"][at(page)]
+    assert any(problem.channel == channel for problem in result.problems) and not result.sound
+    assert lean(stream.recording())["pc.ram"][at(page)] == expected()["pc.ram"][at(page)]
 
 
 def test_order_that_is_not_defined_is_said() -> None:
     """S-15: a ZERO record on main and a normal page in the same round."""
-    stream = like(V82)()
-    first = stream.on_main(ev.ZeroPage)
-    stream.before(first, zero_page(3, RAM), zero_page(50, RAM))
+    stream = stream_of("8.2")
+    packet = first_packet(stream)
+    page = next(page for page in normal_pages(packet) if page not in sent_later(stream, packet))
+    stream.before(stream.on_main(ev.ZeroPageRun), zero_page(page * PAGE, "pc.ram"), zero_page(PAGE, "vga.vram"))
     result = rebuilt(stream)
-    assert [(c.block, c.offset, c.pages) for c in result.conflicts] == [("pc.ram", 3 * PAGE, 1)]
-    assert (result.memory or {})["pc.ram"][3 * PAGE : 4 * PAGE] == page(3)
+    assert [(c.block, c.offset, c.pages) for c in result.conflicts] == [("pc.ram", page * PAGE, 1)]
+    assert ram_of(result)[at(page)] == expected()["pc.ram"][at(page)]
 
 
 def test_zero_pages_come_before_normal_pages_of_their_packet() -> None:
-    stream = migration()
-    stream.data(0).set(zero_pages=1, pages=(*(PAGE * n for n in range(4)), 0, *[0] * (CAPACITY - 5)))
-    stream.data(0, 2).set(normal_pages=0, next_packet_size=0, zero_pages=2)
-    stream.data(0, 2).payload = b""
-    result = rebuilt(stream)
-    found = (result.memory or {})["pc.ram"]
-    assert found[: 2 * PAGE] == bytes(2 * PAGE)
+    stream = stream_of("10.0")
+    packet = first_packet(stream)
+    event = packet.event
+    used = event.normal_pages + event.zero_pages
+    pages = (*event.pages[:used], event.pages[0], *event.pages[used + 1 :])
+    packet.set(zero_pages=event.zero_pages + 1, pages=pages)
+    assert ram_of(rebuilt(stream)) == expected()["pc.ram"]
 
 
 def test_provenance(tmp_path: Path) -> None:
-    stream = migration()
+    stream = stream_of("10.0")
     write_folder(tmp_path / "in", stream.recording().migrations[0])
     _, manifest = extract(tmp_path / "in", tmp_path / "out", "--provenance")
     (name,) = [block["provenance"] for block in manifest["blocks"] if block["name"] == "pc.ram"]
     lines = [json.loads(line) for line in (tmp_path / "out" / name).read_text().splitlines()]
-    assert sum(line["pages"] for line in lines) == 256
+    assert sum(line["pages"] for line in lines) == 96
     assert [line["offset"] for line in lines] == sorted(line["offset"] for line in lines)
     by_page = {line["offset"] // PAGE: line for line in lines}
-    packet = stream.data(0, 2)
-    assert by_page[0] == {
-        "offset": 0,
-        "pages": 2,
+    packet = next(r for n in (0, 1) for r in stream.rams(n) if normal_pages(r)[:1] == [20])
+    channel, offset = stream.place(packet)
+    assert by_page[20] == {
+        "offset": 20 * PAGE,
+        "pages": 6,
         "kind": "normal",
-        "channel": 0,
-        "packet_offset": stream.place(packet)[1],
+        "channel": channel,
+        "packet_offset": offset,
         "frame": None,
         "packet_num": packet.event.packet_num,
         "round": 2,
     }
-    assert (by_page[4]["kind"], by_page[4]["pages"], by_page[4]["round"]) == ("zero", 96, 1)
+    zeros = {n for line in lines if line["kind"] == "zero" for n in range(line["offset"] // PAGE)[-1:]}
+    assert zeros and {line["round"] for line in lines if line["kind"] == "zero"} == {1}
+
+
+def mapped_content(pages: int) -> bytes:
+    return b"".join(number.to_bytes(2, "big") * (PAGE // 2) for number in range(pages))
 
 
 def test_mapped_ram() -> None:
-    stream = mapped_ram(b"pc.ram", b"second")
+    stream = stream_of("mapped-ram")
     result = rebuilt(stream)
-    content = b"".join(page(number) for number in range(16))
-    assert {name: bytes(data) for name, data in (result.memory or {}).items()} == {"pc.ram": content, "second": content}
+    contents = {"pc.ram": mapped_content(96), "vga.vram": mapped_content(160)}
+    assert {name: bytes(data) for name, data in (result.memory or {}).items()} == contents
     listed = stream.on_main(ev.BlockList)
     payload = bytearray(listed.payload)
     payload[:2] = b"\xfe\x0f"  # the bitmap: pages 0 and 12 to 15 are clear
     listed.payload = bytes(payload)
-    found = (rebuilt(stream).memory or {})["pc.ram"]
-    assert found == bytes(PAGE) + content[PAGE : 12 * PAGE] + bytes(4 * PAGE)
+    content = contents["pc.ram"]
+    assert ram_of(rebuilt(stream)) == bytes(PAGE) + content[PAGE : 12 * PAGE] + bytes(4 * PAGE) + content[16 * PAGE :]
 
 
 @pytest.mark.parametrize("bitmap", [1 << 40, (1 << 63) + 5])
 def test_mapped_ram_bitmap_outside_the_file(bitmap: int) -> None:
-    stream = mapped_ram()
+    stream = stream_of("mapped-ram")
     listed = stream.on_main(ev.BlockList)
-    block = listed.event.blocks[0]
-    header = block.mapped_ram
-    listed.set(blocks=(block._replace(mapped_ram=MappedRam(1, PAGE, bitmap, header.pages_offset)),))
+    block, *others = listed.event.blocks
+    assert block.mapped_ram is not None
+    wrong = block._replace(mapped_ram=MappedRam(1, PAGE, bitmap, block.mapped_ram.pages_offset))
+    listed.set(blocks=(wrong, *others))
     result = rebuilt(stream)
-    assert not (result.complete and result.sound) and all(block.known == 0 for block in result.blocks)
+    assert not (result.complete and result.sound)
+    assert [block.known for block in result.blocks if block.name == "pc.ram"] == [0]
 
 
 def test_mapped_ram_file_cut_in_its_pages() -> None:
-    stream = mapped_ram()
-    start = stream.place(stream.on_main(ev.BlockList))[1] + len(stream.on_main(ev.BlockList).encoded())
-    stream.cut["main"] = len(stream.encoded("main")) - start + 5 * PAGE + 7
+    stream = stream_of("mapped-ram")
+    end = stream.place(stream.on_main(ev.BlockList))[1] + stream.on_main(ev.BlockList).size()
+    stream.cut["main"] = len(stream.encoded("main")) - end + 5 * PAGE + 7
     result = rebuilt(stream)
     assert not result.complete
-    assert [(block.known, block.unknown) for block in result.blocks] == [(10, 6)]
-    assert bytes((result.memory or {})["pc.ram"])[: 10 * PAGE] == b"".join(page(number) for number in range(10))
+    assert [(block.known, block.unknown) for block in result.blocks] == [(96, 0), (154, 6)]
+    assert (result.memory or {})["vga.vram"][: 154 * PAGE] == mapped_content(154)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +14,24 @@ from analyzers.extraction.output import safe_name
 from analyzers.extraction.xbzrle import decode_xbzrle
 from captures.memory import MemorySource
 from multifd_codec.draft.draft import Record
+from multifd_codec.draft.main_records import block_list, zero_page
 from multifd_codec.errors import FormatError, InputError
 from multifd_codec.main import events as ev
 from multifd_codec.main.ram_events import RamBlock
-from multifd_codec.wire.packet import PacketFlags
-from tests.analyzers.test_extract import expected, extract, lean, rebuilt
+from multifd_codec.wire.packet import pages_per_packet
+from tests.analyzers.test_extract import at, expected, extract, lean, normal_pages, ram_of, rebuilt
 from tests.captures.writing import write_folder
-from tests.channel_records import CAPACITY, page
-from tests.main_records import BLOCKS, PAGE, RAM, block_list, zero_page
-from tests.migrations import V72, V90, Dialect, like, migration, single_channel
+from tests.healthy import PAGE
+from tests.streams import stream_of
 
 HOSTILE = [b"../../evil", b"/etc/passwd", b".hidden", b"a\nb", b"\xff\xfe", b"x" * 255, b"manifest.json", b"A", b"a"]
 
 
 def test_names_stay_in_the_folder(tmp_path: Path) -> None:
-    stream = migration()
-    listed = [RamBlock(name, PAGE) for name in (*HOSTILE, RAM, b"pc.bios")]
-    sizes = [replace_size(block) for block in listed]
-    stream.on_main(ev.BlockList).event = block_list(sizes).event
+    stream = stream_of("10.0")
+    own = stream.on_main(ev.BlockList).event.blocks
+    listed = block_list([*(RamBlock(name, PAGE) for name in HOSTILE), *own]).event
+    stream.on_main(ev.BlockList).event = listed
     write_folder(tmp_path / "in", stream.recording().migrations[0])
     before = set(tmp_path.rglob("*"))
     result, manifest = extract(tmp_path / "in", tmp_path / "out", "--provenance")
@@ -40,11 +39,9 @@ def test_names_stay_in_the_folder(tmp_path: Path) -> None:
     made = set(tmp_path.rglob("*")) - before - {tmp_path / "out"}
     assert {path.parent for path in made} == {tmp_path / "out"}
     names = [block["file"] for block in manifest["blocks"]]
-    assert len({name.lower() for name in names}) == len(sizes) and not any(name.startswith(".") for name in names)
-
-
-def replace_size(block: RamBlock) -> RamBlock:
-    return block._replace(used_length=BLOCKS.get(block.idstr, 1) * PAGE)
+    assert len({name.lower() for name in names}) == len(listed.blocks) and not any(
+        name.startswith(".") for name in names
+    )
 
 
 @given(st.text())
@@ -55,14 +52,14 @@ def test_safe_names(name: str) -> None:
 
 @pytest.mark.parametrize("size", [1 << 40, 1 << 50, (1 << 63)])
 def test_a_block_that_claims_to_be_huge(tmp_path: Path, size: int) -> None:
-    stream = migration()
-    huge = RamBlock(RAM, size)
-    stream.on_main(ev.BlockList).event = block_list([huge, RamBlock(b"pc.bios", 4 * PAGE)]).event
+    stream = stream_of("10.0")
+    huge, other = stream.on_main(ev.BlockList).event.blocks
+    stream.on_main(ev.BlockList).event = block_list([huge._replace(used_length=size), other]).event
     write_folder(tmp_path / "in", stream.recording().migrations[0])
     result, manifest = extract(tmp_path / "in", tmp_path / "out")
     assert result.exit_code == (0 if size <= 1 << 40 else 1)
     block = next(block for block in manifest["blocks"] if block["name"] == "pc.ram")
-    content = (tmp_path / "out" / block["file"]).open("rb").read(256 * PAGE)
+    content = (tmp_path / "out" / block["file"]).open("rb").read(96 * PAGE)
     assert (content, block["sha256"]) == (expected()["pc.ram"], block["sha256"])
     assert (block["sha256"] is None) == (size < 1 << 63)
     with pytest.raises(InputError, match="too many"):
@@ -72,13 +69,12 @@ def test_a_block_that_claims_to_be_huge(tmp_path: Path, size: int) -> None:
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_any_damage_gives_a_result(data: st.DataObject) -> None:
-    dialect = data.draw(st.sampled_from([Dialect(), V72, replace(V90, compression=int(PacketFlags.ZLIB))]))
-    stream = migration(dialect)
+    stream = stream_of(data.draw(st.sampled_from(["10.0", "7.2", "10.0 zlib"])))
     sources = {}
     for name, _ in stream.lines():
         content = bytearray(stream.encoded(name))
-        for at in data.draw(st.lists(st.integers(0, len(content) - 1), max_size=3)):
-            content[at] ^= data.draw(st.integers(1, 255))
+        for place in data.draw(st.lists(st.integers(0, len(content) - 1), max_size=3)):
+            content[place] ^= data.draw(st.integers(1, 255))
         del content[data.draw(st.one_of(st.just(len(content)), st.integers(0, len(content)))) :]
         sources[name] = MemorySource(bytes(content))
     captured = [
@@ -119,7 +115,7 @@ def test_the_folder(samples: Path, tmp_path: Path) -> None:
     result, manifest = extract(source, tmp_path / "full", "--force")
     assert result.exit_code == 0 and manifest["blocks"][0]["file"] == "ram.bin"
     assert (outside.read_text(), (tmp_path / "full" / "mine").read_text()) == ("outside", "mine")
-    stream = migration()
+    stream = stream_of("10.0")
     stream.on_main(ev.BlockList).event = block_list([RamBlock(b"main", PAGE)]).event
     write_folder(tmp_path / "in", stream.recording().migrations[0])
     before = {path.name: path.read_bytes() for path in (tmp_path / "in").iterdir()}
@@ -129,19 +125,20 @@ def test_the_folder(samples: Path, tmp_path: Path) -> None:
 
 
 def test_chosen_blocks(tmp_path: Path) -> None:
-    stream = like(compression=int(PacketFlags.ZSTD))()
-    result = rebuilt(stream, blocks=("pc.bios",))
-    assert {name: bytes(data) for name, data in (result.memory or {}).items()} == {"pc.bios": expected()["pc.bios"]}
-    with pytest.raises(InputError, match=r"no RAM block 'nope', only 'pc.bios', 'pc.ram'"):
+    stream = stream_of("10.0 zstd")
+    result = rebuilt(stream, blocks=("vga.vram",))
+    assert {name: bytes(data) for name, data in (result.memory or {}).items()} == {"vga.vram": expected()["vga.vram"]}
+    with pytest.raises(InputError, match=r"no RAM block 'nope', only 'pc.ram', 'vga.vram'"):
         rebuilt(stream, blocks=("nope",))
 
 
 # What a destination refuses.
 
+CAPACITY = pages_per_packet(PAGE)
 FAR = (1 << 64) - PAGE
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a page in front of its block": ({"pages": (FAR, *[0] * (CAPACITY - 1))}, "offset 0xfffffffffffff000 lies beyond"),
-    "a page behind its block": ({"pages": (256 * PAGE, *[0] * (CAPACITY - 1))}, "offset 0x100000 lies beyond"),
+    "a page behind its block": ({"pages": (160 * PAGE, *[0] * (CAPACITY - 1))}, "offset 0xa0000 lies beyond"),
     "another block": ({"ramblock": b"nowhere".ljust(256, b"\0")}, "RAM block 'nowhere' is not in the block list"),
     "more pages than there can be": ({"zero_pages": CAPACITY}, "exceeds pages_alloc"),
 }
@@ -151,22 +148,24 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 def test_pages_that_a_destination_refuses(name: str) -> None:
     """What the channel carries from there on is not loaded, in either way of rebuilding."""
     changes, words = REFUSED[name]
-    stream = migration()
-    stream.data(0).set(**changes)
+    stream = stream_of("10.0")
+    packet, same_round = stream.data(0, 2), stream.data(1, 1)
+    assert packet.event.normal_pages and normal_pages(same_round)
+    packet.set(**changes)
     result = rebuilt(stream)
     assert not result.sound and words in result.problems[0].message
     for memory in (result.memory or {}, lean(stream.recording())):
-        assert memory["pc.ram"][129 * PAGE :][:PAGE] == page(129)  # of channel 1, in the same round
-        assert not any(memory["pc.ram"][: 4 * PAGE])
+        assert all(memory["pc.ram"][at(page)] == expected()["pc.ram"][at(page)] for page in normal_pages(same_round))
+        assert not any(memory["vga.vram"])
 
 
-@pytest.mark.parametrize("addr", [256 * PAGE, 1 << 62])
+@pytest.mark.parametrize("addr", [96 * PAGE, 1 << 62])
 def test_records_on_main_about_pages_that_there_are_not(addr: int) -> None:
-    stream = single_channel()
-    pages = [record for record in stream.main if isinstance(record.event, ev.Page)]
-    stream.behind(pages[-1], zero_page(addr // PAGE, RAM), Record(pages[0].event._replace(addr=addr), bytes(PAGE)))
+    stream = stream_of("without multifd")
+    last = stream.on_main(ev.Page, -1)
+    stream.behind(last, zero_page(addr, "pc.ram"), Record(last.event._replace(addr=addr), bytes(PAGE)))
     result = rebuilt(stream)
-    assert not result.sound and "page beyond the 0x100000 bytes of RAM block 'pc.ram'" in result.problems[0].message
+    assert not result.sound and "page beyond the 0x60000 bytes of RAM block 'pc.ram'" in result.problems[0].message
     assert {block: bytes(data) for block, data in (result.memory or {}).items()} == expected()
     assert {block: bytes(data) for block, data in lean(stream.recording()).items()} == expected()
 
@@ -206,12 +205,9 @@ def test_malformed_xbzrle(data: bytes) -> None:
 
 def test_xbzrle_record() -> None:
     """A page of the first round, changed by an XBZRLE record."""
-    stream = single_channel()
-    last = [record for record in stream.main if isinstance(record.event, ev.Page)][-1]
-    old = page(240)
+    stream = stream_of("without multifd")
+    last = stream.on_main(ev.Page, -1)
+    offset, old = last.event.addr, last.payload
     encoded = bytes([100, 3]) + b"new"
-    number = 240 * PAGE
-    event = ev.XbzrlePage(0, 0, number, RAM, "pc.ram", 1, 0, len(encoded))
-    stream.behind(last, Record(event, encoded))
-    found = (rebuilt(stream).memory or {})["pc.ram"][number : number + PAGE]
-    assert found == old[:100] + b"new" + old[103:]
+    stream.behind(last, Record(ev.XbzrlePage(0, 0, offset, b"pc.ram", "pc.ram", 1, 0, len(encoded)), encoded))
+    assert ram_of(rebuilt(stream))[offset:][:PAGE] == bytes(old[:100]) + b"new" + bytes(old[103:])

@@ -13,17 +13,14 @@ from analyzers.produce.draft_of_recording import by_rounds
 from analyzers.receiver.script import MainAct
 from analyzers.survey.migration import survey_migration
 from multifd_codec.dialect.releases import Mode
+from multifd_codec.draft.main_records import flush
 from multifd_codec.main import events as ev
-from tests.main_records import flush
-from tests.migrations import V72, V90, V92, Dialect, like, migration
-from tests.streams import Stream
-
-POSTCOPY = like(machine=b"pc-q35-10.1", postcopy=True)
+from tests.streams import Stream, stream_of
 
 
 def flush_per_section() -> Stream:
     """A per-section stream with a FLUSH in front of its last EOS, as no release sends it."""
-    made = migration(V72)
+    made = stream_of("7.2")
     last = max(n for n, record in enumerate(made.main) if isinstance(record.event, ev.EndOfRam))
     made.main.insert(last, flush())
     return made
@@ -42,16 +39,17 @@ def counts(made: Stream, profile: str, mode: Mode) -> dict[str, int]:
     }
 
 
-@pytest.mark.parametrize("dialect", [V72, V90, V92], ids=lambda dialect: dialect.machine.decode())
-def test_healthy_streams(dialect: Dialect) -> None:
-    mode = Mode.PER_ROUND if dialect.per_round else Mode.PER_SECTION
-    found = counts(migration(dialect), "qemu-10.0", mode)
-    kind = ev.Flush if dialect.per_round else ev.EndOfRam
-    assert set(found.values()) == {sum(isinstance(record.event, kind) for record in migration(dialect).main)}
+@pytest.mark.parametrize(
+    ("name", "mode"), [("7.2", Mode.PER_SECTION), ("9.0", Mode.PER_ROUND), ("9.2", Mode.PER_ROUND)]
+)
+def test_healthy_streams(name: str, mode: Mode) -> None:
+    made = stream_of(name)
+    kind = ev.Flush if mode is Mode.PER_ROUND else ev.EndOfRam
+    assert set(counts(made, "qemu-10.0", mode).values()) == {sum(isinstance(r.event, kind) for r in made.main)}
 
 
 def test_none_behind_postcopy_listen() -> None:
-    made = POSTCOPY()
+    made = stream_of("postcopy")
     every = sum(isinstance(record.event, ev.EndOfRam) for record in made.main)
     found = counts(made, "qemu-11.1", Mode.PER_ROUND)
     assert len(set(found.values())) == 1
@@ -70,7 +68,7 @@ def test_a_flush_per_section_is_one() -> None:
 
 @pytest.mark.parametrize("tail", [False, True])
 def test_a_sync_too_many_at_the_end(tail: bool) -> None:
-    made = like(V92, unpaired_tail=tail)()
+    made = stream_of("9.2" if tail else "9.0")
     surveyed = survey_migration(made.recording().migrations[0])
     assert Facts(surveyed.main, surveyed.surveys).unpaired_tail() is tail
     assert Shape(made).tail is tail

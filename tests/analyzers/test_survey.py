@@ -23,7 +23,7 @@ from captures.recording import open_recording
 from multifd_codec.channel.events import ChannelInit, Unreadable
 from multifd_codec.source import Hole, HoleReason, StreamEnd
 from multifd_codec.wire.packet import PacketFlags
-from tests.migrations import migration
+from tests.streams import stream_of
 
 SAMPLE = "q10.0-none-known-ram.pcap.zst"
 ZLIB = "q10.0-none-known-ram-zlib.pcap"
@@ -63,7 +63,7 @@ def changed(sample: Path, number: int, end: StreamEnd, *, cut: int = 0, hole: in
 
 @pytest.mark.parametrize("mutation", MUTATIONS["MFD602"], ids=lambda mutation: mutation.way)
 def test_a_channel_begins_the_same_way_for_all(mutation: object) -> None:
-    made = migration()
+    made = stream_of("10.0")
     mutate(made, "MFD602", way=mutation.way)  # type: ignore[attr-defined]
     recording = recording_of(made)
     surveyed = survey_migration(recording.migrations[0])
