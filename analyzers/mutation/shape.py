@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeVar
 from analyzers.mutation.mutation import LacksError
 from multifd_codec.channel.events import DeviceStatePacket, RamPacket
 from multifd_codec.channel.framing import FIXED
+from multifd_codec.dialect.compression import usual
 from multifd_codec.dialect.releases import Mode
 from multifd_codec.draft.draft import Draft, Line, Record
 from multifd_codec.layout import layout
@@ -18,7 +19,6 @@ from multifd_codec.main import events as ev
 from multifd_codec.main.rendezvous import Rendezvous, ends_unpaired, mode_of_records
 from multifd_codec.names import block_name
 from multifd_codec.wire.packet import (
-    COMPRESSION_MASK,
     MULTIFD_PACKET_SIZE,
     PacketFlags,
     pages_per_packet,
@@ -163,9 +163,8 @@ class Shape:
 
     @cached_property
     def compression(self) -> int:
-        """The compression id that most packets with content carry."""
-        counts = Counter(p.record.event.flags & COMPRESSION_MASK for p in self.data if p.record.event.normal_pages)
-        return counts.most_common(1)[0][0] if counts else 0
+        """The compression id of most packets with pages."""
+        return usual(Counter(p.record.event.compression for p in self.data)).flag
 
     @property
     def zero_pages_in_packets(self) -> bool:

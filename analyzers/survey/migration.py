@@ -13,7 +13,7 @@ from analyzers.survey.channel import ChannelSurvey, survey_channel
 from analyzers.survey.main import MainSurvey
 from analyzers.survey.main_pass import survey_main
 from captures.model import CapturedChannel, ChannelKind, Migration, ProgressCallback
-from multifd_codec.dialect.compression import of_flags
+from multifd_codec.dialect.compression import usual
 from multifd_codec.errors import ChannelName
 from multifd_codec.source import StreamEnd, read_known
 
@@ -80,14 +80,12 @@ class Surveyed:
 
     @cached_property
     def compression(self) -> str:
-        """The method most packets with pages carry the id of; only ids there are can be configured."""
-        counts: Counter[str] = Counter()
+        """The method of most packets with pages."""
+        packets: Counter[int] = Counter()
         for survey in self.surveys:
             for number, hits in survey.compressions.items():
-                method = of_flags(number)
-                if method is not None:
-                    counts[method.name] += hits.count
-        return counts.most_common(1)[0][0] if counts else "none"
+                packets[number] += hits.count
+        return usual(packets).name
 
     @cached_property
     def missing(self) -> tuple[Missing, ...]:

@@ -6,6 +6,7 @@ here, a flag in ``wire.packet`` and its code in ``multifd_codec.compression``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
 from typing import NamedTuple
 
@@ -71,6 +72,12 @@ def named(name: str) -> Compression:
 def of_flags(flags: int) -> Compression | None:
     """The method of the compression bits of ``flags`` (0: none); None when there is no such id."""
     return next((row for row in _ROWS if row.flag == flags), None)
+
+
+def usual(packets: Mapping[int, int]) -> Compression:
+    """The method of a stream, from how many packets with pages carry each id: that of most. What is no method's id
+    cannot be configured and does not count."""
+    return max(_ROWS, key=lambda row: packets.get(row.flag, 0))
 
 
 def flags_of(payload: Payload) -> int:

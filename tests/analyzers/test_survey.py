@@ -11,6 +11,7 @@ import pytest
 from analyzers.extraction import Rebuilt, rebuild
 from analyzers.findings import Outcome, Report
 from analyzers.linter.linter import lint_recording
+from analyzers.mutation.shape import Shape
 from analyzers.produce.draft_of_recording import draft_of_migration
 from analyzers.produce.mutate import mutate
 from analyzers.report.decoding import Filter, decoded
@@ -105,6 +106,7 @@ def test_an_id_that_is_no_method_compresses_nothing(samples: Path) -> None:
         edited = recording_of(made)
         said = answers(edited)
         assert survey_migration(edited.migrations[0]).compression == "none"
+        assert Shape(made).compression == 0
     assert said.report.facts.compression == "none"
     # A destination without compression refuses the first of them on each channel, and extraction stops there, too.
     refused = {
