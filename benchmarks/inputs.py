@@ -17,7 +17,7 @@ from multifd_codec.channel.decoder import encode_event
 from multifd_codec.channel.events import ChannelInit, RamPacket
 from multifd_codec.source import Hole, StreamEnd
 from multifd_codec.wire.packet import MULTIFD_PACKET_SIZE, PacketFlags, pages_per_packet
-from tests.captures.writing import ETHERNET_SEGMENT, round_robin, write_pcap
+from tests.helpers.writing import ETHERNET_SEGMENT, round_robin, write_pcap
 
 PAGE_SIZE = 4096
 CHANNELS = 2

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from captures.write.sent import write_draft
-from tests.healthy import healthy
+from tests.helpers.healthy import healthy
 
 ROOT = Path(__file__).parents[2]
 RULE = """

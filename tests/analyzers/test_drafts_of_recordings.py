@@ -17,8 +17,8 @@ from multifd_codec.draft.draft import Draft
 from multifd_codec.errors import HoleError, InputError
 from multifd_codec.main import events as ev
 from multifd_codec.source import BufferSource, Hole, HoleReason
-from tests.captures.writing import write_pcap
-from tests.healthy import MADE, PLANS, healthy
+from tests.helpers.healthy import MADE, PLANS, healthy
+from tests.helpers.writing import write_pcap
 
 SAMPLES = Path(__file__).parents[2] / "captures" / "samples"
 MANIFEST = json.loads((SAMPLES / "manifest.json").read_text())

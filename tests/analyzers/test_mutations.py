@@ -25,8 +25,8 @@ from captures.recording import open_recording
 from captures.write.sent import write_draft
 from multifd_codec.draft.draft import Draft
 from multifd_codec.errors import InputError
-from tests.healthy import MADE, PLANS, copied, healthy
-from tests.reasons import check_reasons
+from tests.helpers.healthy import MADE, PLANS, copied, healthy
+from tests.helpers.reasons import check_reasons
 
 SAMPLES = Path(__file__).parents[2] / "captures" / "samples"
 RECORDED = (

@@ -15,7 +15,7 @@ from analyzers.survey.migration import survey_migration
 from multifd_codec.dialect.releases import Mode
 from multifd_codec.draft.main_records import flush
 from multifd_codec.main import events as ev
-from tests.streams import Stream, stream_of
+from tests.helpers.streams import Stream, stream_of
 
 
 def flush_per_section() -> Stream:

@@ -16,8 +16,8 @@ from multifd_codec.draft.channel_records import ram_record
 from multifd_codec.draft.draft import Record, raw
 from multifd_codec.main import events as ev
 from multifd_codec.source import Hole, HoleReason
-from tests.healthy import PAGE, position
-from tests.streams import Stream, stream_of
+from tests.helpers.healthy import PAGE, position
+from tests.helpers.streams import Stream, stream_of
 
 COMPLETES, HANGS, UNDECIDED = {Outcome.COMPLETES}, {Outcome.HANGS}, {Outcome.UNDECIDED}
 

@@ -11,7 +11,7 @@ from analyzers.findings import Actor, Kind, Outcome, Severity
 from analyzers.linter.linter import LintOptions, lint_recording
 from captures.recording import open_recording
 from tests.conftest import SAMPLES
-from tests.reasons import check_reasons
+from tests.helpers.reasons import check_reasons
 
 MANIFEST = json.loads((SAMPLES / "manifest.json").read_text())
 LOST = "q10.0-none-device-state-lost.pcap"

@@ -24,7 +24,7 @@ from captures.recording import open_recording
 from multifd_codec.channel.events import ChannelInit, Unreadable
 from multifd_codec.source import Hole, HoleReason, StreamEnd
 from multifd_codec.wire.packet import PacketFlags
-from tests.streams import stream_of
+from tests.helpers.streams import stream_of
 
 SAMPLE = "q10.0-none-known-ram.pcap.zst"
 ZLIB = "q10.0-none-known-ram-zlib.pcap"

@@ -11,7 +11,7 @@ import pytest
 from analyzers.linter.linter import LintOptions, lint_recording
 from captures.recording import open_recording
 from tests.conftest import SAMPLES
-from tests.reasons import check_reasons
+from tests.helpers.reasons import check_reasons
 
 TRUTH = SAMPLES / "truth"
 

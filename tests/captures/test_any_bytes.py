@@ -17,9 +17,9 @@ from captures.identify import NoBytes
 from captures.model import NoteKind, Recording, StreamSource
 from captures.recording import open_recording
 from multifd_codec.errors import InputError
-from tests.captures import packets
-from tests.captures.packets import MAIN, Conversation, multifd
 from tests.conftest import SAMPLES
+from tests.helpers import packets
+from tests.helpers.packets import MAIN, Conversation, multifd
 
 SIX = Conversation("2001:db8::1", "2001:db8::2", client_port=50001)
 SEGMENTS = [*Conversation().whole(MAIN[:150], 60, back=bytes(16)), *SIX.whole(multifd(0, 100), 90)]

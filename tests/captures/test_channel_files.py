@@ -11,7 +11,7 @@ from captures.model import ChannelKind, NoteKind
 from captures.recording import open_recording
 from multifd_codec.errors import InputError
 from multifd_codec.source import StreamEnd
-from tests.captures.packets import MAIN, channel_init, multifd
+from tests.helpers.packets import MAIN, channel_init, multifd
 
 CAPABILITIES = b"\x05\x1aconfiguration/capabilities\0\0\0\1\0\0\0\1"
 CONFIGURATION = b"QEVM\0\0\0\3\x07\0\0\0\4none"

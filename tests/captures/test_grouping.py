@@ -12,8 +12,8 @@ import pytest
 
 from captures.model import ChannelKind, Migration, NoteKind, Recording
 from captures.recording import open_recording
-from tests.captures import packets
-from tests.captures.packets import ACK, FIN, MAIN, RST, SYN, Conversation, Tcp, channel_init, multifd
+from tests.helpers import packets
+from tests.helpers.packets import ACK, FIN, MAIN, RST, SYN, Conversation, Tcp, channel_init, multifd
 
 MAIN_KIND, MULTIFD, TLS, UNKNOWN = ChannelKind.MAIN, ChannelKind.MULTIFD, ChannelKind.TLS, ChannelKind.UNKNOWN
 WEB_PAGE = b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n" * 20

@@ -12,10 +12,10 @@ import pytest
 from captures.model import ChannelKind, NoteKind
 from captures.recording import open_recording
 from multifd_codec.source import Hole, HoleReason, StreamEnd
-from tests.captures import packets
-from tests.captures.packets import ACK, FIN, Conversation
-from tests.captures.recorded_frames import cut, read_frames, write_frames
 from tests.conftest import SAMPLES
+from tests.helpers import packets
+from tests.helpers.packets import ACK, FIN, Conversation
+from tests.helpers.recorded_frames import cut, read_frames, write_frames
 
 MANIFEST: dict[str, list[dict[str, int | str]]] = json.loads((SAMPLES / "manifest.json").read_text())
 ALTERED = sorted(path.relative_to(SAMPLES).as_posix() for path in (SAMPLES / "truth").glob("*/*.zst"))

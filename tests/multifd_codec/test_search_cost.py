@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from benchmarks.holes import main_channel
 from multifd_codec.main.decoder import MainDecoder
 from multifd_codec.source import FIRST_PIECE, BufferSource, Hole, HoleReason, pieces
-from tests.multifd_codec.main_channels import recorded
-from tests.multifd_codec.test_mainstream import LEGACY, PC
+from tests.helpers.main_channels import recorded
+from tests.multifd_codec.main.test_decoder import LEGACY, PC
 
 MARK = b"\x11\x22\x33\x44\0\0\0\x01"
 

@@ -14,7 +14,7 @@ from multifd_codec.dialect.destination import Destination
 from multifd_codec.dialect.releases import RELEASES, Mode
 from multifd_codec.plan.plan import MigrationPlan, memory
 from multifd_codec.sender import draft
-from tests.captures.qemus import installed
+from tests.helpers.qemus import installed
 
 RAM = 1 << 20
 COMPRESSIONS = ("none", "zlib", "zstd")

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 import pytest
 
 from captures.qemu import DestinationPool
-from tests.captures.qemus import RELEASES, installed, options, run_case, truth_cases
+from tests.helpers.qemus import RELEASES, installed, options, run_case, truth_cases
 
 HOGS = 6
 TURNS = 3

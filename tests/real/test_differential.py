@@ -10,7 +10,7 @@ from analyzers.fuzz.campaign import Campaign, Task
 from analyzers.fuzz.case import Habitat
 from multifd_codec.dialect.destination import Destination
 from multifd_codec.dialect.releases import Mode
-from tests.captures.qemus import installed
+from tests.helpers.qemus import installed
 
 FEW, MANY = 40, 300
 """Streams in CI, and in `make test-real`."""

@@ -7,8 +7,8 @@ import pytest
 from captures.memory import recording_of
 from captures.qemu import DestinationOptions, feed_of_migration, replay
 from multifd_codec.plan.plan import memory
-from tests.captures.qemus import installed
-from tests.found import FOUND
+from tests.helpers.found import FOUND
+from tests.helpers.qemus import installed
 
 CASES = [
     pytest.param(name, release, marks=pytest.mark.qemu(release), id=f"{name}-{release}")

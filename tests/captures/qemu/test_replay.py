@@ -19,7 +19,7 @@ import pytest
 from captures.qemu import DestinationPool, Feed, Stream, binary, feed_in_order, parse_command, replay
 from multifd_codec.dialect.releases import Mode
 from multifd_codec.errors import InputError
-from tests.captures.qemus import KNOWN_RAM, RELEASES, SAMPLES, feed, installed, options, run_case, streams, truth_cases
+from tests.helpers.qemus import KNOWN_RAM, RELEASES, SAMPLES, feed, installed, options, run_case, streams, truth_cases
 
 PLAIN = SAMPLES / "q7.2-none-known-ram.pcap.zst"
 """A per-section stream, which every release takes."""

@@ -12,7 +12,7 @@ from analyzers.produce.outline import Outline, outlined
 from multifd_codec.errors import InputError
 from multifd_codec.plan.file import plan_from_json
 from multifd_codec.plan.plan import check, memory
-from tests.analyzers.test_cli import fails, run
+from tests.analyzers.cli.test_cli import fails, run
 from tests.conftest import SAMPLES
 
 DEVICE = "0000:00:05.0/vfio"

@@ -12,8 +12,8 @@ from analyzers.findings import Outcome, Severity
 from multifd_codec.draft.draft import Line
 from multifd_codec.errors import EncodeError
 from multifd_codec.source import StreamEnd
-from tests.healthy import MADE, PLANS
-from tests.streams import Stream, stream_of
+from tests.helpers.healthy import MADE, PLANS
+from tests.helpers.streams import Stream, stream_of
 
 T = TypeVar("T")
 MIGRATIONS = [name for name in (*PLANS, *MADE) if name != "devices beside zlib"]

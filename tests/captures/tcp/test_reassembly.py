@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from captures.model import CapturedChannel, ChannelKind, NoteKind
 from captures.recording import open_recording
 from multifd_codec.source import Hole, HoleReason, StreamEnd
-from tests.captures import packets
-from tests.captures.packets import ACK, FIN, RST, Conversation, Frame, Tcp
+from tests.helpers import packets
+from tests.helpers.packets import ACK, FIN, RST, Conversation, Frame, Tcp
 
 FORMATS = {
     "pcap": packets.pcap,

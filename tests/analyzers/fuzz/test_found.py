@@ -9,7 +9,7 @@ from captures.memory import recording_of
 from captures.recording import open_recording
 from multifd_codec.dialect.releases import RELEASES, Mode, release
 from tests.conftest import SAMPLES
-from tests.found import FOUND, Found
+from tests.helpers.found import FOUND, Found
 
 TRUTH = SAMPLES / "truth"
 

@@ -11,7 +11,7 @@ import pytest
 from analyzers.report.header_bytes import MAX_OTHER
 from captures.model import ChannelKind
 from captures.recording import open_recording
-from tests.analyzers.test_cli import records, run
+from tests.analyzers.cli.test_cli import records, run
 from tests.conftest import SAMPLES
 
 NAMES = ["q7.2-none.pcap", "q10.0-none-device-state.pcap", "q10.0-pc-machine-8.0.pcap", "q11.1-pc-zstd.pcap"]

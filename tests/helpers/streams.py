@@ -1,4 +1,4 @@
-"""Drafts as they are recorded and judged; ``tests.healthy`` has healthy ones."""
+"""Drafts as they are recorded and judged; ``tests.helpers.healthy`` has healthy ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from captures.model import CapturedChannel, CaptureNote, ChannelKind, Recording
 from multifd_codec.draft.draft import Draft
 from multifd_codec.errors import ChannelName
 from multifd_codec.source import Hole, StreamEnd
-from tests.healthy import healthy
+from tests.helpers.healthy import healthy
 
 
 @dataclass(slots=True)

@@ -19,10 +19,10 @@ from multifd_codec.errors import FormatError, InputError
 from multifd_codec.main import events as ev
 from multifd_codec.main.ram_events import RamBlock
 from multifd_codec.wire.packet import pages_per_packet
-from tests.analyzers.test_extract import at, expected, extract, lean, normal_pages, ram_of, rebuilt
-from tests.captures.writing import write_folder
-from tests.healthy import PAGE
-from tests.streams import stream_of
+from tests.analyzers.extraction.test_extract import at, expected, extract, lean, normal_pages, ram_of, rebuilt
+from tests.helpers.healthy import PAGE
+from tests.helpers.streams import stream_of
+from tests.helpers.writing import write_folder
 
 HOSTILE = [b"../../evil", b"/etc/passwd", b".hidden", b"a\nb", b"\xff\xfe", b"x" * 255, b"manifest.json", b"A", b"a"]
 

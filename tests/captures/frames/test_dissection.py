@@ -16,8 +16,8 @@ from captures.frames.batch import dissect_batch
 from captures.frames.columns import column_names
 from captures.frames.flows import FlowTable
 from captures.frames.frame import Segment, Skip, dissect
-from tests.captures import packets
-from tests.captures.packets import LINKS, Frame, Tcp
+from tests.helpers import packets
+from tests.helpers.packets import LINKS, Frame, Tcp
 
 ADDRESSES = {4: ("10.1.2.3", "192.168.255.254"), 6: ("2001:db8::1:2", "fe80::ffff:0:9")}
 NOPS = b"\x01\x01\x01\x01"

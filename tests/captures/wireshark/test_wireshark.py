@@ -14,8 +14,8 @@ from multifd_codec.channel.decoder import ChannelDecoder
 from multifd_codec.channel.events import ChannelEnd, EndPosition, RamPacket
 from multifd_codec.errors import InputError
 from multifd_codec.source import HoleReason, StreamEnd
-from tests.captures.recorded_frames import ENCAPSULATIONS, cut, encapsulate, read_frames, write_frames
-from tests.captures.writing import write_pcap
+from tests.helpers.recorded_frames import ENCAPSULATIONS, cut, encapsulate, read_frames, write_frames
+from tests.helpers.writing import write_pcap
 
 pytestmark = pytest.mark.tshark
 

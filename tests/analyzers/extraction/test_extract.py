@@ -28,9 +28,9 @@ from multifd_codec.main.ram_events import MappedRam
 from multifd_codec.plan.plan import Device, MigrationPlan, memory
 from multifd_codec.sender import draft
 from multifd_codec.source import Hole, HoleReason
-from tests.captures.writing import write_folder
-from tests.healthy import NONE, PAGE
-from tests.streams import Stream, stream_of
+from tests.helpers.healthy import NONE, PAGE
+from tests.helpers.streams import Stream, stream_of
+from tests.helpers.writing import write_folder
 
 HEADER = ram_record(0).size()
 KNOWN_RAM = "9cf67a50956458d3f5d0c1a3783f81891592d7cc1e3f12a56325965c19813ba3"

@@ -22,7 +22,7 @@ from multifd_codec.main.return_path import ReturnPathEnd, ReturnPathMessage, dec
 from multifd_codec.source import BufferSource, StreamEnd
 from multifd_codec.wire import payload, qemufile, ram, return_path, vfio
 from tests.conftest import SAMPLES
-from tests.multifd_codec.main_channels import PAGE, decode, placed_stream, recorded
+from tests.helpers.main_channels import PAGE, decode, placed_stream, recorded
 
 DECLARATIONS: dict[str, Construct] = {
     f"{module.__name__.rsplit('.', 1)[-1]}.{name}": value

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from captures.recording import open_recording
 from captures.write.tcp_frames import MAX_SEGMENT
 from multifd_codec.source import BufferSource, Hole, HoleReason, StreamEnd
-from tests.captures.writing import ETHERNET_SEGMENT, Piece, round_robin, write_pcap
+from tests.helpers.writing import ETHERNET_SEGMENT, Piece, round_robin, write_pcap
 
 HEADS = [b"QEVM\0\0\0\3", *(bytes.fromhex("1122334400000001") + bytes(16) + bytes([i]) + bytes(39) for i in range(3))]
 """How the streams of a migration begin: main, then channels 0, 1, 2."""

@@ -15,8 +15,8 @@ from captures.model import ChannelKind, NoteKind, Recording
 from captures.recording import open_recording
 from multifd_codec.errors import HoleError, InputError
 from multifd_codec.source import Hole, HoleReason, StreamEnd
-from tests.captures import packets
-from tests.captures.packets import ACK, FIN, MAIN, Conversation, Frame, multifd
+from tests.helpers import packets
+from tests.helpers.packets import ACK, FIN, MAIN, Conversation, Frame, multifd
 
 TIME = 1_700_000_000_123_456_789
 TALK = Conversation().whole(MAIN, 100)

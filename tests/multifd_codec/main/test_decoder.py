@@ -19,7 +19,7 @@ from multifd_codec.main.decoder import MainDecoder
 from multifd_codec.main.encode import encode_main
 from multifd_codec.source import BufferSource, StreamEnd
 from tests.conftest import SAMPLES
-from tests.multifd_codec.main_channels import decode, main_items, placed_stream, recorded
+from tests.helpers.main_channels import decode, main_items, placed_stream, recorded
 
 RECORDED = sorted(path.name for path in SAMPLES.glob("*.pcap*") if "tls" not in path.name)
 SMALL = "q10.0-none-known-ram-two-devices.pcap.zst"

@@ -15,7 +15,7 @@ from analyzers.cli.app import multifd
 from captures.qemu.destination import Destination
 from captures.qemu.loop import run as on_loop
 from multifd_codec.plan.page_content import Pattern
-from tests.captures.qemus import KNOWN_RAM, SAMPLES, TRUTH, installed, options, streams
+from tests.helpers.qemus import KNOWN_RAM, SAMPLES, TRUTH, installed, options, streams
 
 PLAIN = SAMPLES / "q7.2-none-known-ram.pcap.zst"
 NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="tcpdump CANNOT RECORD: only root may capture here")

@@ -12,7 +12,7 @@ from multifd_codec.main.problems import ProblemKind as Kind
 from multifd_codec.source import StreamEnd
 from multifd_codec.wire.qemufile import CommandId
 from multifd_codec.wire.vfio import VfioTagId
-from tests.multifd_codec.main_channels import PAGE, decode, package, placed_stream, trailing
+from tests.helpers.main_channels import PAGE, decode, package, placed_stream, trailing
 
 BLOCK = ev.RamBlock(b"ram", 16 * PAGE)
 OTHER = ev.RamBlock(b"rom", 4 * PAGE)

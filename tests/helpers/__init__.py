@@ -1,0 +1,1 @@
+"""What tests make their inputs with: frames and captures, records and streams, QEMUs."""
