@@ -22,11 +22,9 @@ from tests.multifd_codec.grammar import missing
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("multifd_codec", "captures", "analyzers")
 ELSEWHERE = {
-    "analyzers/fuzz/case.py": "the destination that is fuzzed unless told otherwise",
-    "analyzers/produce/matrix.py": "the destinations that the matrix of policies has a column for",
     "captures/formats/pcapng.py": "offsets in a block",
 }
-"""Pairs of numbers that look like releases: what to try, or no releases at all."""
+"""Pairs of numbers that look like releases and are none."""
 SAID = re.compile(r"\b(before|since|up to|until|from|releases) \d+\.\d\b|\b\d+\.\d( |-)(and|or|to) (later|\d)")
 
 

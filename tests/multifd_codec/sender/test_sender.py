@@ -286,7 +286,6 @@ def test_sections_share_the_pages_of_a_round() -> None:
         ({"devices": 2 * (Device("v", 1),)}, "twice in the plan"),
         ({"devices": (Device("v", 1, 0),)}, "buffers hold"),
         ({"devices": (Device("", 1),)}, "1 to 255 bytes"),
-        ({"uuid": b"short"}, "16 bytes"),
     ],
 )
 def test_what_no_source_could_send(changes: dict[str, object], words: str) -> None:
