@@ -10,14 +10,16 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from construct import Array, Bytes, Construct, ConstructError, FormatField, Renamed, StreamError, Struct
 
 from multifd_codec.errors import EncodeError, FormatError, TruncatedError
 from multifd_codec.source import Buffer
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +42,14 @@ class Layout:
         self.fields: tuple[FieldSpan, ...] = tuple(_spans(declaration))
         self.struct = struct.Struct(">" + "".join(_format(span) for span in self.fields))
         self.size = self.struct.size
-        self.dtype = np.dtype([(span.name, *_numpy_type(span)) for span in self.fields])
         self._by_name = {span.name: span for span in self.fields}
+
+    @cached_property
+    def dtype(self) -> np.dtype[Any]:
+        """The record as a numpy structured type, big-endian as on the wire."""
+        import numpy as np  # noqa: PLC0415 -- a third of the start of commands that read no packets
+
+        return np.dtype([(span.name, *_numpy_type(span)) for span in self.fields])
 
     def span(self, name: str) -> FieldSpan:
         """Where a field stands."""

@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from analyzers.findings import Severity
-from captures.model import NoteKind
-from multifd_codec.channel.columns import Columns, Mask
-from multifd_codec.channel.events import DeviceStatePacket
-from multifd_codec.device_key import DeviceKey
-from multifd_codec.dialect.releases import DestinationHabits
-from multifd_codec.main.problems import ProblemKind
-from multifd_codec.wire.qemufile import CommandId
 
 if TYPE_CHECKING:
     from analyzers.linter.context import Context
     from analyzers.survey.device_state import Buffer
     from analyzers.survey.main import MainSurvey
+    from captures.model import NoteKind
+    from multifd_codec.channel.columns import Columns, Mask
+    from multifd_codec.channel.events import DeviceStatePacket
+    from multifd_codec.device_key import DeviceKey
+    from multifd_codec.dialect.releases import DestinationHabits
+    from multifd_codec.main.problems import ProblemKind
+    from multifd_codec.wire.qemufile import CommandId
 
 SeverityOf = Callable[["Context"], Severity | None]
 """How bad it is for this sender and destination; None: not worth a finding."""
@@ -37,7 +37,7 @@ class Effect(enum.IntEnum):
     """The process aborts or writes out of bounds."""
 
 
-EffectOf = Callable[[DestinationHabits], Effect]
+EffectOf = Callable[["DestinationHabits"], Effect]
 
 
 def zero_pages_read(destination: DestinationHabits) -> Effect:

@@ -70,3 +70,30 @@ class Columns:
     @cached_property
     def plain_size(self) -> NDArray[np.int64]:
         return self.normal * self.batch.page_size
+
+    @property
+    def unused_words(self) -> Mask:
+        """Reserved words of the header are not zero."""
+        rows = self.batch.rows
+        found: Mask = (rows["unused32"] != 0) | (rows["unused64"] != 0).any(axis=1)
+        return found
+
+    @property
+    def unused_offsets(self) -> Mask:
+        """Entries of the offset array behind those that are counted are not zero."""
+        used = np.minimum(self.normal + self.zero, self.capacity)
+        found: Mask = np.zeros(len(used), np.bool_)
+        short = np.flatnonzero(used < self.capacity)
+        if len(short):
+            behind = np.arange(self.capacity) >= used[short, None]
+            found[short] = ((self.batch.rows["offset"][short] != 0) & behind).any(axis=1)
+        return found
+
+    @property
+    def unused_name(self) -> Mask:
+        """A packet without pages names a RAM block."""
+        found: Mask = ~self.has_pages
+        empty = np.flatnonzero(found)
+        if len(empty):
+            found[empty] = self.batch.rows["ramblock"][empty].view(np.uint8).reshape(len(empty), -1).any(axis=1)
+        return found

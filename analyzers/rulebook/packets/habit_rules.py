@@ -2,46 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from analyzers.findings import Severity
 from analyzers.rulebook.conditions import HeaderCondition
 from analyzers.rulebook.phrases import NO_CHECK
 from analyzers.rulebook.rule import Rule
-from multifd_codec.channel.columns import Columns, Mask
+from multifd_codec.dialect.words import which
 from multifd_codec.wire.packet import KNOWN_FLAGS, PacketFlags
 
 if TYPE_CHECKING:
     from analyzers.linter.context import Context
 
 
-def _reserved(columns: Columns) -> Mask:
-    rows: Any = columns.batch.rows
-    found: Mask = (rows["unused32"] != 0) | (rows["unused64"] != 0).any(axis=1)
-    return found
-
-
-def _unused_offsets(columns: Columns) -> Mask:
-    """Entries of the offset array behind those that are counted are not zero."""
-    rows: Any = columns.batch.rows
-    used = np.minimum(columns.normal + columns.zero, columns.capacity)
-    found: Mask = np.zeros(len(used), np.bool_)
-    short = np.flatnonzero(used < columns.capacity)
-    if len(short):
-        behind = np.arange(columns.capacity) >= used[short, None]
-        found[short] = ((rows["offset"][short] != 0) & behind).any(axis=1)
-    return found
-
-
-def _unused_name(columns: Columns) -> Mask:
-    """A packet without pages names a RAM block."""
-    found: Mask = ~columns.has_pages
-    empty = np.flatnonzero(found)
-    if len(empty):
-        found[empty] = columns.batch.rows["ramblock"][empty].view(np.uint8).reshape(len(empty), -1).any(axis=1)
-    return found
+SYNC_ALONE = which(lambda r: not r.sender.sync_carries_pages)
 
 
 def _if_new(context: Context) -> Severity | None:
@@ -62,13 +36,13 @@ SYNC_WITH_PAGES = HeaderCondition(
 )
 STALE_OFFSETS = HeaderCondition(
     field="offset",
-    when=_unused_offsets,
+    when=lambda c: c.unused_offsets,
     says=lambda c, i: f"entries of the offset array behind the {c.normal[i] + c.zero[i]} that count are not zero",
     severity=_if_new,
 )
 STALE_NAME = HeaderCondition(
     field="ramblock",
-    when=_unused_name,
+    when=lambda c: c.unused_name,
     says=lambda c, i: "a RAM block's name on a packet without pages",
     severity=_if_new,
 )
@@ -122,7 +96,7 @@ HABIT_RULES = (
             HeaderCondition(
                 field="flags",
                 when=lambda c: c.sync & ((c.flags & KNOWN_FLAGS) != int(PacketFlags.SYNC)),
-                says=lambda c, i: f"flags {c.flags[i]:#x} on a SYNC packet, 9.0 and later send 0x1",
+                says=lambda c, i: f"flags {c.flags[i]:#x} on a SYNC packet, {SYNC_ALONE} send {PacketFlags.SYNC:#x}",
                 severity=lambda c: None if c.sender.maybe(lambda s: s.sync_carries_pages) else Severity.WARNING,
             ),
         ),
@@ -142,7 +116,9 @@ HABIT_RULES = (
         example="channel 0: I S D S   with D.unused64 = (1, 0, 0)",
         conditions=(
             HeaderCondition(
-                field="unused64", when=_reserved, says=lambda c, i: "reserved words of the header are not zero"
+                field="unused64",
+                when=lambda c: c.unused_words,
+                says=lambda c, i: "reserved words of the header are not zero",
             ),
             STALE_OFFSETS,
             STALE_NAME,

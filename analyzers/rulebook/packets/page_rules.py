@@ -6,11 +6,13 @@ from analyzers.findings import Severity
 from analyzers.rulebook.conditions import Effect, HeaderCondition, PacketCondition, if_zero_pages_read, zero_pages_read
 from analyzers.rulebook.phrases import CHANNEL_ERROR, RAM_UNPACK
 from analyzers.rulebook.rule import Rule
+from multifd_codec.dialect.words import since
 
+ZERO_PAGES_SINCE = since(lambda r: r.sender.zero_pages)
 ZERO_PAGES = HeaderCondition(
     field="zero_pages",
     when=lambda c: c.zero != 0,
-    says=lambda c, i: f"zero_pages {c.zero[i]}, a field that releases before 9.0 neither send nor read",
+    says=lambda c, i: f"zero_pages {c.zero[i]}, a field that releases before {ZERO_PAGES_SINCE} neither send nor read",
     severity=lambda c: (
         Severity.WARNING if not c.destination.habits.zero_pages or not c.sender.maybe(lambda s: s.zero_pages) else None
     ),

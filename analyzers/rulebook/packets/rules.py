@@ -9,24 +9,27 @@ from analyzers.rulebook.packets.page_rules import PAGE_RULES
 from analyzers.rulebook.phrases import CHANNEL_ERROR, COMPRESSION, MULTIFD, RAM_UNPACK, WITH_MULTIFD, ZERO_PAGES
 from analyzers.rulebook.rule import Rule
 from multifd_codec.dialect.compression import COMPRESSIONS, Compression, known
-from multifd_codec.dialect.words import which
+from multifd_codec.dialect.releases import RELEASES
+from multifd_codec.dialect.words import since, which
 from multifd_codec.wire.packet import KNOWN_FLAGS
 
 FAMILY = "packet fields"
-OLD_ALLOC_FACTOR = 100
-"""Up to 6.2 pages_alloc may be this many times the pages a packet can hold."""
+OLD_ALLOC_FACTOR = max(release.destination.pages_alloc_factor for release in RELEASES.values())
+"""pages_alloc may be this many times the pages a packet can hold where it is not checked closely."""
+ALLOC_CHECKED = since(lambda r: r.destination.pages_alloc_factor == 1)
+ALLOC_CLEARED = which(lambda r: r.sender.sync_pages_alloc_zero)
 
 
 SYNC_WITH_ALLOC = HeaderCondition(
     field="pages_alloc",
     when=lambda c: c.sync & ~c.has_pages & (c.alloc != 0),
-    says=lambda c, i: f"pages_alloc {c.alloc[i]} on a SYNC packet, 9.2 and later send 0",
+    says=lambda c, i: f"pages_alloc {c.alloc[i]} on a SYNC packet, {ALLOC_CLEARED} send 0",
     silent=True,
 )
 SYNC_WITHOUT_ALLOC = HeaderCondition(
     field="pages_alloc",
     when=lambda c: c.sync & ~c.has_pages & (c.alloc == 0),
-    says=lambda c, i: "pages_alloc 0 on a SYNC packet, as 9.2 and later send it",
+    says=lambda c, i: f"pages_alloc 0 on a SYNC packet, as {ALLOC_CLEARED} send it",
     silent=True,
 )
 
@@ -135,7 +138,8 @@ RULES = (
                 field="pages_alloc",
                 when=lambda c: c.alloc > OLD_ALLOC_FACTOR * c.capacity,
                 says=lambda c, i: (
-                    f"pages_alloc {c.alloc[i]}, even releases before 7.0 take at most {OLD_ALLOC_FACTOR * c.capacity}"
+                    f"pages_alloc {c.alloc[i]}, even releases before {ALLOC_CHECKED} take at most "
+                    f"{OLD_ALLOC_FACTOR * c.capacity}"
                 ),
                 effect=Effect.ERROR,
                 silent=True,
