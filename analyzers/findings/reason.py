@@ -109,7 +109,9 @@ class Reason(NamedTuple):
     monitor_alive: bool | None = None
     """Whether the destination's monitor answers meanwhile."""
     because: str = ""
-    """The rule that is broken there, in words."""
+    """Why, in words: the rule that is broken there."""
+    rule: str = ""
+    """Its code, where one is."""
     seconds: float | None = None
     """When it was seen, from the first frame of the migration."""
     duration: float | None = None

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from analyzers.rulebook.codes import MFD101, MFD205
+from analyzers.rulebook.codes import MFD101, MFD205, MFD206
 from analyzers.rulebook.conditions import DeviceStateCondition, DeviceStateSeen, Effect, PacketCondition
-from analyzers.rulebook.registry import DEVICE_STATE_CONDITIONS
+from analyzers.rulebook.registry import DEVICE_STATE_CONDITIONS, PACKET_CONDITIONS
 from analyzers.rulebook.rule import Rule
 from analyzers.survey.channel import ChannelSurvey, Item
 from analyzers.survey.main import MainSurvey
@@ -30,6 +30,16 @@ class Fault(NamedTuple):
     chance: bool = False
     """CRASH: it may end in an error instead."""
 
+    @property
+    def rule(self) -> Rule:
+        """The rule that is broken."""
+        match self.what:
+            case Rule():
+                return self.what
+            case PacketCondition():
+                return PACKET_CONDITIONS[self.what]
+        return next(rule for rule, condition in DEVICE_STATE_CONDITIONS if condition is self.what)
+
 
 def faults(
     survey: ChannelSurvey, main: MainSurvey | None, destination: DestinationHabits, compression: int
@@ -45,7 +55,8 @@ def faults(
     for number, hits in (survey.compressions if destination.zero_pages else survey.content_compressions).items():
         if (number & destination.compression_mask) != (expected & destination.compression_mask):
             reason = f"compression id {number:#x}, the destination expects {expected:#x}"
-            yield Fault(hits.first.offset, Effect.ERROR, reason, MFD205)
+            rule = MFD205 if known(destination.compression_mask, number) else MFD206
+            yield Fault(hits.first.offset, Effect.ERROR, reason, rule)
     for item in survey.items:
         fault = _item_fault(item, main, destination, expected)
         if fault is not None:

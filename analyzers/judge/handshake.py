@@ -97,11 +97,11 @@ def judge_handshake(
     if refused:
         first = bad[0][0]
         name = next(connection.name for connection in connections if connection.position == first.position)
-        reason = Reason(Kind.CHANNEL_REFUSED, Actor.CHANNEL, name, 0, because=first.message)
+        reason = Reason(Kind.CHANNEL_REFUSED, Actor.CHANNEL, name, 0, because=first.message, rule=first.rule.code)
         return Handshake(tuple(problems), refused, reason)
     if channels == 0 and connections:
         problems.append(SetProblem(MFD609, None, "", f"{len(connections)} multifd connections, multifd is off"))
-        reason = _reason(Kind.MULTIFD_OFF, problems[-1].message)
+        reason = _reason(Kind.MULTIFD_OFF, problems[-1].message, problems[-1].rule.code)
         return Handshake(tuple(problems), _without_multifd(main, destination), reason)
     if len(connections) > channels:
         message = f"{len(connections)} multifd channels, the destination takes {channels}: the rest is refused"
@@ -109,7 +109,9 @@ def judge_handshake(
         outcomes = {Outcome.FAILS, Outcome.LOSES_DATA}  # a source fails, a recording that is replayed does not
         if any(c.number == channels for c in connections) and not destination.channel_id_checked:
             outcomes.add(Outcome.CRASHES)  # when that one is connected before another
-        return Handshake(tuple(problems), frozenset(outcomes), _reason(Kind.CHANNELS_SURPLUS, message))
+        return Handshake(
+            tuple(problems), frozenset(outcomes), _reason(Kind.CHANNELS_SURPLUS, message, problems[-1].rule.code)
+        )
     if connections and len(connections) < channels:
         missing = sorted(set(range(channels)) - {c.number for c in connections if c.number is not None})
         message = (
@@ -121,13 +123,13 @@ def judge_handshake(
             return Handshake(tuple(problems), frozenset({Outcome.UNDECIDED}), reason)
         problems.append(SetProblem(MFD606, None, "id", message))
         waits_for = tuple(Party(Actor.CHANNEL, number) for number in missing)
-        reason = _reason(Kind.CHANNELS_MISSING, message)._replace(waits_for=waits_for)
+        reason = _reason(Kind.CHANNELS_MISSING, message, problems[-1].rule.code)._replace(waits_for=waits_for)
         return Handshake(tuple(problems), frozenset({Outcome.HANGS}), reason)
     return Handshake(tuple(problems), None)
 
 
-def _reason(kind: Kind, because: str) -> Reason:
-    return Reason(kind, Actor.DESTINATION, because=because)
+def _reason(kind: Kind, because: str, rule: str = "") -> Reason:
+    return Reason(kind, Actor.DESTINATION, because=because, rule=rule)
 
 
 def _starts_with_packet(survey: ChannelSurvey) -> bool:

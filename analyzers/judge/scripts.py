@@ -62,7 +62,8 @@ def channel_steps(
         steps.append(_step(item, destination, spoiled))
         desync = _desync(item, survey, destination)
         if desync is not None:
-            steps.append(ChannelStep(Act.ERROR, desync.offset, item.end, matters=True, reason=desync.reason))
+            why, rule = desync.reason, desync.rule.code
+            steps.append(ChannelStep(Act.ERROR, desync.offset, item.end, matters=True, reason=why, rule=rule))
             return tuple(steps), desync
     steps.append(_end(survey))
     return tuple(steps), None
@@ -88,7 +89,7 @@ def _step(item: Item, destination: Destination, spoiled: set[int]) -> ChannelSte
             )
 
 
-def _state(item: Item, buffer: Buffer, act: Act, reason: str = "") -> ChannelStep:
+def _state(item: Item, buffer: Buffer, act: Act, fault: Fault | None = None) -> ChannelStep:
     return ChannelStep(
         act,
         item.offset,
@@ -97,7 +98,8 @@ def _state(item: Item, buffer: Buffer, act: Act, reason: str = "") -> ChannelSte
         device=buffer.device,
         index=buffer.index,
         config=buffer.config,
-        reason=reason,
+        reason="" if fault is None else fault.reason,
+        rule="" if fault is None else fault.rule.code,
     )
 
 
@@ -110,9 +112,10 @@ def _up_to_fault(item: Item, fault: Fault, destination: Destination, spoiled: se
         )
     act = Act.CRASH if fault.effect is Effect.CRASH else Act.ERROR
     if fault.queued and item.buffer is not None:
-        steps.append(_state(item, item.buffer, act, fault.reason))
+        steps.append(_state(item, item.buffer, act, fault))
     else:  # device state that is refused for want of a loader is lost when main completes all the same
-        steps.append(ChannelStep(act, fault.offset, item.end, matters=fault.missed, reason=fault.reason))
+        rule = fault.rule.code
+        steps.append(ChannelStep(act, fault.offset, item.end, matters=fault.missed, reason=fault.reason, rule=rule))
     return steps
 
 
@@ -167,8 +170,8 @@ def main_steps(
             steps.append(MainStep(act, command.offset, "SWITCHOVER_START"))
     seen = MainSeen(main, habits, transferred)
     steps += [
-        MainStep(MainAct.FAIL, offset, refusal.reason(seen, name))
-        for _, refusal in MAIN_REFUSALS
+        MainStep(MainAct.FAIL, offset, refusal.reason(seen, name), rule.code)
+        for rule, refusal in MAIN_REFUSALS
         for offset, name in refusal.places(seen)
     ]
     if main.skipped is not None:

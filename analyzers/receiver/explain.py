@@ -92,7 +92,7 @@ def _recording_ends(script: Script) -> Reason:
 
 
 def _at_main(kind: Kind, step: MainStep) -> Reason:
-    return Reason(kind, Actor.MAIN, "main", step.offset, because=step.reason)
+    return Reason(kind, Actor.MAIN, "main", step.offset, because=step.reason, rule=step.rule)
 
 
 def _early(script: Script) -> Iterator[Reason]:
@@ -151,6 +151,7 @@ def _blocked(script: Script, *, dead: bool) -> Iterator[Reason]:
             syncs=Share(state.reached, state.records),
             ended=ENDS[step.act],
             because=step.reason,
+            rule=step.rule,
         )
     waiting = [i for i, syncs in enumerate(state.syncs) if syncs > state.reached]
     if waiting:
@@ -171,7 +172,7 @@ def _faults(script: Script, skip: Sequence[int]) -> Iterator[Reason]:
         if last.act not in (Act.ERROR, Act.CRASH) or position in skip or state.syncs[position] > state.reached:
             continue
         yield _at_channel(Kind.CHANNEL_FAILS, script, position, last)._replace(
-            ended=ENDS[last.act], because=last.reason
+            ended=ENDS[last.act], because=last.reason, rule=last.rule
         )
         if script.error_fails and last.act is Act.ERROR and script.main[-1].act is MainAct.FINISH:
             yield Reason(Kind.ERROR_SEEN_EARLY, Actor.MAIN, "main", script.main[-1].offset)

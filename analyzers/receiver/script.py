@@ -59,6 +59,8 @@ class ChannelStep:
     """STATE: this buffer is the device's config, the last one."""
     reason: str = ""
     """ERROR, CRASH, OPEN: why, in one line."""
+    rule: str = ""
+    """ERROR, CRASH: code of the rule that is broken, where one is."""
 
 
 class MainAct(enum.StrEnum):
@@ -88,6 +90,8 @@ class MainStep(NamedTuple):
     act: MainAct
     offset: int
     reason: str = ""
+    rule: str = ""
+    """FAIL: code of the rule that is broken, where it is known."""
 
 
 class DeviceScript(NamedTuple):

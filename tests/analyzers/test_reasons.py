@@ -37,6 +37,7 @@ FULL = Reason(
     connection="[2001:db8::1]:4444",
     monitor_alive=False,
     because="a {brace} in the words",
+    rule="MFD301",
     seconds=16.4,
     duration=1.643,
     bytes=1444162,

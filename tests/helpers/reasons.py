@@ -14,7 +14,9 @@ def check_reasons(report: Report) -> None:
     sizes: dict[ChannelName, int] = {channel.id: channel.bytes for channel in report.channels}
     sizes |= {"main": report.main.bytes} if report.main is not None else {}
     recorded = report.input.frames and not report.input.gaps
+    found = {finding.rule for finding in report.findings}
     for reason in report.reasons:
+        assert not reason.rule or reason.rule in found, reason
         assert reason.actor in Actor
         assert isinstance(reason.channel, int) or reason.actor is not Actor.CHANNEL, reason
         assert reason.devices or reason.actor is not Actor.LOADER, reason
