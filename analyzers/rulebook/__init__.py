@@ -1,1 +1,1 @@
-"""The rule catalogue: every code with what it means, and the checks that find violations."""
+"""The rules, a family a folder: in ``rules.py`` its rows, in ``mutations.py`` the ways to break them."""
