@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+import re
+import subprocess
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from captures.wireshark.tshark import find_tshark
+
+_HELLOS = "tls.handshake.type == 1 || tls.handshake.type == 2"
 _CLIENT_HELLO = "1"
 
 
@@ -25,28 +30,17 @@ def read_sessions(path: Path, ports: Iterable[int]) -> tuple[TlsSession, ...]:
 
     ``ports``: TCP ports at which TLS is spoken. Empty when pyshark (extra ``wireshark``) is missing.
     """
-    import asyncio  # noqa: PLC0415 -- slow to import
-
     try:
-        import pyshark  # noqa: PLC0415 -- an extra, and slow to import
+        from pyshark.tshark.output_parser.tshark_xml import (  # noqa: PLC0415 -- an extra, and slow to import
+            packet_from_xml_packet,
+        )
     except ImportError:
         return ()
     sessions: dict[str, TlsSession] = {}
-    # XML, asyncio and missing attributes can raise anything here; it costs a note its details, no more.
-    with (
-        contextlib.suppress(Exception),
-        # Given none, pyshark takes the process's own and leaves it a handler of SIGCHLD for good.
-        contextlib.closing(asyncio.new_event_loop()) as loop,
-        pyshark.FileCapture(
-            str(path),
-            display_filter="tls.handshake.type == 1 || tls.handshake.type == 2",
-            decode_as={f"tcp.port=={port}": "tls" for port in ports},
-            keep_packets=False,
-            custom_parameters=["-n"],
-            eventloop=loop,
-        ) as capture,
-    ):
-        for packet in capture:
+    # XML and missing attributes can raise anything here; it costs a note its details, no more.
+    with contextlib.suppress(Exception):
+        for dissected in _dissected(path, ports):
+            packet = packet_from_xml_packet(dissected)
             stream = str(packet.tcp.stream)
             if str(packet.tls.handshake_type) == _CLIENT_HELLO:
                 random = str(packet.tls.handshake_random).replace(":", "").lower()
@@ -55,3 +49,16 @@ def read_sessions(path: Path, ports: Iterable[int]) -> tuple[TlsSession, ...]:
                 suite = packet.tls.handshake_ciphersuite.showname_value
                 sessions[stream] = sessions[stream]._replace(cipher_suite=str(suite))
     return tuple(sessions.values())
+
+
+def _dissected(path: Path, ports: Iterable[int]) -> Iterator[bytes]:
+    """The hellos as tshark's XML, each one element.
+
+    pyshark would run tshark in an event loop, leave a handler of SIGCHLD, and lose the exit code of a tshark that ends
+    while it is about to end it.
+    """
+    command = [find_tshark(), "-n", "-r", str(path), "-Y", _HELLOS, "-T", "pdml"]
+    for port in ports:
+        command += ["-d", f"tcp.port=={port},tls"]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    yield from re.findall(rb"<packet>.*?</packet>", done.stdout, re.DOTALL)
