@@ -1,25 +1,17 @@
-"""Sections and commands of the main channel; the edits of the vmdescription are in description_edits.py."""
+"""Sections and commands of the main channel, and the vmdescription behind its EOF byte."""
 
 from __future__ import annotations
 
+import json
 import struct
 from random import Random
+from typing import Any
 
 from analyzers.mutation.edits import Demand, Finder, before, behind, drops, having, multifd, one, sets
 from analyzers.mutation.legal import another_part, more_syncs, with_subsections
-from analyzers.mutation.main_edits import configuration, eof, fulls, last_iteration, part_section
+from analyzers.mutation.main_edits import configuration, eof, first, fulls, last_iteration, part_section
 from analyzers.mutation.mutation import COMPLETES, FAILS, Mutation, Place, same, untouched
 from analyzers.mutation.shape import Section, Shape, avoid, is_command, need, pick
-from analyzers.rulebook.main_channel.description_edits import (
-    another_key,
-    another_order,
-    both_orders,
-    cut_description,
-    no_description,
-    no_json,
-    not_sent,
-    trailing,
-)
 from multifd_codec.draft.draft import Draft, Record, raw
 from multifd_codec.draft.main_records import command, end_of_ram
 from multifd_codec.main import events as ev
@@ -228,6 +220,93 @@ def listen_early(draft: Draft, random: Random) -> Place:
     """LISTEN without ADVISE."""
     avoid(Shape(draft).commands(CommandId.POSTCOPY_ADVISE), "POSTCOPY_ADVISE")
     return draft.behind(between_sections(draft, random), command(CommandId.POSTCOPY_LISTEN))
+
+
+def described(draft: Draft) -> Record:
+    return first(draft, ev.VmDescription, "a vmdescription")
+
+
+def no_description(draft: Draft, random: Random) -> Place:
+    record, place = described(draft), eof(draft)
+    at = next(i for i, other in enumerate(draft.main) if other is record)
+    del draft.main[at:]
+    return place
+
+
+def no_json(draft: Draft, random: Random) -> Place:
+    """Only where all bodies are known without it."""
+    record = described(draft)
+    text = b"{page: 1}"
+    record.event = ev.VmDescription(0, 5, len(text), 0, len(text))
+    record.payload = text
+    return record
+
+
+def cut_description(draft: Draft, random: Random) -> Place:
+    record = described(draft)
+    record.payload = bytes(record.payload)[:-3]
+    at = next(i for i, other in enumerate(draft.main) if other is record)
+    del draft.main[at + 1 :]
+    return record
+
+
+def rewritten(draft: Draft, value: Any) -> Record:
+    """The vmdescription says ``value``."""
+    record = described(draft)
+    text = json.dumps(value).encode()
+    record.event = ev.VmDescription(0, 5, len(text), 0, len(text))
+    record.payload = text
+    return record
+
+
+def description(draft: Draft) -> dict[str, Any]:
+    try:
+        value = json.loads(bytes(described(draft).payload))
+        devices = value["devices"]
+    except (ValueError, TypeError, KeyError):
+        devices = None
+    need(isinstance(devices, list) and devices, "a vmdescription with devices")
+    return dict(value)
+
+
+def another_key(draft: Draft, random: Random) -> None:
+    """The text may say more than is known."""
+    rewritten(draft, {"comment": [1, {}]} | description(draft))
+
+
+def not_sent(draft: Draft, random: Random) -> Place:
+    value = description(draft)
+    fields = [{"name": "data", "size": 8, "type": "buffer"}]
+    more = {"name": "cpu_extra", "instance_id": 0, "size": 8, "fields": fields}
+    return rewritten(draft, value | {"devices": [*value["devices"], more]})
+
+
+def another_order(draft: Draft, random: Random) -> Place:
+    value = description(draft)
+    devices = value["devices"]
+    need(len(devices) > 1, "several devices in its vmdescription")
+    at = random.randrange(len(devices) - 1)
+    swapped = [*devices[:at], devices[at + 1], devices[at], *devices[at + 2 :]]
+    need(swapped != devices, "several devices in its vmdescription")
+    return rewritten(draft, value | {"devices": swapped})
+
+
+def both_orders(draft: Draft, random: Random) -> None:
+    """The last two FULL sections and their descriptions change places."""
+    value = description(draft)
+    sections, devices = fulls(draft), value["devices"]
+    if len(sections) < 2 or len(devices) != len(sections):
+        return
+    before, last = sections[-2], sections[-1]
+    for record in last.records:
+        draft.drop(record)
+    draft.before(before.header, *last.records)
+    rewritten(draft, value | {"devices": [*devices[:-2], devices[-1], devices[-2]]})
+
+
+def trailing(draft: Draft, random: Random) -> Place:
+    need(draft.main and isinstance(draft.main[-1].event, ev.VmDescription), "a vmdescription at the end of main")
+    return draft.behind(draft.main[-1], raw(bytes(4)))
 
 
 UNKNOWN_TYPE = before(a_full_section, lambda: raw(bytes([UNKNOWN_SECTION])))
