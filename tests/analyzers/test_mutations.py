@@ -172,6 +172,27 @@ def test_generated(mutation: Mutation, tmp_path: Path) -> None:
         missed(mutation, healthy(name), known, tmp_path)
 
 
+UNSUITED = {
+    "MFD224-an-empty-packet-from-a-new-sender": {"7.2 merged", "8.1 merged zlib"},
+    "MFD304-two-flushes": {"10.0 legacy zero pages", "8.2", "8.1 merged zlib"},
+}
+"""Migrations that have such packets of their own, or where the same pages are on main then, which is MFD315."""
+
+
+@each
+def test_generated_otherwise(mutation: Mutation, tmp_path: Path) -> None:
+    """Another migration for each mutation, of those that have what it needs: other releases, methods and shapes."""
+    way = name_of(mutation)
+    first = [*ALL].index(way) % len(PLANS)
+    names = [name for name in [*PLANS][first:] + [*PLANS][:first] if name not in UNSUITED.get(way, ())]
+    name = fitting(mutation, names, healthy)
+    if name is None:
+        assert fitting(mutation, MADE, healthy) is not None
+        return
+    violated(mutation, healthy(name), remarks(name), tmp_path)
+    missed(mutation, healthy(name), remarks(name), tmp_path)
+
+
 class Otherwise(NamedTuple):
     """Another migration, on which the same mutation comes to something else."""
 

@@ -52,6 +52,7 @@ PLANS: Mapping[str, MigrationPlan] = {
     "10.0 qpl": plan(compression="qpl"),
     "10.0 qatzip": plan(compression="qatzip"),
     "10.0 legacy zero pages": plan(zero_page_detection="legacy"),
+    "10.0 all pages with content": plan(zero_page_detection="none"),
     "10.0 per section": plan(machine="pc-q35-8.0"),
     "11.1": plan(dialect="qemu-11.1"),
     "10.0 uadk": plan(compression="uadk"),
