@@ -88,6 +88,21 @@ class Half(NamedTuple):
         return min((moment for moment in (self.fin, self.reset) if moment is not None), default=None)
 
 
+class Alert(NamedTuple):
+    """A TLS alert. ``level``: 1 warning, 2 fatal; ``description`` as in RFC 8446, section 6, 0 is close_notify."""
+
+    moment: Moment
+    level: int
+    description: int
+
+
+class Deciphered(NamedTuple):
+    """What one direction of a TLS session says beside its data, as far as only its keys tell."""
+
+    alerts: tuple[Alert, ...]
+    key_updates: tuple[Moment, ...]
+
+
 class Conduct(NamedTuple):
     """How the sides of a connection behaved, whatever its bytes say."""
 

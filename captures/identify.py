@@ -297,6 +297,8 @@ def _connections(streams: list[_Stream]) -> tuple[MigrationConnection, ...]:
                 to_source,
                 connection.first_frame,
                 connection.last_frame,
+                (stream.source, stream.return_path),
+                stream.return_path,
             )
         )
     return tuple(found)

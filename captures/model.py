@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, Self
 
-from captures.conduct import Attempt, Endpoint, Half, Moment
+from captures.conduct import Attempt, Deciphered, Endpoint, Half, Moment
 from multifd_codec.channel import framing
 from multifd_codec.errors import ChannelName, InputError
 from multifd_codec.source import ByteSource, read_known
@@ -142,6 +142,12 @@ class MigrationConnection(NamedTuple):
     to_source: Half
     first_frame: int
     last_frame: int
+    wire: tuple[StreamSource | None, StreamSource | None] = (None, None)
+    """What was sent to the destination and to the source, TLS not taken off; None: nothing is known of it."""
+    return_path: StreamSource | None = None
+    """What was sent to the source in plain text."""
+    deciphered: tuple[Deciphered, Deciphered] | None = None
+    """To the destination and to the source; None without TLS, or without its keys."""
 
     @property
     def label(self) -> str:

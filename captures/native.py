@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
+from captures.connection import Connection
 from captures.formats.mapped import MappedFile, Opened, open_mapped
 from captures.formats.pcap import VARIANTS, PcapFile
 from captures.formats.pcapng import MAGIC as PCAPNG_MAGIC
@@ -33,9 +34,32 @@ def is_capture(file: MappedFile) -> bool:
     return magic in VARIANTS or magic == PCAPNG_MAGIC
 
 
+class _Indexed(NamedTuple):
+    capture: CaptureFormat
+    flows: FlowTable
+    conversations: Conversations
+    skipped: Counter[Skip]
+
+
 def read_capture(opened: Opened, progress: ProgressCallback | None = None) -> NativeCapture:
     """The migrations of a pcap or pcapng file that is mapped already; the recording closes it."""
     file = opened.file
+    capture, flows, conversations, skipped = _index(file, progress)
+    migrations = group_migrations(conversations.candidates(), conversations.to)
+    notes = [*opened.notes, *capture.notes, *_skip_notes(skipped, bool(migrations))]
+    if not migrations:
+        text = f"no connection looks like a migration channel ({capture.frames} frames, {len(flows)} TCP flows)"
+        notes.append(CaptureNote(NoteKind.NO_MIGRATION, text))
+    recording = Recording(opened.path, capture.kind, file.size, capture.frames, migrations, tuple(notes), [file.close])
+    return NativeCapture(recording, skipped)
+
+
+def candidates(file: MappedFile) -> list[Connection]:
+    """The connections of a pcap or pcapng file that begin like a channel; the file stays the caller's."""
+    return _index(file, None).conversations.candidates()
+
+
+def _index(file: MappedFile, progress: ProgressCallback | None) -> _Indexed:
     capture: CaptureFormat = PcapngFile(file) if bytes(file.view[:4]) == PCAPNG_MAGIC else PcapFile(file)
     flows = FlowTable()
     collector = SegmentCollector(file)
@@ -46,14 +70,7 @@ def read_capture(opened: Opened, progress: ProgressCallback | None = None) -> Na
         collector.add(batch, segments)
         if progress is not None:
             progress("indexing", capture.position, file.size)
-    conversations = Conversations(file, collector.finish(len(flows)), flows, capture.time)
-    migrations = group_migrations(conversations.candidates(), conversations.to)
-    notes = [*opened.notes, *capture.notes, *_skip_notes(skipped, bool(migrations))]
-    if not migrations:
-        text = f"no connection looks like a migration channel ({capture.frames} frames, {len(flows)} TCP flows)"
-        notes.append(CaptureNote(NoteKind.NO_MIGRATION, text))
-    recording = Recording(opened.path, capture.kind, file.size, capture.frames, migrations, tuple(notes), [file.close])
-    return NativeCapture(recording, skipped)
+    return _Indexed(capture, flows, Conversations(file, collector.finish(len(flows)), flows, capture.time), skipped)
 
 
 def open_capture(path: Path, progress: ProgressCallback | None = None) -> Recording:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from analyzers.evidence.evidence import evidence
 from analyzers.evidence.return_path import Said, said
+from analyzers.evidence.sessions import was_cut
 from analyzers.evidence.timeline import NamedConnection, Timeline, timeline
 from analyzers.findings.recorded import Ended, Recorded, Side, Stall
 from analyzers.survey.migration import Surveyed
@@ -33,7 +34,9 @@ class Progress(NamedTuple):
     main_ended: bool | None
     """Main's EOF was sent."""
     inside: frozenset[ChannelName]
-    """Channels that end inside a packet."""
+    """Channels that end inside a packet, or inside a TLS record."""
+    cut: frozenset[ChannelName]
+    """Those that the source closes inside a TLS record, known without keys."""
 
 
 def recorded(surveyed: Surveyed) -> Recorded:
@@ -42,17 +45,17 @@ def recorded(surveyed: Surveyed) -> Recorded:
     if line is None:
         return Recorded()
     messages = tuple(said(surveyed.migration.return_path))
-    progress = _progress(surveyed)
+    progress = _progress(surveyed, line)
     ended, gave_up = _ended(line, progress, messages)
     silence = line.between(*line.silence)
     stalled = (
         tuple(_stalls(line, progress.inside, still=ended is Ended.HUNG)) if ended in (Ended.HUNG, Ended.FAILED) else ()
     )
-    seen = evidence(line, messages, stalled, silence, ended)
+    seen = evidence(line, messages, stalled, silence, ended, progress.main_ended)
     return Recorded(ended, gave_up, line.between(line.first, line.last), silence, stalled, seen)
 
 
-def _progress(surveyed: Surveyed) -> Progress:
+def _progress(surveyed: Surveyed, line: Timeline) -> Progress:
     main = surveyed.main
     if main is not None:
         lacking = main.skipped is not None or bool(main.source.holes())
@@ -61,7 +64,9 @@ def _progress(surveyed: Surveyed) -> Progress:
         encrypted = any(channel.kind is ChannelKind.TLS for channel in surveyed.migration.channels)
         cut = any(c.source.holes() for c in surveyed.migration.channels)
         ended = None if encrypted or cut else False
-    return Progress(ended, frozenset(one.name for one in surveyed.channels if not one.survey.ends_at_boundary))
+    inside = frozenset[ChannelName](one.name for one in surveyed.channels if not one.survey.ends_at_boundary)
+    torn = frozenset(named.name for named in line.connections if was_cut(named, 0))
+    return Progress(ended, inside | torn, torn)
 
 
 def _ended(line: Timeline, progress: Progress, messages: Sequence[Said]) -> tuple[Ended, Side | None]:
@@ -75,13 +80,15 @@ def _ended(line: Timeline, progress: Progress, messages: Sequence[Said]) -> tupl
     silence = line.between(*line.silence)
     hung = silence >= LONG or (silence >= LONG_FULL and any(_full(named) for named in line.connections))
     source, destination = line.source_closed, line.destination_closed
+    who = Side.SOURCE if line.closed is source else Side.DESTINATION
+    if progress.cut and not hung:
+        return Ended.FAILED, who
     if progress.main_ended and source is not None and (destination is None or source < destination):
         return _behind_the_end(line, source, destination)
     if progress.main_ended and destination is not None and _took_all(line, destination):
         return (Ended.FAILED, Side.DESTINATION) if _left_unread(line) else (Ended.COMPLETED, None)
     if line.closed is None:
         return (Ended.HUNG if hung else Ended.RUNNING), None
-    who = Side.SOURCE if line.closed is source else Side.DESTINATION
     if hung and not progress.main_ended:
         blocked = any(named.connection.attempts and not named.connection.answered for named in line.connections)
         return Ended.HUNG, None if blocked and who is Side.DESTINATION else who

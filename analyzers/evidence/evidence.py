@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from analyzers.evidence.return_path import Said
+from analyzers.evidence.sessions import tls_facts
 from analyzers.evidence.timeline import NamedConnection, Timeline
 from analyzers.findings.kinds import Actor, Kind
 from analyzers.findings.reason import Reason
@@ -24,12 +25,18 @@ SAID: dict[tuple[ReturnPathType, ...], Kind] = {
 
 
 def evidence(
-    line: Timeline, messages: Sequence[Said], stalled: Sequence[Stall], silence: float, ended: Ended
+    line: Timeline,
+    messages: Sequence[Said],
+    stalled: Sequence[Stall],
+    silence: float,
+    ended: Ended,
+    main_ended: bool | None,
 ) -> tuple[Reason, ...]:
     """All that was seen, in order of frames."""
     facts = [
         *_connections(line, {stall.channel: stall for stall in stalled}),
         *_messages(line, messages),
+        *(_seen(line, fact.kind, fact.actor, fact.moment, **fact.fields) for fact in tls_facts(line, main_ended)),
     ]
     if ended is Ended.HUNG and line.destination_closed is None and line.source_closed is not None:
         facts.append(_seen(line, Kind.NOT_CLOSED, Actor.DESTINATION, line.source_closed))
@@ -68,7 +75,7 @@ def _opening(line: Timeline, named: NamedConnection) -> Iterator[Reason]:
         yield _seen(line, Kind.UNANSWERED, Actor.DESTINATION, first, **fields)
     elif connection.attempts and not connection.to_destination.segments:
         opened = connection.attempts[-1].moment
-        duration = line.between(opened, connection.to_destination.gave_up or line.last)
+        duration = line.between(opened, min(filter(None, (half.gave_up for half in named.halves)), default=line.last))
         if duration >= LONG:
             fields = {"channel": named.name, "connection": label, "duration": duration}
             yield _seen(line, Kind.SILENT, Actor.SOURCE, opened, **fields)

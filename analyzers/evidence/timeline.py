@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from captures.conduct import Half, Moment, Pause
+from captures.conduct import Alert, Half, Moment, Pause
 from captures.model import Migration, MigrationConnection
+from captures.tls import AlertDescription, Records, is_tls, read_records
 from multifd_codec.errors import ChannelName
+from multifd_codec.source import read_known
 
 LAST_WORDS = 0.5
 """Seconds before a connection is closed in which who closes it may still send."""
@@ -22,10 +24,29 @@ class NamedConnection(NamedTuple):
     name: ChannelName
     connection: MigrationConnection
     is_channel: bool
+    tls: tuple[Records, Records] | None = None
+    """The TLS records to the destination and to the source, when it is a TLS session recorded from its start."""
 
     @property
     def halves(self) -> tuple[Half, Half]:
         return self.connection.to_destination, self.connection.to_source
+
+    def alerts(self, way: int) -> tuple[Alert, ...]:
+        """TLS alerts to the destination (0) or to the source (1), as far as they are known."""
+        if self.tls is None:
+            return ()
+        opened = self.connection.deciphered
+        return (*self.tls[way].alerts, *(opened[way].alerts if opened is not None else ()))
+
+    def close_notify(self, way: int) -> Moment | None:
+        """That of a direction, if it is known to be there."""
+        notices = (one for one in self.alerts(way) if one.description == AlertDescription.CLOSE_NOTIFY)
+        return next((one.moment for one in notices), None)
+
+    def gave_up(self, way: int) -> Moment | None:
+        """When a side closed. A destination may only be seen to say so: the source's RST crosses its FIN."""
+        closed = self.halves[way].gave_up
+        return self.close_notify(way) if closed is None and way else closed
 
 
 @dataclass(frozen=True)
@@ -110,8 +131,8 @@ class Timeline:
         return common
 
     def _closed(self, way: int) -> Moment | None:
-        halves = (named.halves[way] for named in self.connections if named.connection.answered)
-        return min((half.gave_up for half in halves if half.gave_up is not None), default=None)
+        closed = (named.gave_up(way) for named in self.connections if named.connection.answered)
+        return min((moment for moment in closed if moment is not None), default=None)
 
     def _progress(self) -> Iterator[Moment]:
         for named in self.connections:
@@ -137,7 +158,16 @@ def timeline(migration: Migration) -> Timeline | None:
 def _named(connections: Iterable[MigrationConnection], names: dict[str, ChannelName]) -> Iterator[NamedConnection]:
     for connection in connections:
         name = names.get(connection.label)
-        yield NamedConnection(connection.source.port if name is None else name, connection, name is not None)
+        yield NamedConnection(
+            connection.source.port if name is None else name, connection, name is not None, _tls(connection)
+        )
+
+
+def _tls(connection: MigrationConnection) -> tuple[Records, Records] | None:
+    sent, answer = connection.wire
+    if sent is None or answer is None or not connection.attempts or not is_tls(read_known(sent, 0, 3)):
+        return None
+    return read_records(sent), read_records(answer)
 
 
 def _without(pause: Pause, moments: list[Moment]) -> list[Pause]:

@@ -215,6 +215,30 @@ class Kind(enum.StrEnum):
     POSTCOPY_REQUEST = "postcopy-request", "the destination asks for pages on the return path: postcopy has begun"
     RESUME = "resume", "the destination agrees to resume a paused postcopy (RESUME_ACK)"
     SWITCHOVER_ACK = "switchover-ack", "the destination agrees to the switchover (SWITCHOVER_ACK)"
+    TLS_NOT_BEGUN = (
+        "tls-not-begun",
+        "{r.connection} never begins its TLS handshake, no ClientHello comes for {r.duration:.1f} s: the destination's "
+        "main thread blocks in that handshake, its monitor with it",
+    )
+    TLS_UNFINISHED = (
+        "tls-unfinished",
+        "the TLS handshake of {r.connection} is begun and never finished: from here on the {r.actor.value} sends "
+        "nothing of it",
+    )
+    TLS_CUT = (
+        "tls-cut",
+        "the {r.actor.value}'s FIN closes {r.who} inside a TLS record, {r.bytes:,} bytes into it; nothing in front of "
+        "it was lost",
+    )
+    TLS_ALERT = "tls-alert", "the {r.actor.value} sends the TLS alert {r.because} on {r.who}"
+    CLOSE_NOTIFY = "close-notify", "the {r.actor.value} ends TLS on {r.who} with close_notify"
+    NO_CLOSE_NOTIFY = "no-close-notify", "the {r.actor.value} closes {r.who} without close_notify"
+    UNCLEAN_END = (
+        "unclean-end",
+        "multifd channels end without close_notify: a destination with multifd-clean-tls-termination=on fails (the TLS "
+        "connection was non-properly terminated), one with off completes",
+    )
+    KEY_UPDATE = "key-update", "the {r.actor.value} changes its key on {r.who} (TLS 1.3 KeyUpdate, {r.times})"
     SILENCE = "silence", "nothing new from here on, for {r.duration:.1f} s"
 
 

@@ -13,13 +13,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
+from captures.formats.mapped import open_mapped
 from captures.formats.pcap import VARIANTS
 from captures.formats.pcapng import MAGIC as PCAPNG_MAGIC
 from captures.model import CaptureNote, InputForm, Migration, NoteKind, ProgressCallback, Recording
-from captures.native import open_capture
+from captures.native import candidates, open_capture
 from captures.wireshark.closed import broken_notes, closed_notes
 from captures.wireshark.decrypt import check_key_log, decrypt, write_plain
 from captures.wireshark.tshark import TsharkEnd
+from captures.wireshark.undisturbed import cut_records, join, ways
 from captures.wireshark.unwrap import unwrap
 from multifd_codec.errors import InputError
 
@@ -59,13 +61,18 @@ def _read(path: Path, raw: IO[bytes], keylog: Path | None, progress: ProgressCal
     if keylog is None or not unwrapped.tls_ports:
         recording = open_capture(Path(raw.name), progress)
     else:
+        undisturbed = open_mapped(Path(raw.name)).file
+        captured = ways(candidates(undisturbed))
         with tempfile.NamedTemporaryFile(suffix=".pcap") as plain:
             with tempfile.TemporaryFile() as text:
                 decryption = decrypt(Path(raw.name), keylog, unwrapped, text, progress)
+                decryption.account_for(cut_records(captured))
                 write_plain(Path(raw.name), decryption, plain)
                 plain.flush()
             recording = open_capture(Path(plain.name), progress)
-        recording.migrations = tuple(map(_without_tls_notes, recording.migrations))
+        recording.closers.append(undisturbed.close)
+        migrations = map(_without_tls_notes, recording.migrations)
+        recording.migrations = join(migrations, captured, decryption)
         notes += _end_notes(decryption.end)
         notes += broken_notes(decryption)
         notes += closed_notes(Path(raw.name), decryption, unwrapped.tls_ports, keylog)

@@ -7,23 +7,27 @@ that of the frame that completed its record, at most 16 KiB of the connection la
 from __future__ import annotations
 
 from array import array
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from captures.conduct import Alert, Moment
 from captures.model import ProgressCallback
 from captures.tls import HANDSHAKE, RECORD_HEADER
 from captures.wireshark.raw_frames import FILE_HEADER, Segment, read_records, write_record
 from captures.wireshark.tshark import TsharkEnd, rows
-from captures.wireshark.unwrap import PROGRESS_FRAMES, Unwrapped
+from captures.wireshark.unwrap import PROGRESS_FRAMES, Unwrapped, nanoseconds
 from multifd_codec.errors import InputError
 
 _FIELDS = (
-    "frame.number", "tcp.stream", "ip.src", "ip.dst", "ipv6.src", "ipv6.dst", "tcp.srcport", "tcp.dstport",
-    "tcp.seq_raw", "tcp.flags", "tcp.len", "tls.record.content_type", "tls.record.length", "data.data",
+    "frame.number", "frame.time_epoch", "tcp.stream", "ip.src", "ip.dst", "ipv6.src", "ipv6.dst",
+    "tcp.srcport", "tcp.dstport",
+    "tcp.seq_raw", "tcp.flags", "tcp.len", "tls.record.content_type", "tls.record.length",
+    "tls.handshake.type", "tls.alert_message.level", "tls.alert_message.desc", "data.data",
 )  # fmt: skip
 _APPLICATION_DATA = "23"
+_FINISHED, _KEY_UPDATE = "20", "24"
 _FIN, _SYN, _ACK = 0x01, 0x02, 0x10
 _HALF = 1 << 31
 _PLAIN = -1
@@ -51,6 +55,10 @@ class Direction:
     closed: bool = False
     ends_at: int | None = None
     """The frame in which decryption ended before the stream did."""
+    opened: bool = False
+    """Its first record that only keys open was opened."""
+    alerts: list[Alert] = field(default_factory=list)
+    key_updates: list[Moment] = field(default_factory=list)
 
     @property
     def label(self) -> str:
@@ -95,6 +103,13 @@ class Decryption:
     handshakes: list[int] = field(default_factory=list)
     """Frames with handshake records, from 1."""
     end: TsharkEnd = field(default_factory=lambda: TsharkEnd(0, ""))
+
+    def account_for(self, cut: Mapping[str, int]) -> None:
+        """``cut``: bytes of the TLS record inside which a direction was closed, by label: nobody will decrypt them, but
+        they are not lost."""
+        for direction in self.directions:
+            if direction.closed:
+                direction.accounted += cut.get(direction.label, 0)
 
     def readable_streams(self) -> frozenset[int]:
         return frozenset(direction.stream for direction in self.directions if direction.decrypted)
@@ -147,7 +162,8 @@ def decrypt(
 
 
 def _take(result: Decryption, known: dict[tuple[str, str, str], int], ports: Collection[str], row: list[str]) -> None:
-    frame, stream, ip_src, ip_dst, ip6_src, ip6_dst, sport, dport, sequence, flags, length, types, sizes, data = row
+    frame, epoch, stream, ip_src, ip_dst, ip6_src, ip6_dst, sport, dport, sequence, flags, length, *records = row
+    types, sizes, handshakes, levels, descriptions, data = records
     if sport not in ports and dport not in ports:
         result.owner.append(_PLAIN)
         result.lengths.append(0)
@@ -163,6 +179,9 @@ def _take(result: Decryption, known: dict[tuple[str, str, str], int], ports: Col
     kinds = types.split(",") if types else []
     if str(HANDSHAKE) in kinds and len(result.handshakes) < _MOST_HANDSHAKES:
         result.handshakes.append(int(frame))
+    _take_signals(
+        direction, Moment(int(frame), nanoseconds(epoch) / 1e9 or None), handshakes.split(","), levels, descriptions
+    )
     direction.accounted += sum(RECORD_HEADER.size + int(size) for size in sizes.split(",")) if sizes else 0
     pieces = data.split(",") if data else []
     text = b""
@@ -175,6 +194,15 @@ def _take(result: Decryption, known: dict[tuple[str, str, str], int], ports: Col
     result.plain.write(text)
     result.owner.append(index)
     result.lengths.append(len(text))
+
+
+def _take_signals(direction: Direction, moment: Moment, handshakes: list[str], levels: str, descriptions: str) -> None:
+    """Alerts and handshake messages of one frame."""
+    direction.opened = direction.opened or _FINISHED in handshakes
+    direction.key_updates += [moment] * handshakes.count(_KEY_UPDATE)
+    if levels and descriptions:
+        pairs = zip(levels.split(","), descriptions.split(","), strict=False)
+        direction.alerts += [Alert(moment, int(level), int(description)) for level, description in pairs]
 
 
 def write_plain(path: Path, decryption: Decryption, out: IO[bytes]) -> None:

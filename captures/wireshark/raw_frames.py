@@ -40,6 +40,8 @@ class Segment(NamedTuple):
     """The twelve bits of the TCP header."""
     length: int
     payload: bytes
+    window: int = _LARGEST
+    """As the header has it."""
 
 
 @lru_cache(maxsize=4096)
@@ -73,7 +75,7 @@ def write_record(file: IO[bytes], time: int, segment: Segment | None) -> None:
         segment.sequence,
         segment.acknowledged,
         offset_flags,
-        0xFFFF,
+        segment.window,
         0,
         0,
     )

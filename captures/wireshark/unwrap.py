@@ -17,7 +17,7 @@ from captures.wireshark.tshark import TsharkEnd, rows
 _FIELDS = (
     "frame.number", "frame.time_epoch", "frame.cap_len", "frame.protocols",
     "ip.src", "ip.dst", "ipv6.src", "ipv6.dst", "tcp.srcport", "tcp.dstport",
-    "tcp.seq_raw", "tcp.ack_raw", "tcp.flags", "tcp.len", "tcp.payload",
+    "tcp.seq_raw", "tcp.ack_raw", "tcp.flags", "tcp.window_size_value", "tcp.len", "tcp.payload",
 )  # fmt: skip
 # What a frame carries is wanted as it is: no stream put together, nothing remembered between frames.
 _OPTIONS = ("-o", "tcp.desegment_tcp_streams:FALSE", "-o", "tcp.analyze_sequence_numbers:FALSE")
@@ -68,7 +68,8 @@ def unwrap(path: Path, out: IO[bytes], progress: ProgressCallback | None = None)
 
 def _segment(row: list[str]) -> Segment | None:
     """The TCP segment of a row; None when the frame has none, or only quotes one (an ICMP error), or it is cut off."""
-    _, _, _, protocols, ip_src, ip_dst, ip6_src, ip6_dst, sport, dport, sequence, ack, flags, length, payload = row
+    _, _, _, protocols, ip_src, ip_dst, ip6_src, ip6_dst, sport, dport, *numbers, length, payload = row
+    sequence, ack, flags, window = numbers
     layers = protocols.split(":")
     if not (sport and dport and sequence and flags) or "tcp" not in layers or "icmp" in layers or "icmpv6" in layers:
         return None
@@ -79,5 +80,5 @@ def _segment(row: list[str]) -> Segment | None:
     data = bytes.fromhex(payload)
     return Segment(
         source, destination, int(sport), int(dport), int(sequence), int(ack or 0), int(flags, 16),
-        max(int(length or 0), len(data)), data,
+        max(int(length or 0), len(data)), data, int(window or 0),
     )  # fmt: skip

@@ -47,6 +47,7 @@ def _facts(migration: Migration) -> list[object]:
         facts.append((tuple(source.holes()), frames, _bytes(channel)))
     path = migration.return_path
     facts.append(None if path is None else bytes(path.read(0, path.size)))
+    facts += [(one.label, one.attempts, one.to_destination, one.to_source) for one in migration.connections]
     facts.append(sorted((note.kind, note.label, note.frame) for note in migration.notes))
     return facts
 
