@@ -13,6 +13,7 @@ from multifd_codec.channel.events import DeviceStatePacket, RamPacket
 from multifd_codec.channel.framing import FIXED
 from multifd_codec.dialect.compression import usual
 from multifd_codec.dialect.releases import Mode
+from multifd_codec.draft.channel_records import VFIO_HEADER
 from multifd_codec.draft.draft import Draft, Line, Record
 from multifd_codec.layout import layout
 from multifd_codec.main import events as ev
@@ -338,8 +339,6 @@ def is_config(record: Record) -> bool:
 
 def vfio_header(record: Record) -> tuple[int, int, int]:
     """(version, idx, flags) in front of a device-state packet's data. Raises LacksError when it is too short."""
-    from multifd_codec.draft.channel_records import VFIO_HEADER  # noqa: PLC0415
-
     need(len(record.payload) >= VFIO_HEADER.size, "VFIO headers in its device-state packets")
     version, index, flags = VFIO_HEADER.struct.unpack_from(record.payload)
     return version, index, flags

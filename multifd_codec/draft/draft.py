@@ -2,7 +2,7 @@
 
 A ``Record`` is an event of the codec and the bytes that follow it; raw bytes are a record without event. Offsets are
 those of the encoding, whatever the events say. Drafts come from the reference sender (``draft_of``) or from a recording
-(analyzers.mutation).
+(analyzers.produce).
 """
 
 from __future__ import annotations
