@@ -68,7 +68,8 @@ def lint(
     The options are what a stream does not say of its destination, inferred when None (``LintOptions``). Raises
     InputError.
     """
-    from analyzers.linter.linter import LintOptions, lint_recording  # noqa: PLC0415
+    from analyzers.linter.judged import LintOptions  # noqa: PLC0415
+    from analyzers.linter.linter import lint_recording  # noqa: PLC0415
 
     options = LintOptions(profile, mode, channels, page_size, machine, compression, uuid, witness)
     with opened(source, reader=reader, keylog=keylog) as recording:

@@ -28,7 +28,8 @@ def command(*, path: Path, page_size: int | None, keylog: Path | None, reader: R
 
     Nothing is judged: use `multifd lint` for that.
     """
-    from analyzers.linter.linter import LintOptions, lint_recording  # noqa: PLC0415
+    from analyzers.linter.judged import LintOptions  # noqa: PLC0415
+    from analyzers.linter.linter import lint_recording  # noqa: PLC0415
     from analyzers.report.overview import overview_blocks  # noqa: PLC0415
 
     with ProgressBar() as progress, open_input(path, reader, keylog, progress) as recording:

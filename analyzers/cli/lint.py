@@ -79,7 +79,8 @@ def command(
     A report for each migration in each INPUT. With several inputs an unreadable one does not stop the others. A capture
     without any migration is reported as incomplete.
     """
-    from analyzers.linter.linter import LintOptions, lint_recording  # noqa: PLC0415
+    from analyzers.linter.judged import LintOptions  # noqa: PLC0415
+    from analyzers.linter.linter import lint_recording  # noqa: PLC0415
     from analyzers.report.selection import parse_codes, with_selected_findings  # noqa: PLC0415
     from analyzers.rulebook.registry import RULES  # noqa: PLC0415
     from multifd_codec.dialect.releases import Mode, release  # noqa: PLC0415

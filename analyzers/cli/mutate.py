@@ -137,7 +137,8 @@ def options_text(options: Options) -> list[str]:
 def as_announced(done: Mutated, output: Path) -> bool:
     """Whether lint reports the rule, and nothing but remarks for a near miss."""
     from analyzers.findings import Severity  # noqa: PLC0415
-    from analyzers.linter.linter import LintOptions, lint_recording  # noqa: PLC0415
+    from analyzers.linter.judged import LintOptions  # noqa: PLC0415
+    from analyzers.linter.linter import lint_recording  # noqa: PLC0415
     from captures.recording import open_recording  # noqa: PLC0415
 
     with open_recording(output) as recording:

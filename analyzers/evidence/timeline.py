@@ -18,6 +18,9 @@ LAST_WORDS = 0.5
 """Seconds before a connection is closed in which who closes it may still send."""
 
 
+DOCUMENTATION = ("192.0.2.", "198.51.100.", "203.0.113.")
+
+
 class NamedConnection(NamedTuple):
     """``name`` is that of the channel; for what is no channel, its port on the source's side."""
 
@@ -75,11 +78,17 @@ class Timeline:
 
     @cached_property
     def both_ways(self) -> bool:
-        """Frames of both sides were recorded; one direction alone says nothing of the other."""
-        return all(
-            any(named.halves[way].last is not None or named.halves[way].segments for named in self.connections)
-            for way in (0, 1)
+        """What both sides did was recorded. One direction alone says nothing of the other, and nobody takes part in
+        what was only written as a capture."""
+        return not self._made_up and any(
+            named.connection.to_destination.acknowledged or named.connection.to_source.gave_up is not None
+            for named in self.connections
         )
+
+    @property
+    def _made_up(self) -> bool:
+        """Addresses that are kept for documentation (RFC 5737): our own writer uses them."""
+        return any(named.connection.destination.address.startswith(DOCUMENTATION) for named in self.connections)
 
     @cached_property
     def source_closed(self) -> Moment | None:

@@ -194,6 +194,8 @@ class Kind(enum.StrEnum):
     SHORT_CONNECTION = "short-connection", "{r.connection}: {r.because}"
 
     # What was seen to happen.
+    RECORDED = "recorded", "the recording shows that {r.because}"
+    EXPLAINED_BY = "explained-by", "{r.because}"
     UNANSWERED = "unanswered", "{r.attempts} of {r.connection} never answered"
     REFUSED = "refused", "the connection {r.connection} is refused"
     SILENT = "silent", "{r.connection} is connected and carries no byte for {r.duration:.1f} s"

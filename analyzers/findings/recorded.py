@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import enum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from analyzers.findings.plain import plain, told
 from analyzers.findings.reason import Reason
 from multifd_codec.errors import ChannelName
 
@@ -61,3 +62,23 @@ class Recorded(NamedTuple):
     stalled: tuple[Stall, ...] = ()
     evidence: tuple[Reason, ...] = ()
     """What was seen, in order of frames."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As in the JSON contract."""
+        return {
+            "ended": self.ended.value,
+            "gave_up_first": None if self.gave_up_first is None else self.gave_up_first.value,
+            "seconds": _rounded(self.seconds),
+            "silence": _rounded(self.silence),
+            "stalled": [{**plain(stall), "seconds": _rounded(stall.seconds)} for stall in self.stalled],
+            "evidence": [told(fact, EVIDENCE_KEYS) for fact in self.evidence],
+        }
+
+
+NOT_RECORDED = Recorded()
+EVIDENCE_KEYS = ("kind", "channel", "frame", "seconds")
+
+
+def _rounded(seconds: float | None) -> float | None:
+    """To microseconds."""
+    return None if seconds is None else round(seconds, 6)

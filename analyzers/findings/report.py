@@ -10,7 +10,9 @@ from analyzers.findings.finding import Finding
 from analyzers.findings.outcome import Outcome
 from analyzers.findings.plain import encodable, plain, told
 from analyzers.findings.reason import Reason, Step
+from analyzers.findings.recorded import NOT_RECORDED, Recorded
 from multifd_codec.dialect.destination import Destination
+from multifd_codec.dialect.releases import Mode
 
 
 class InputInfo(NamedTuple):
@@ -83,6 +85,17 @@ class DeviceSummary(NamedTuple):
     """Every index from 0 to the config packet is present once."""
 
 
+class Elsewhere(NamedTuple):
+    """What another destination makes of the same streams."""
+
+    profile: str
+    mode: Mode
+    possible_outcomes: tuple[Outcome, ...]
+    """Most harmless first."""
+    why: str
+    """The first reason; empty when there is none."""
+
+
 CHANNEL_KEYS = tuple(name for name in ChannelSummary._fields if name not in ("label", "stated"))
 FINDING_KEYS = ("rule", "severity", "channel", "offset", "length", "frame", "field", "message", "repeats")
 REASON_KEYS = ("kind", "actor", "channel", "offset", "frame")
@@ -112,6 +125,13 @@ class Report:
     facts: StreamFacts = NOTHING_KNOWN
     """What the recording says of the migration as a whole: machine type, RAM blocks, compression, uuid, times."""
 
+    recorded: Recorded = NOT_RECORDED
+    """What was seen to happen."""
+    explained_by: tuple[Destination, ...] = ()
+    """Destinations with which the streams end as was seen, when one like their sender does not."""
+    elsewhere: tuple[Elsewhere, ...] = ()
+    """The same streams for every release and mode, oldest first."""
+
     @property
     def outcome(self) -> Outcome:
         """The worst of the possible outcomes."""
@@ -140,4 +160,16 @@ class Report:
             "witness": [step.text for step in self.witness],
             "schedule": [told(step, STEP_KEYS) for step in self.witness],
             "facts": self.facts.shown(),
+            "recorded": self.recorded.to_dict(),
+            "explained_by": [_named(destination) for destination in self.explained_by],
+            "elsewhere": [plain(one) for one in self.elsewhere],
         }
+
+
+def _named(destination: Destination) -> dict[str, Any]:
+    return {
+        "profile": destination.name,
+        "mode": destination.mode.value,
+        "channels": destination.channels,
+        "compression": destination.compression,
+    }

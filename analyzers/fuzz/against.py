@@ -7,7 +7,8 @@ from typing import NamedTuple
 from analyzers.extraction import RebuildOptions, rebuild
 from analyzers.findings import Outcome
 from analyzers.fuzz.case import Case, Habitat
-from analyzers.linter.linter import LintOptions, lint_recording
+from analyzers.linter.judged import LintOptions
+from analyzers.linter.linter import lint_recording
 from analyzers.mutation.mutation import LacksError
 from captures.memory import recording_of
 from captures.model import Migration, Recording

@@ -18,7 +18,8 @@ from analyzers.extraction import rebuild_memory
 from analyzers.findings import Kind, Outcome, Severity
 from analyzers.fuzz.case import Case, Habitat, random_plan
 from analyzers.fuzz.script import STRUCTURAL, script_of
-from analyzers.linter.linter import LintOptions, lint_recording, lint_with_scripts
+from analyzers.linter.judged import LintOptions
+from analyzers.linter.linter import lint_recording, lint_with_scripts
 from analyzers.receiver import machine
 from analyzers.receiver.explore import TooLargeError, explore
 from analyzers.receiver.script import Script

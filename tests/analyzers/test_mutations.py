@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from analyzers.findings import Finding, Outcome, Report, Severity
-from analyzers.linter.linter import LintOptions, lint_recording
+from analyzers.linter.judged import LintOptions
+from analyzers.linter.linter import lint_recording
 from analyzers.mutation.mutation import COMPLETES, CRASHES, FAILS, HANGS, LOSES, LacksError, Mutation
 from analyzers.produce.draft_of_recording import draft_of_migration
 from analyzers.produce.mutate import Mutated, apply, mutate, mutations_of

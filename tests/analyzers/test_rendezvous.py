@@ -7,7 +7,8 @@ import pytest
 
 from analyzers.extraction.reading import read_migration
 from analyzers.judge.infer import Facts
-from analyzers.linter.linter import LintOptions, lint_with_scripts
+from analyzers.linter.judged import LintOptions
+from analyzers.linter.linter import lint_with_scripts
 from analyzers.mutation.shape import Shape
 from analyzers.produce.draft_of_recording import by_rounds
 from analyzers.receiver.script import MainAct

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from analyzers.findings import Outcome, Severity
-from analyzers.linter.linter import LintOptions, lint_recording
+from analyzers.linter.judged import LintOptions
+from analyzers.linter.linter import lint_recording
 from captures.memory import MemorySource
 from captures.model import CapturedChannel, CaptureNote, ChannelKind, NoteKind
 from captures.names import label

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from analyzers.linter.linter import LintOptions, lint_recording
+from analyzers.linter.judged import LintOptions
+from analyzers.linter.linter import lint_recording
 from captures.recording import open_recording
 from tests.conftest import SAMPLES
 from tests.helpers.reasons import check_reasons

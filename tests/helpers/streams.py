@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from analyzers.findings import Report
-from analyzers.linter.linter import LintOptions, lint_recording
+from analyzers.linter.judged import LintOptions
+from analyzers.linter.linter import lint_recording
 from captures.memory import MemorySource, captured, recording
 from captures.model import CapturedChannel, CaptureNote, ChannelKind, Recording
 from multifd_codec.draft.draft import Draft

@@ -16,7 +16,8 @@ from hypothesis import find as hypothesis_find
 from hypothesis import strategies as st
 
 from analyzers.findings import Kind, Outcome
-from analyzers.linter.linter import LintOptions, lint_recording
+from analyzers.linter.judged import LintOptions
+from analyzers.linter.linter import lint_recording
 from captures.memory import recording_of
 from multifd_codec.channel.events import RamPacket
 from multifd_codec.dialect.releases import Mode

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from analyzers.linter.linter import LintOptions, lint_recording
+from analyzers.linter.judged import LintOptions
+from analyzers.linter.linter import lint_recording
 from captures.memory import recording_of
 from captures.recording import open_recording
 from multifd_codec.dialect.releases import RELEASES, Mode, release

@@ -24,7 +24,8 @@ from analyzers.fuzz.campaign import Campaign, Disagreement, Task, save
 from analyzers.fuzz.case import Case, Habitat, RuleBreak, make_case
 from analyzers.fuzz.model import all_transitions, run_family
 from analyzers.fuzz.shrink import shrink
-from analyzers.linter.linter import LintOptions, lint_recording
+from analyzers.linter.judged import LintOptions
+from analyzers.linter.linter import lint_recording
 from captures.recording import open_recording
 from multifd_codec.channel.decoder import ChannelDecoder
 from multifd_codec.dialect.destination import Destination

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 
 from analyzers.findings import Outcome, Report, Severity
-from analyzers.linter.linter import LintOptions, lint_recording
+from analyzers.linter.judged import LintOptions
+from analyzers.linter.linter import lint_recording
 from captures.memory import recording_of
 from multifd_codec.dialect.sync_policy import POLICIES
 from multifd_codec.plan.page_content import Pattern

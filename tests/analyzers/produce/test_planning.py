@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from analyzers.findings import Outcome, Severity
-from analyzers.linter.linter import LintOptions, lint_recording
+from analyzers.linter.judged import LintOptions
+from analyzers.linter.linter import lint_recording
 from analyzers.produce.plan_of_recording import plan_of
 from captures.memory import recording_of
 from captures.model import ChannelKind, Migration

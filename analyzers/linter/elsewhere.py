@@ -1,0 +1,130 @@
+"""The same streams judged by other destinations: what becomes of them, and which one explains what was seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from analyzers.findings import Actor, Kind, Outcome, Reason
+from analyzers.findings.recorded import Ended, Recorded, Side
+from analyzers.findings.report import Elsewhere
+from analyzers.linter.found import Found
+from analyzers.linter.happened import destination_text, found_by_comparison
+from analyzers.linter.judged import Judged, LintOptions, judge_surveyed
+from analyzers.rulebook.codes import MFD701
+from analyzers.rulebook.rule import Rule
+from analyzers.survey.migration import Surveyed
+from multifd_codec.dialect.compression import COMPRESSIONS
+from multifd_codec.dialect.destination import Destination
+from multifd_codec.dialect.releases import RELEASES, DestinationHabits, Mode
+
+FORESEEN = {
+    Ended.COMPLETED: frozenset({Outcome.COMPLETES, Outcome.LOSES_DATA}),
+    Ended.FAILED: frozenset({Outcome.FAILS, Outcome.CRASHES}),
+    Ended.HUNG: frozenset({Outcome.HANGS}),
+}
+"""What a destination can do that ended so."""
+MOST_CHANNELS = 16
+"""Numbers of channels up to which a destination is looked for that explains what was seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What was seen beside what other destinations do."""
+
+    seen: Recorded
+    contradicts: bool
+    """It is none of what a destination like the sender does."""
+    explained_by: tuple[Destination, ...]
+    elsewhere: tuple[Elsewhere, ...]
+    why: Reason | None = None
+    """Why the first that explains it ends so."""
+
+    def found(self, judged: Judged) -> Iterator[tuple[Rule, Found]]:
+        """MFD701."""
+        if self.contradicts:
+            yield MFD701, found_by_comparison(self.seen, judged.sorted_outcomes[-1], self.explained_by)
+
+    def reasons(self, judged: Judged) -> Iterator[Reason]:
+        """A destination that explains what was seen, in words."""
+        if self.explained_by:
+            does = {Ended.COMPLETED: "completes", Ended.FAILED: "fails", Ended.HUNG: "hangs"}[self.seen.ended]
+            text = f"{destination_text(self.explained_by[0])} {does} here" + (f": {self.why.text}" if self.why else "")
+            yield Reason(Kind.EXPLAINED_BY, Actor.DESTINATION, because=text)
+
+
+def compare(judged: Judged, options: LintOptions, seen: Recorded) -> Compared:
+    """Hold what was seen against the verdict, and judge the streams elsewhere."""
+    surveyed = judged.surveyed
+    connected = all(connection.answered for connection in surveyed.migration.connections)
+    wrong = contradicts(seen, judged.outcomes, connected=connected)
+    found = explaining(surveyed, judged, options, seen) if wrong else ()
+    why = None
+    if found:
+        why = next(iter(judge_surveyed(surveyed, _options(options, found[0])).reasons), None)
+    return Compared(seen, wrong, found, elsewhere(surveyed, judged, options), why)
+
+
+def contradicts(seen: Recorded, outcomes: frozenset[Outcome], *, connected: bool) -> bool:
+    """Whether what was seen is none of what the streams make a destination do.
+
+    ``connected``: every connection came about. What the source or the network did proves nothing about the destination.
+    """
+    foreseen = FORESEEN.get(seen.ended)
+    if foreseen is None or not connected or Outcome.UNDECIDED in outcomes:
+        return False
+    if seen.gave_up_first in (Side.SOURCE, Side.NETWORK) and seen.ended is not Ended.COMPLETED:
+        return False
+    if any(stall.by is Side.NETWORK for stall in seen.stalled):
+        return False
+    return not outcomes & foreseen
+
+
+def explaining(surveyed: Surveyed, judged: Judged, options: LintOptions, seen: Recorded) -> tuple[Destination, ...]:
+    """Destinations that differ in one thing and with which the streams end as was seen; the likeliest first."""
+    foreseen = FORESEEN[seen.ended]
+    found = []
+    for other in _others(judged.context.destination):
+        outcomes = judge_surveyed(surveyed, _options(options, other)).outcomes
+        if outcomes & foreseen:
+            found.append(other)
+    return tuple(found)
+
+
+def _others(like: Destination) -> Iterator[Destination]:
+    yield replace(like, mode=Mode.PER_SECTION if like.mode is Mode.PER_ROUND else Mode.PER_ROUND)
+    for number in range(MOST_CHANNELS + 1):
+        if number != like.channels:
+            yield replace(like, channels=number)
+    for method in COMPRESSIONS.values():
+        if method.name != like.compression and method.stock:
+            yield replace(like, compression=method.name)
+    for release in RELEASES.values():
+        if release.destination != like.habits:
+            yield replace(like, profile=release.name)
+
+
+def _options(options: LintOptions, destination: Destination) -> LintOptions:
+    return replace(
+        options,
+        profile=destination.profile,
+        mode=destination.mode,
+        channels=destination.channels,
+        compression=destination.compression,
+        witness=False,
+    )
+
+
+def elsewhere(surveyed: Surveyed, judged: Judged, options: LintOptions) -> tuple[Elsewhere, ...]:
+    """Every release in every mode it has, oldest first; those that behave alike are judged once."""
+    like = judged.context.destination
+    known: dict[tuple[DestinationHabits, Mode], Judged] = {(like.habits, like.mode): judged}
+    found = []
+    for release in RELEASES.values():
+        for mode in Mode if release.destination.flush_known else (Mode.PER_SECTION,):
+            key = (release.destination, mode)
+            if key not in known:
+                known[key] = judge_surveyed(surveyed, _options(options, replace(like, profile=release.name, mode=mode)))
+            why = next((reason.text for reason in known[key].reasons), "")
+            found.append(Elsewhere(release.name, mode, known[key].sorted_outcomes, why))
+    return tuple(found)

@@ -1,0 +1,171 @@
+"""One destination judges one surveyed migration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import numpy as np
+
+from analyzers.findings import Outcome, Reason
+from analyzers.judge.arrival import NEVER_STARTS, NOT_RECORDED, Arrived, Ending, ending
+from analyzers.judge.handshake import Connection, Handshake, judge_handshake
+from analyzers.judge.infer import Facts, choose, infer_mode
+from analyzers.judge.verdict import Verdict, judge
+from analyzers.linter.context import Context
+from analyzers.receiver.explain import Carrier, explain
+from analyzers.receiver.script import MainAct
+from analyzers.receiver.solve import lockstep
+from analyzers.survey.channel import ChannelSurvey
+from analyzers.survey.main import MainSurvey, RecordKind
+from analyzers.survey.migration import Surveyed
+from captures.model import (
+    StreamSource,
+)
+from multifd_codec.arrays import distinct
+from multifd_codec.device_key import DeviceKey
+from multifd_codec.dialect.releases import Mode
+from multifd_codec.errors import ChannelName
+
+
+@dataclass(frozen=True, slots=True)
+class LintOptions:
+    """What the stream does not say. None: inferred from it."""
+
+    profile: str | None = None
+    """Destination: ``qemu-10.0``, ``rfc-v3``."""
+    mode: Mode | None = None
+    channels: int | None = None
+    page_size: int | None = None
+    """Target page size in bytes."""
+    machine: str | None = None
+    """The destination's machine type."""
+    compression: str | None = None
+    """The destination's multifd-compression."""
+    uuid: UUID | None = None
+    """The destination's uuid."""
+    witness: bool = False
+    """Add a schedule that ends in the worst outcome."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A surveyed migration and what a destination makes of it."""
+
+    surveyed: Surveyed
+    context: Context
+    handshake: Handshake
+    verdict: Verdict
+    end: Ending | None
+    """How it ends before the load begins; None when that begins."""
+
+    @property
+    def outcomes(self) -> frozenset[Outcome]:
+        return self.verdict.outcomes if self.end is None else self.end.outcomes
+
+    @property
+    def sorted_outcomes(self) -> tuple[Outcome, ...]:
+        """Most harmless first."""
+        return tuple(sorted(self.outcomes, key=lambda outcome: outcome.rank))
+
+    @property
+    def reasons(self) -> tuple[Reason, ...]:
+        """Why it ends so."""
+        reasons = [] if self.end is None else [self.end.reason]
+        if self.end is None:
+            reasons = explain(self.verdict.script, self.outcomes, _carried(self.surveyed.surveys))
+            if self.outcomes & {Outcome.LOSES_DATA}:
+                reasons += [*self.verdict.memory.wrong, *self.verdict.memory.raced]
+        return tuple(reason.framed(self.context.frame) for reason in reasons)
+
+
+def judge_surveyed(surveyed: Surveyed, options: LintOptions) -> Judged:
+    """Choose the destination, then judge connections, packets and records by it."""
+    main, surveys = surveyed.main, surveyed.surveys
+    if main is not None and options.machine is not None:
+        main.expect_machine(options.machine)
+    profile, sender = choose(
+        surveyed,
+        profile=options.profile,
+        mode=options.mode,
+        channels=options.channels,
+        compression=options.compression,
+    )
+    destination = profile.destination
+    handshake = judge_handshake(
+        [Connection(position, one.survey, one.name) for position, one in enumerate(surveyed.channels)],
+        main,
+        destination.habits,
+        destination.channels,
+        uuid=None if options.uuid is None else options.uuid.bytes,
+        partial=surveyed.partial,
+        mains=len(surveyed.mains),
+    )
+    read = [] if surveyed.mapped_ram else [(channel.name, channel.survey) for channel in surveyed.channels]
+    gaps = not surveyed.partial and sender.surely(lambda s: s.packet_num_dense) and _misses_packets(surveys)
+    verdict = judge(read, main, destination, sender, gaps=gaps, second_main=len(surveyed.mains) > 1)
+    given = options.mode is not None or options.profile is not None
+    infers = given and not surveyed.partial
+    context = Context(
+        main=main,
+        channels=read,
+        profile=profile,
+        sender=sender,
+        stream_mode=infer_mode(Facts(main, surveys), sender.last)[0] if infers else destination.mode,
+        script=verdict.script,
+        lockstep=lockstep(verdict.script),
+        memory=verdict.memory,
+        reduced=surveyed.partial or len(surveys) < destination.channels or any(s.init is None for s in surveys),
+        sources=_sources(surveyed),
+    )
+    end = _ending(surveyed, options, context, handshake, verdict)
+    return Judged(surveyed, context, handshake, verdict, end)
+
+
+def _sources(surveyed: Surveyed) -> dict[ChannelName, StreamSource]:
+    sources: dict[ChannelName, StreamSource] = {one.name: one.captured.source for one in surveyed.channels}
+    if surveyed.mains:
+        sources["main"] = surveyed.mains[0].source
+    return sources
+
+
+def _ending(
+    surveyed: Surveyed, options: LintOptions, context: Context, handshake: Handshake, verdict: Verdict
+) -> Ending | None:
+    main, channels = surveyed.main, surveyed.channels
+    if main is not None and not (channels or surveyed.short or surveyed.foreign) and _needs_channels(main, verdict):
+        return NEVER_STARTS if options.channels else NOT_RECORDED
+    taken = len(surveyed.migration.channels) - len(surveyed.ignored)
+    surplus = bool(options.channels) and taken > (options.channels or 0)
+    arrived = Arrived(len(surveyed.mains), surveyed.foreign, surveyed.short, surplus)
+    return ending(arrived, handshake, verdict.script, context.destination.habits)
+
+
+def _carried(surveys: Sequence[ChannelSurvey]) -> dict[tuple[DeviceKey, int], Carrier]:
+    """Every device-state buffer on the wire."""
+    return {
+        (item.buffer.device, item.buffer.index): Carrier(position, item.offset, item.buffer.config)
+        for position, survey in enumerate(surveys)
+        for item in survey.items
+        if item.buffer is not None and item.buffer.index is not None
+    }
+
+
+def _misses_packets(surveys: Sequence[ChannelSurvey]) -> bool:
+    numbers = distinct(np.concatenate([np.empty(0, np.int64), *(survey.packet_numbers() for survey in surveys)]))
+    return bool(len(numbers)) and len(numbers) <= int(numbers[-1])
+
+
+def _needs_channels(main: MainSurvey, verdict: Verdict) -> bool:
+    """Whether the migration had multifd channels and its outcome depends on them.
+
+    FLUSH records or guest pages nobody sends speak for channels; all pages on main (8.1 wrote FLUSH then, too), or a
+    load that fails in front of the first rendezvous, against it.
+    """
+    acts = [step.act for step in verdict.script.main]
+    if "mapped-ram" in main.capabilities or (acts[-1] is MainAct.FAIL and MainAct.RENDEZVOUS not in acts):
+        return False
+    if verdict.memory.never_sent:
+        return True
+    return main.count(RecordKind.FLUSH) > 0 and (main.postcopy or not main.page_records)
