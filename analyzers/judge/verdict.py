@@ -50,7 +50,9 @@ def judge(
     memory = judge_memory(channels, main, destination.habits, sender, destination.mode, gaps=gaps)
     memory.raced += foreign_pages(channels, main, sender, destination.habits)
     may_fail = tuple(MainStep(MainAct.FAIL, offset, reason) for offset, reason in doubts(channels, main))
-    script = _without_harmless(mark_lost_data(script, channels, main, faults), channels, main, destination.mode)
+    if any(fault.chance for fault in faults.values()) or solve(script) & {Outcome.COMPLETES, Outcome.LOSES_DATA}:
+        script = mark_lost_data(script, channels, main, faults)  # what is lost matters to those that complete
+    script = _without_harmless(script, channels, main, destination.mode)
     script = replace(script, may_fail=may_fail, memory_wrong=bool(memory.wrong), crashes_at_cleanup=second_main)
     outcomes = solve(script)
     for position, fault in faults.items():
