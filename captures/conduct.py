@@ -35,6 +35,8 @@ class Retransmissions(NamedTuple):
     """Data that was sent again; ``offset`` is that of the last one."""
 
     number: int
+    behind: int
+    """How many of them are of bytes that were never acknowledged."""
     first: Moment
     last: Moment
     offset: int

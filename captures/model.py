@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -175,6 +176,16 @@ class Migration(NamedTuple):
     notes: tuple[CaptureNote, ...] = ()
     connections: tuple[MigrationConnection, ...] = ()
     """In the order in which they were opened, those without a byte and those that failed too; none without packets."""
+
+    @property
+    def destination_gave_up_first(self) -> bool:
+        """Whether the first FIN or RST on a connection that came about is the destination's."""
+        taken = [connection for connection in self.connections if connection.answered]
+        ends = [
+            [end.frame for half in halves if (end := half.gave_up) is not None]
+            for halves in ((c.to_source for c in taken), (c.to_destination for c in taken))
+        ]
+        return bool(ends[0]) and min(ends[0]) < min(ends[1], default=math.inf)
 
     @property
     def names(self) -> tuple[ChannelName, ...]:

@@ -19,6 +19,8 @@ from multifd_codec.wire.return_path import ReturnPathType
 LONG = 2.0
 """Seconds in which nothing moves from which on a migration that is not over has hung. Attempts to connect are repeated
 after one."""
+FULL_FOR = 0.2
+"""Seconds for which a receive buffer must have been full when its owner closes: before, it was about to be read."""
 LONG_FULL = 1.0
 """The same when the destination leaves a receive buffer full."""
 CLOSES_WITHIN = 0.03
@@ -134,9 +136,9 @@ def _stalls(line: Timeline, inside: frozenset[ChannelName], *, still: bool) -> I
         waiting = max(0, half.sent - acknowledged)
         again = half.retransmissions
         shut = _full(named)
-        if half.stuck is not None and again is not None and again.number >= FEW and again.last > half.stuck:
+        if half.stuck is not None and again is not None and again.behind >= FEW:
             by, since = Side.NETWORK, half.stuck
-        elif shut is not None:
+        elif shut is not None and line.between(shut.since, named.connection.to_source.gave_up or line.last) >= FULL_FOR:
             by, since = Side.DESTINATION, shut.since
         elif still and _waits_for_source(named):
             since = half.last_new or named.connection.attempts[-1].moment

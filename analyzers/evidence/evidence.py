@@ -9,11 +9,16 @@ from analyzers.evidence.return_path import Said
 from analyzers.evidence.sessions import tls_facts
 from analyzers.evidence.timeline import NamedConnection, Timeline
 from analyzers.findings.kinds import Actor, Kind
-from analyzers.findings.reason import Reason
+from analyzers.findings.reason import Reason, Share
 from analyzers.findings.recorded import Ended, Side, Stall
 from captures.conduct import Moment
+from captures.model import ChannelKind
 from multifd_codec.wire.return_path import ReturnPathType
 
+FIRST_BYTES = 64
+"""What a connection carries that was refused: at most a ChannelInit."""
+AT_ONCE = 0.001
+"""Seconds within which the kernel closes all connections of a process that ends."""
 LONG = 2.0
 """Seconds of silence that are worth a word."""
 SAID: dict[tuple[ReturnPathType, ...], Kind] = {
@@ -38,11 +43,51 @@ def evidence(
         *_messages(line, messages),
         *(_seen(line, fact.kind, fact.actor, fact.moment, **fact.fields) for fact in tls_facts(line, main_ended)),
     ]
+    if ended is Ended.FAILED:
+        facts += _given_up(line)
+    if ended in (Ended.FAILED, Ended.HUNG):
+        facts += _order(line)
     if ended is Ended.HUNG and line.destination_closed is None and line.source_closed is not None:
         facts.append(_seen(line, Kind.NOT_CLOSED, Actor.DESTINATION, line.source_closed))
     if silence >= LONG:
         facts.append(_seen(line, Kind.SILENCE, Actor.CONNECTION, line.silence.since, duration=silence))
     return tuple(sorted(facts, key=lambda fact: (fact.frame or 0, str(fact.channel))))
+
+
+def _order(line: Timeline) -> Iterator[Reason]:
+    """Whether main was not the first to be taken."""
+    taken = {
+        one.name: min(attempt.moment for attempt in one.connection.attempts if attempt.answers)
+        for one in line.connections
+        if any(attempt.answers for attempt in one.connection.attempts)
+    }
+    first = min(taken, key=lambda name: taken[name].frame, default=None)
+    if "main" in taken and isinstance(first, int):
+        duration = line.between(taken[first], taken["main"])
+        yield _seen(line, Kind.MAIN_CAME_LATER, Actor.DESTINATION, taken["main"], channel=first, duration=duration)
+
+
+def _given_up(line: Timeline) -> Iterator[Reason]:
+    """How a destination gave up, where that tells why."""
+    channels = [one for one in line.connections if one.connection.kind is ChannelKind.MULTIFD]
+    source = line.source_closed
+    early = [
+        reset
+        for one in channels
+        if (reset := one.connection.to_source.reset) is not None and (source is None or reset < source)
+    ]
+    kept = [one for one in channels if one.connection.to_source.reset is None]
+    closed = [end for one in line.connections if (end := one.connection.to_source.gave_up) is not None]
+    if early and kept:
+        share = Share(len(kept), len(channels))
+        yield _seen(line, Kind.TAKES_FEWER, Actor.DESTINATION, min(early), syncs=share)
+    elif early and all(one.connection.to_destination.sent <= FIRST_BYTES for one in channels):
+        if all(one.connection.to_destination.sent <= FIRST_BYTES for one in line.connections):
+            yield _seen(line, Kind.TAKES_NONE, Actor.DESTINATION, min(early))
+    elif len(closed) == len(line.connections) > 1 and (source is None or max(closed) < source):
+        duration = line.between(min(closed), max(closed))
+        if duration <= AT_ONCE:
+            yield _seen(line, Kind.DIED, Actor.DESTINATION, min(closed), duration=duration)
 
 
 def _seen(line: Timeline, kind: Kind, actor: Actor, moment: Moment | None, **fields: Any) -> Reason:
@@ -77,7 +122,8 @@ def _opening(line: Timeline, named: NamedConnection) -> Iterator[Reason]:
         opened = connection.attempts[-1].moment
         duration = line.between(opened, min(filter(None, (half.gave_up for half in named.halves)), default=line.last))
         if duration >= LONG:
-            fields = {"channel": named.name, "connection": label, "duration": duration}
+            why = ": the destination waits for its first bytes" if named.name == "main" else ""
+            fields = {"channel": named.name, "connection": label, "duration": duration, "because": why}
             yield _seen(line, Kind.SILENT, Actor.SOURCE, opened, **fields)
 
 
@@ -91,7 +137,7 @@ def _stalled(line: Timeline, named: NamedConnection, stall: Stall) -> Reason:
     again = half.retransmissions
     if again is None or not stall.unacknowledged:
         return _seen(line, Kind.CUT, Actor.NETWORK, half.last_new, **place)
-    fields: dict[str, Any] = {"bytes": stall.unacknowledged, "repeats": again.number}
+    fields: dict[str, Any] = {"bytes": stall.unacknowledged, "repeats": again.behind}
     return _seen(line, Kind.RETRANSMITTED, Actor.NETWORK, again.last, **place, **fields)
 
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from captures.conduct import Alert, Half, Moment, Pause
-from captures.model import Migration, MigrationConnection
+from captures.model import ChannelKind, Migration, MigrationConnection
 from captures.tls import AlertDescription, Records, is_tls, read_records
 from multifd_codec.errors import ChannelName
 from multifd_codec.source import read_known
@@ -161,6 +161,9 @@ def timeline(migration: Migration) -> Timeline | None:
     if not migration.connections:
         return None
     names = {channel.label: name for channel, name in zip(migration.channels, migration.names, strict=True)}
+    first = migration.connections[0]
+    if "main" not in names.values() and first.kind is ChannelKind.UNKNOWN and not first.to_destination.segments:
+        names[first.label] = "main"  # a source opens it first
     return Timeline(tuple(_named(migration.connections, names)))
 
 

@@ -198,7 +198,7 @@ class Kind(enum.StrEnum):
     EXPLAINED_BY = "explained-by", "{r.because}"
     UNANSWERED = "unanswered", "{r.attempts} of {r.connection} never answered"
     REFUSED = "refused", "the connection {r.connection} is refused"
-    SILENT = "silent", "{r.connection} is connected and carries no byte for {r.duration:.1f} s"
+    SILENT = "silent", "{r.who} ({r.connection}) is connected and carries no byte for {r.duration:.1f} s{r.because}"
     RETRANSMITTED = (
         "retransmitted",
         "{r.who} is not acknowledged behind offset {r.offset:,}: {r.bytes:,} bytes in flight, sent again {r.times}",
@@ -241,6 +241,26 @@ class Kind(enum.StrEnum):
         "connection was non-properly terminated), one with off completes",
     )
     KEY_UPDATE = "key-update", "the {r.actor.value} changes its key on {r.who} (TLS 1.3 KeyUpdate, {r.times})"
+    TAKES_FEWER = (
+        "takes-fewer",
+        "the destination takes {r.syncs.number} of {r.syncs.of} multifd channels and resets the others: "
+        "its multifd-channels is {r.syncs.number}",
+    )
+    TAKES_NONE = (
+        "takes-none",
+        "every multifd channel is closed right behind its first bytes, before main carries any: "
+        "multifd is off at the destination, or a proxy or firewall refuses them",
+    )
+    MAIN_CAME_LATER = (
+        "main-came-later",
+        "the destination took channel {r.channel} first and main {r.duration:.3f} s later: "
+        "a destination before 8.0 takes its first connection for main, and never starts",
+    )
+    DIED = (
+        "died",
+        "the destination closes all its connections within {r.microseconds:,} µs, before the source closes one: "
+        "its process has ended",
+    )
     SILENCE = "silence", "nothing new from here on, for {r.duration:.1f} s"
 
 

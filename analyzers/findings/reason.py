@@ -225,6 +225,10 @@ class Words:
         return [self._reason.channel, *(place.channel for place in self._reason.also)]
 
     @property
+    def microseconds(self) -> int:
+        return round((self._reason.duration or 0) * 1e6)
+
+    @property
     def attempts(self) -> str:
         return "1 SYN" if self._reason.repeats == 1 else f"{self._reason.repeats} SYNs"
 

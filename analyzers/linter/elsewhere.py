@@ -47,7 +47,13 @@ class Compared:
 
     def reasons(self, judged: Judged) -> Iterator[Reason]:
         """A destination that explains what was seen, in words."""
-        if self.explained_by:
+        if self.contradicts and self.seen.ended is Ended.FAILED:
+            text = (
+                "nothing in the streams makes a destination like the sender fail: its log says why "
+                "(a device, RAM block or size that it has not got, a setting that differs)"
+            )
+            yield Reason(Kind.EXPLAINED_BY, Actor.DESTINATION, because=text)
+        elif self.explained_by and not any(fact.kind is Kind.TAKES_NONE for fact in self.seen.evidence):
             does = {Ended.COMPLETED: "completes", Ended.FAILED: "fails", Ended.HUNG: "hangs"}[self.seen.ended]
             text = f"{destination_text(self.explained_by[0])} {does} here" + (f": {self.why.text}" if self.why else "")
             yield Reason(Kind.EXPLAINED_BY, Actor.DESTINATION, because=text)
@@ -58,11 +64,21 @@ def compare(judged: Judged, options: LintOptions, seen: Recorded) -> Compared:
     surveyed = judged.surveyed
     connected = all(connection.answered for connection in surveyed.migration.connections)
     wrong = contradicts(seen, judged.outcomes, connected=connected)
-    found = explaining(surveyed, judged, options, seen) if wrong else ()
+    found = explaining(surveyed, judged, options, seen) if wrong else _seen_to_be(judged, seen)
     why = None
     if found:
         why = next(iter(judge_surveyed(surveyed, _options(options, found[0])).reasons), None)
     return Compared(seen, wrong, found, elsewhere(surveyed, judged, options), why)
+
+
+def _seen_to_be(judged: Judged, seen: Recorded) -> tuple[Destination, ...]:
+    """How the destination is configured, where the packets themselves show it."""
+    for fact in seen.evidence:
+        if fact.kind is Kind.TAKES_FEWER and fact.syncs is not None:
+            return (replace(judged.context.destination, channels=fact.syncs.number),)
+        if fact.kind is Kind.TAKES_NONE:
+            return (replace(judged.context.destination, channels=0),)
+    return ()
 
 
 def contradicts(seen: Recorded, outcomes: frozenset[Outcome], *, connected: bool) -> bool:

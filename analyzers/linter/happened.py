@@ -55,8 +55,13 @@ def found_by_packets(seen: Recorded) -> Iterator[tuple[Rule, Found]]:
 
 def found_by_comparison(seen: Recorded, outcome: Outcome, explained: tuple[Destination, ...]) -> Found:
     """MFD701: what was seen is none of what a destination like the sender does."""
-    by = f"; it is what {destination_text(explained[0])} does" if explained else "; no other destination explains it"
-    return Found(f"{IN_WORDS[seen.ended]}, where a destination like the sender {outcome}{by}")
+    return Found(f"{IN_WORDS[seen.ended]}, where a destination like the sender {outcome}{_explained(seen, explained)}")
+
+
+def _explained(seen: Recorded, explained: tuple[Destination, ...]) -> str:
+    if seen.ended is Ended.FAILED:
+        return ": the streams give no reason, the destination's own log does"
+    return f"; it is what {destination_text(explained[0])} does" if explained else "; no other destination explains it"
 
 
 TOLD = frozenset(
@@ -69,6 +74,10 @@ TOLD = frozenset(
         Kind.WINDOW_SHUT,
         Kind.SHUT,
         Kind.NOT_CLOSED,
+        Kind.TAKES_FEWER,
+        Kind.TAKES_NONE,
+        Kind.DIED,
+        Kind.MAIN_CAME_LATER,
         Kind.SILENCE,
     }
 )
@@ -104,7 +113,8 @@ def _gave_up(seen: Recorded) -> Reason | None:
     """The first fact that says that somebody did, of the side that did it first."""
     side = {Side.SOURCE: Actor.SOURCE, Side.DESTINATION: Actor.DESTINATION}.get(seen.gave_up_first or Side.NETWORK)
     ends = [fact for fact in seen.evidence if fact.kind in (Kind.SHUT, Kind.CLOSED, Kind.RESET) and fact.actor is side]
-    said = [fact for fact in ends if fact.kind is Kind.SHUT]
+    kinds = (Kind.SHUT, Kind.TAKES_FEWER, Kind.TAKES_NONE, Kind.DIED)
+    said = [fact for fact in seen.evidence if fact.kind in kinds and fact.actor is side]
     return next(iter([*said, *ends]), None)
 
 

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from analyzers.findings import ChannelSummary, DeviceSummary, Outcome, Report, Severity
+from analyzers.findings.recorded import Ended
 from analyzers.report.texts import (
     counted,
+    elsewhere_text,
     evidence_text,
     grouped,
     message_text,
@@ -17,6 +19,7 @@ from analyzers.report.texts import (
     place_text,
     printable,
     profile_text,
+    recorded_text,
     tally_text,
 )
 
@@ -56,6 +59,7 @@ Block = tuple[Line, ...] | Table
 """Lines that stand together, or a table. Blocks are separated by an empty line."""
 
 SEVERITY_STYLE = {Severity.ERROR: Style.BAD, Severity.WARNING: Style.DOUBTFUL, Severity.INFO: Style.QUIET}
+SEEN_STYLE = {Ended.COMPLETED: Style.GOOD, Ended.RUNNING: Style.DOUBTFUL, Ended.CANCELLED: Style.DOUBTFUL}
 OUTCOME_STYLE = {Outcome.COMPLETES: Style.GOOD, Outcome.UNDECIDED: Style.DOUBTFUL}
 
 CHANNEL_COLUMNS = (
@@ -86,8 +90,10 @@ def report_blocks(report: Report, *, witness: bool = False) -> Iterator[Block]:
     yield from summary_blocks(report)
     style = OUTCOME_STYLE.get(report.outcome, Style.BAD)
     verdict = Line((Span(outcome_text(report), style), Span(f"; {profile_text(report.profile)}")))
-    evidence = evidence_text(report.profile)
-    yield (verdict, line(f"  {evidence}", Style.QUIET)) if evidence else (verdict,)
+    seen = recorded_text(report)
+    lines = [line(seen, SEEN_STYLE.get(report.recorded.ended, Style.BAD))] if seen else []
+    quiet = (evidence_text(report.profile), elsewhere_text(report))
+    yield (*lines, verdict, *(line(f"  {text}", Style.QUIET) for text in quiet if text))
     if report.reasons:
         yield tuple(line(printable(sentence)) for sentence in report.explanation)
     yield (*_findings(report), line(tally_text(report), Style.QUIET))

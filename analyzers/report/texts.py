@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+
 from analyzers.findings import Finding, Outcome, ProfileChoice, Report, Severity
 from analyzers.findings.reason import channel_text
+from analyzers.findings.recorded import Ended
+from analyzers.findings.report import Elsewhere
+from multifd_codec.dialect.releases import Mode
 
 SEVERITY_ORDER = (Severity.ERROR, Severity.WARNING, Severity.INFO)
 
@@ -59,6 +64,46 @@ def outcome_text(report: Report) -> str:
     if len(report.possible_outcomes) > 1:
         text += f"; possible: {', '.join(report.possible_outcomes)}"
     return text
+
+
+def recorded_text(report: Report) -> str:
+    """``seen: hung, given up first by the source; nothing new for 15.1 s of 18.0 s``; empty when nothing was seen."""
+    seen = report.recorded
+    if seen.ended is Ended.UNKNOWN:
+        return ""
+    text = f"seen: {seen.ended}"
+    if seen.gave_up_first is not None:
+        text += f", given up first by the {seen.gave_up_first}"
+    if seen.ended is Ended.HUNG and seen.silence and seen.seconds:
+        text += f"; nothing new for {seen.silence:.1f} s of {seen.seconds:.1f} s"
+    return text
+
+
+def elsewhere_text(report: Report) -> str:
+    """``elsewhere: hangs: qemu-4.0 to qemu-8.0; fails: ...``: releases by the worst they come to, the mode where it
+    tells; empty when it is the same everywhere."""
+    by_outcome: dict[Outcome, list[Elsewhere]] = {}
+    for one in report.elsewhere:
+        by_outcome.setdefault(one.possible_outcomes[-1], []).append(one)
+    if len(by_outcome) < 2:
+        return ""
+    modes = {mode for mode, _ in groupby(sorted(one.mode for one in report.elsewhere))}
+    parts = [f"{outcome} {_folded(many, report, modes)}" for outcome, many in by_outcome.items()]
+    return f"elsewhere: {'; '.join(parts)}"
+
+
+def _folded(many: list[Elsewhere], report: Report, modes: set[Mode]) -> str:
+    """Runs of releases, a mode each: ``4.0 to 8.0 per-section, 10.0 and later per-round``."""
+    texts = []
+    for mode in sorted(modes):
+        every = [one.profile for one in report.elsewhere if one.mode == mode]
+        mine = {one.profile for one in many if one.mode == mode}
+        for inside, run in groupby(every, key=mine.__contains__):
+            if inside:
+                names = [name.removeprefix("qemu-") for name in run]
+                span = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
+                texts.append(f"{span} {mode}")
+    return ", ".join(texts)
 
 
 def profile_text(profile: ProfileChoice | None) -> str:

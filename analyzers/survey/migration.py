@@ -12,7 +12,8 @@ from uuid import UUID
 from analyzers.survey.channel import ChannelSurvey, survey_channel
 from analyzers.survey.main import MainSurvey
 from analyzers.survey.main_pass import survey_main
-from captures.model import CapturedChannel, ChannelKind, Migration, ProgressCallback
+from captures.model import CapturedChannel, ChannelKind, Migration, ProgressCallback, StreamSource
+from captures.tcp.streams import SegmentSource
 from multifd_codec.dialect.compression import usual
 from multifd_codec.errors import ChannelName
 from multifd_codec.source import StreamEnd, read_known
@@ -121,7 +122,12 @@ def survey_migration(
         if progress is not None:
             progress(what, done + offset, total)
 
-    main = survey_main(mains[0].source, page_size=page_size, progress=moved) if mains else None
+    given_up = migration.destination_gave_up_first
+    main = None
+    if mains:
+        source = _left_open(mains[0].source) if given_up else mains[0].source
+        main = survey_main(source, page_size=page_size, progress=moved)
+    cut = given_up and (main is None or main.eof is None)
     if main is not None:
         done += main.source.size
         if page_size is None and main.page_size_stated:
@@ -131,7 +137,7 @@ def survey_migration(
         if not isinstance(name, int) or channel.kind is ChannelKind.TLS:
             continue
         survey = survey_channel(
-            channel.source,
+            _left_open(channel.source) if cut else channel.source,
             page_size=page_size,
             blocks=None if main is None else main.blocks,
             starts_with_init=channel.starts_with_init,
@@ -154,7 +160,7 @@ def survey_migration(
         channels=tuple(known),
         ignored=tuple(migration.channels[position] for position in sorted(late)),
         foreign=tuple(one.captured for one in strange if not one.survey.packets or one.survey.starts_late),
-        short=tuple(one.captured for one in unknown if not one.survey.packets and _is_short(one.captured)),
+        short=tuple(one.captured for one in unknown if not (cut or one.survey.packets) and _is_short(one.captured)),
         page_size=page_size or guessed or DEFAULT_PAGE_SIZE,
     )
 
@@ -180,6 +186,11 @@ def _ignored(channels: Sequence[CapturedChannel], expected: int | None) -> froze
         else:
             taken += 1
     return frozenset(late)
+
+
+def _left_open(source: StreamSource) -> StreamSource:
+    """Streams that a destination cut off by giving up might have gone on."""
+    return source.left_open() if isinstance(source, SegmentSource) else source
 
 
 def _starts(channel: CapturedChannel) -> bool:

@@ -83,7 +83,7 @@ def _half(side: Side, peer: Side, time: Time) -> Half:
         last=_last(side, time),
         acknowledged=acknowledged,
         stuck=_stuck(data, offset, end, acknowledged, time),
-        retransmissions=_retransmissions(data, offset, end, reached, time),
+        retransmissions=_retransmissions(data, offset, end, reached, acknowledged, time),
         shut=tuple(_windows(peer.control, base, time)),
         fin=_control_moment(control, np.flatnonzero((ends & FIN) != 0), time),
         reset=_control_moment(control, resets, time),
@@ -146,7 +146,9 @@ def _stuck(data: DataColumns, offset: I64, end: I64, acknowledged: int | None, t
     return _data_moment(data, int(rows[0]), time) if len(rows) else None
 
 
-def _retransmissions(data: DataColumns, offset: I64, end: I64, reached: I64, time: Time) -> Retransmissions | None:
+def _retransmissions(
+    data: DataColumns, offset: I64, end: I64, reached: I64, acknowledged: int | None, time: Time
+) -> Retransmissions | None:
     """Segments that bring nothing new. A single byte in front of what was sent is a keep-alive or window probe."""
     if len(end) < 2:
         return None
@@ -157,6 +159,7 @@ def _retransmissions(data: DataColumns, offset: I64, end: I64, reached: I64, tim
         return None
     return Retransmissions(
         number=len(rows),
+        behind=0 if acknowledged is None else int((end[rows] > acknowledged).sum()),
         first=_data_moment(data, int(rows[0]), time),
         last=_data_moment(data, int(rows[-1]), time),
         offset=int(offset[rows[-1]]),
