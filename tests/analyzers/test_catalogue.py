@@ -29,7 +29,7 @@ def test_codes_are_the_rows_of_the_reference() -> None:
     """Each letter's rows are counted without a gap; what a row's severity is, its mutations show."""
     assert list(RULES) == sorted(RULES) == [rule.code for rule in RULES.values()]
     assert {code[:4] for code in RULES} == set(FAMILIES)
-    rows = sorted(rule.row or f"9-{code[4:]}" for code, rule in RULES.items())
+    rows = sorted(rule.row or f"{code[3]}-{code[4:]}" for code, rule in RULES.items())
     for letter, numbers in groupby(rows, key=lambda row: row[:2]):
         assert [int(row[2:]) for row in numbers] == list(range(1, len([r for r in rows if r[:2] == letter]) + 1)), (
             letter
@@ -44,7 +44,7 @@ def test_every_rule_is_checked_and_only_by_its_name() -> None:
     by_rows = {rule.code for rule in RULES.values() if rule.conditions}
     by_checks = {rule.code for module in (packets, sync, device_state, recording) for rule, _ in module.CHECKS.rows}
     elsewhere = set()
-    for folder in ("survey", "judge", "linter/connections.py"):
+    for folder in ("survey", "judge", "linter/connections.py", "linter/happened.py", "linter/elsewhere.py"):
         path = ROOT / "analyzers" / folder
         for source in path.glob("*.py") if path.is_dir() else (path,):
             elsewhere |= set(re.findall(r"\bMFD\d{3}\b", _imports_of_codes(source.read_text())))

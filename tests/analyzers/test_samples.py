@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from analyzers.findings import Actor, Kind, Outcome, Severity
+from analyzers.findings.recorded import Ended
 from analyzers.linter.judged import LintOptions
 from analyzers.linter.linter import lint_recording
 from captures.recording import open_recording
@@ -50,6 +51,7 @@ def test_healthy_migrations_complete_without_a_finding(name: str) -> None:
     per_section = name.startswith("q7") or "machine-8.0" in name
     assert report.profile.destination.mode == ("per-section" if per_section else "per-round")
     assert all(device.complete for device in report.devices)
+    assert report.recorded.ended is Ended.COMPLETED
 
 
 def test_a_lost_packet_of_device_state() -> None:
@@ -57,7 +59,7 @@ def test_a_lost_packet_of_device_state() -> None:
         (report,) = lint_recording(recording, LintOptions(witness=True))
     assert report.possible_outcomes == (Outcome.HANGS,)
     assert report.monitor_alive is False
-    assert [finding.rule for finding in report.findings] == ["MFD408"]
+    assert [finding.rule for finding in report.findings] == ["MFD408", "MFD708"]
     check_reasons(report)
     waits = next(reason for reason in report.reasons if reason.kind is Kind.WAITS_FOR_BUFFER)
     assert (waits.actor, waits.buffers) == (Actor.LOADER, (3,))

@@ -20,7 +20,7 @@ RULES = (
             "Believe what was seen; `explained_by` names destinations with which it is what had to happen."
         ),
         destination=SEEN,
-        reference="the reference receiver of this tool, docs/receiver.md",
+        reference="not QEMU: the reference receiver of this tool, docs/receiver.md",
         since=ANY,
         example="a stream that completes per round, whose destination stops reading: it was configured per section",
     ),
@@ -114,7 +114,7 @@ RULES = (
             "source has sent everything and closed, and the destination never did. Somebody waits without a time limit."
         ),
         destination=SEEN,
-        reference="docs/receiver.md: hang conditions",
+        reference="multifd_recv_sync_main, migration/multifd.c; the hang conditions in docs/receiver.md",
         since=ANY,
         example="main: FLUSH (nothing for 15 s); channels 0, 2, 3: S (window 0)",
     ),

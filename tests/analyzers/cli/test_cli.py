@@ -221,7 +221,7 @@ def test_help_needs_nothing_else() -> None:
         (["lint", "--mode", "both", SMALL], ["both"]),
         (["lint", "--channels", "256", SMALL], ["--channels"]),
         (["lint", "--page-size", "5000", SMALL], ["5000"]),
-        (["lint", "--select", "MFD7", SMALL], ["MFD7"]),
+        (["lint", "--select", "MFD8", SMALL], ["MFD8"]),
         (["lint", "--format", "xml", SMALL], ["xml"]),
         (["lint", "--keylog", "no-such-file", TLS], ["no-such-file"]),
         (["lint", "/dev/null"], ["/dev/null", "character device"]),

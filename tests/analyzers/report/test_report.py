@@ -32,6 +32,8 @@ from analyzers.findings import (
     Step,
     StreamFacts,
 )
+from analyzers.findings.recorded import Ended, Recorded, Side, Stall
+from analyzers.findings.report import Elsewhere
 from analyzers.report import FORMATS, render
 from analyzers.report.exit_codes import ExitCode, exit_code, gravest
 from analyzers.report.sarif import path_uri
@@ -39,6 +41,7 @@ from analyzers.report.selection import parse_codes, with_selected_findings
 from analyzers.report.terminal import print_reports
 from analyzers.rulebook.registry import FAMILIES, RULES
 from multifd_codec.dialect.destination import Destination
+from multifd_codec.dialect.releases import Mode
 from multifd_codec.errors import InputError
 
 PACKET_NUM = Finding("MFD228", Severity.WARNING, "packet_num 4 is missing", 1, 99, 1344, None, "packet_num")
@@ -71,6 +74,16 @@ REPORT = Report(
     witness=(Step(Actor.CHANNEL, "SYNC", 0, 64), Step(Actor.MAIN, "FLUSH", "main")),
     monitor_alive=False,
     facts=StreamFacts(machine="none"),
+    recorded=Recorded(
+        Ended.HUNG,
+        Side.SOURCE,
+        seconds=18.0,
+        silence=15.1,
+        stalled=(Stall(1, Side.NETWORK, 1.643, 2103, 4096, 1000),),
+        evidence=(Reason(Kind.SILENCE, Actor.CONNECTION, frame=2103, seconds=2.9, duration=15.1),),
+    ),
+    explained_by=(Destination("qemu-10.0", Mode.PER_SECTION),),
+    elsewhere=(Elsewhere("qemu-7.2", Mode.PER_SECTION, (Outcome.FAILS, Outcome.HANGS), "main fails"),),
 )
 
 WAITS = (
@@ -91,6 +104,7 @@ main                             1 234           3                              
 device             instance  packets    bytes  complete
 0000:00:05.0/vfio         0        5  200 000        no
 
+seen: hung, given up first by the source; nothing new for 15.1 s of 18.0 s
 outcome: hangs (monitor dead); possible: fails, hangs; judged as qemu-10.0 per-round, 2 channels, page size 4096
   inferred from SWITCHOVER_START on main; FLUSH on main
 
@@ -205,6 +219,42 @@ DOCUMENT: dict[str, Any] = {
                 },
             ],
             "facts": {"machine": "none"},
+            "recorded": {
+                "ended": "hung",
+                "gave_up_first": "source",
+                "seconds": 18.0,
+                "silence": 15.1,
+                "stalled": [
+                    {
+                        "channel": 1,
+                        "by": "network",
+                        "seconds": 1.643,
+                        "frame": 2103,
+                        "offset": 4096,
+                        "unacknowledged": 1000,
+                    }
+                ],
+                "evidence": [
+                    {
+                        "kind": "silence",
+                        "channel": None,
+                        "frame": 2103,
+                        "seconds": 2.9,
+                        "actor": "connection",
+                        "duration": 15.1,
+                        "text": "nothing new from here on, for 15.1 s",
+                    }
+                ],
+            },
+            "explained_by": [{"profile": "qemu-10.0", "mode": "per-section", "channels": 2, "compression": "none"}],
+            "elsewhere": [
+                {
+                    "profile": "qemu-7.2",
+                    "mode": "per-section",
+                    "possible_outcomes": ["fails", "hangs"],
+                    "why": "main fails",
+                }
+            ],
         }
     ],
 }

@@ -1,0 +1,80 @@
+"""Recordings of real failures, each with what really happened; see captures/samples/README.md."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from analyzers import lint
+from analyzers.findings import Severity
+from analyzers.report.exit_codes import ExitCode, report_exit_code
+from tests.conftest import SAMPLES
+
+FOLDER = SAMPLES / "evidence"
+CASES: list[dict[str, Any]] = json.loads((FOLDER / "cases.json").read_text())["cases"]
+OPEN = {
+    "tls-channel-cut-inside-tls-record.pcap.zst": "the FIN inside a TLS record is not read yet",
+    "gl1937-tls13-keyupdate.pcap.zst": "the destination's half of a decrypted capture is not read yet",
+    "bras-2022-multifd-postcopy-abort-q7.2.pcap.zst": "an abort behind SHUT 0 is not told from an end",
+    "postcopy-pause-recover-q11.1.pcap.zst": "the recovery's connection is not joined yet",
+}
+
+
+def _parameters() -> list[Any]:
+    marked = []
+    for case in CASES:
+        marks = [pytest.mark.tshark] if "keylog" in case else []
+        if case["file"] in OPEN:
+            marks.append(pytest.mark.xfail(reason=OPEN[case["file"]], strict=True))
+        marked.append(pytest.param(case, id=case["file"].split(".pcap")[0], marks=marks))
+    return marked
+
+
+@pytest.mark.parametrize("case", _parameters())
+def test_what_happened(case: dict[str, Any]) -> None:
+    keylog = FOLDER / case["keylog"] if "keylog" in case else None
+    for report in lint(FOLDER / case["file"], keylog=keylog):
+        seen = report.recorded
+        if "ended" in case:
+            assert seen.ended in case["ended"]
+        if "gave_up_first" in case:
+            assert seen.gave_up_first in case["gave_up_first"]
+        stalls = {str(stall.channel): stall.by for stall in seen.stalled}
+        assert {channel: stalls.get(channel) for channel in case.get("stalled", {})} == case.get("stalled", {})
+        if seen.ended in ("failed", "hung"):
+            assert report_exit_code(report) is ExitCode.FINDINGS
+            assert report.reasons
+
+
+@pytest.mark.parametrize("name", ["good", "rounds"])
+def test_healthy_ones_are_not_blamed(name: str) -> None:
+    (report,) = lint(FOLDER / f"{name}.pcap.zst")
+    assert report.recorded.ended == "completed" and report.recorded.gave_up_first is None
+    assert not report.explained_by
+    assert [finding for finding in report.findings if finding.severity is not Severity.INFO] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        (
+            "blackhole",
+            "1,444,162 bytes in flight, sent again 7 times",
+        ),
+        ("gl1672-channels-8-vs-2-q10.0", "takes 2 of 8 multifd channels"),
+        ("gl1672-channels-8-vs-2-q11.1-deadlock", "is connected and carries no byte for 18.8 s"),
+        ("destination-killed-q10.0", "within 21 µs"),
+        (
+            "nutanix-2022-multifd-accepted-before-main-q7.2",
+            "before 8.0 takes its first connection for main",
+        ),
+        ("mismatch", "a qemu-10.0 destination per-section with 2 channels, compression none hangs here"),
+        ("gl2704-unknown-section-q10.0", "SHUT, value 1"),
+        ("h3c-2024-network-cut-2-of-8-channels-snap1500", "nothing of channel 3 comes behind offset 900,000"),
+    ],
+)
+def test_the_reasons_say_why(name: str, says: str) -> None:
+    (report,) = lint(FOLDER / f"{name}.pcap.zst")
+    assert any(says in text for text in report.explanation), report.explanation
