@@ -15,8 +15,6 @@ from tests.conftest import SAMPLES
 FOLDER = SAMPLES / "evidence"
 CASES: list[dict[str, Any]] = json.loads((FOLDER / "cases.json").read_text())["cases"]
 OPEN = {
-    "tls-channel-cut-inside-tls-record.pcap.zst": "the FIN inside a TLS record is not read yet",
-    "gl1937-tls13-keyupdate.pcap.zst": "the destination's half of a decrypted capture is not read yet",
     "bras-2022-multifd-postcopy-abort-q7.2.pcap.zst": "an abort behind SHUT 0 is not told from an end",
     "postcopy-pause-recover-q11.1.pcap.zst": "the recovery's connection is not joined yet",
 }
