@@ -60,6 +60,7 @@ def lint(
     compression: str | None = None,
     uuid: UUID | None = None,
     witness: bool = False,
+    elsewhere: bool = True,
     reader: Reader = "auto",
     keylog: FilePath | None = None,
 ) -> list[Report]:
@@ -71,7 +72,7 @@ def lint(
     from analyzers.linter.judged import LintOptions  # noqa: PLC0415
     from analyzers.linter.linter import lint_recording  # noqa: PLC0415
 
-    options = LintOptions(profile, mode, channels, page_size, machine, compression, uuid, witness)
+    options = LintOptions(profile, mode, channels, page_size, machine, compression, uuid, witness, elsewhere)
     with opened(source, reader=reader, keylog=keylog) as recording:
         return lint_recording(recording, options)
 

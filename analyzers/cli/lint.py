@@ -13,6 +13,7 @@ from analyzers.cli.output import check_output, is_terminal, output_path, write_t
 from analyzers.cli.progress import ProgressBar
 from analyzers.report import FORMATS, render
 from analyzers.report.exit_codes import ExitCode, exit_code, gravest
+from multifd_codec.dialect.compression import COMPRESSIONS
 from multifd_codec.dialect.releases import OLDEST, RELEASES, RFC_V3
 from multifd_codec.errors import MultifdError
 
@@ -53,6 +54,11 @@ Exit codes:
 @click.option(
     "--channels", type=click.IntRange(0, 255), metavar="N", help="Destination's multifd-channels; 0: multifd is off."
 )
+@click.option("--no-multifd", is_flag=True, help="The destination's multifd is off, as --channels 0.")
+@click.option("--compression", type=click.Choice(tuple(COMPRESSIONS)), help="Destination's multifd-compression.")
+@click.option("--machine", metavar="TYPE", help="Destination's machine type, pc-q35-10.0.")
+@click.option("--uuid", metavar="UUID", help="Destination's uuid.")
+@click.option("--what-if", is_flag=True, help="What becomes of the streams for every release and mode, with reasons.")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True, help="Report format.")
 @click.option("--select", multiple=True, metavar="CODES", help="Only these findings: codes or prefixes, MFD3,MFD401.")
 @click.option("--ignore", multiple=True, metavar="CODES", help="Not these findings.")
@@ -65,6 +71,11 @@ def command(
     profile: str | None,
     mode: str | None,
     channels: int | None,
+    no_multifd: bool,
+    compression: str | None,
+    machine: str | None,
+    uuid: str | None,
+    what_if: bool,
     form: str,
     select: tuple[str, ...],
     ignore: tuple[str, ...],
@@ -84,13 +95,26 @@ def command(
     from analyzers.report.selection import parse_codes, with_selected_findings  # noqa: PLC0415
     from analyzers.rulebook.registry import RULES  # noqa: PLC0415
     from multifd_codec.dialect.releases import Mode, release  # noqa: PLC0415
+    from multifd_codec.plan.file import parse_uuid  # noqa: PLC0415
 
     if profile is not None:
         release(profile)  # a misspelt profile is told before a large input is read
     selected, ignored = parse_codes(select, RULES), parse_codes(ignore, RULES)
     check_output(output, inputs)
     chosen = None if mode is None else Mode(mode)
-    options = LintOptions(profile=profile, mode=chosen, channels=channels, page_size=page_size, witness=witness)
+    if no_multifd:
+        channels = 0
+    options = LintOptions(
+        profile=profile,
+        mode=chosen,
+        channels=channels,
+        page_size=page_size,
+        machine=machine,
+        compression=compression,
+        uuid=None if uuid is None else parse_uuid(uuid),
+        witness=witness,
+        elsewhere=True,
+    )
     reports: list[Report] = []
     failures = []
     with ProgressBar() as progress:
@@ -102,24 +126,24 @@ def command(
                 failures.append(error)
     reports = [with_selected_findings(report, select=selected, ignore=ignored) for report in reports]
     if reports or form != "text":
-        _show(reports, form, witness, output)
+        _show(reports, form, output, witness=witness, what_if=what_if)
     for failure in failures:
         say(describe(failure))
     codes = [exit_code(reports)] if reports else []
     return gravest(codes + [ExitCode.FAILED] * bool(failures))
 
 
-def _show(reports: list[Report], form: str, witness: bool, output: Path | None) -> None:
+def _show(reports: list[Report], form: str, output: Path | None, *, witness: bool, what_if: bool) -> None:
     if form == "text" and is_terminal(output):
         from rich.console import Console  # noqa: PLC0415
 
         from analyzers.report.terminal import print_reports  # noqa: PLC0415
 
-        print_reports(reports, Console(), witness=witness)
+        print_reports(reports, Console(), witness=witness, what_if=what_if)
         return
     version = ""
     if form == "sarif":
         from analyzers.cli.app import tool_version  # noqa: PLC0415
 
         version = tool_version()
-    write_text(render(reports, form, witness=witness, version=version), output)
+    write_text(render(reports, form, witness=witness, what_if=what_if, version=version), output)

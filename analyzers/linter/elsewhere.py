@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from analyzers.findings import Actor, Kind, Outcome, Reason
+from analyzers.findings import Actor, Kind, Outcome, ProfileChoice, Reason
 from analyzers.findings.recorded import Ended, Recorded, Side
 from analyzers.findings.report import Elsewhere
 from analyzers.linter.found import Found
 from analyzers.linter.happened import destination_text, found_by_comparison
-from analyzers.linter.judged import Judged, LintOptions, judge_surveyed
+from analyzers.linter.judged import Judged, LintOptions, judge_by
 from analyzers.rulebook.codes import MFD701
 from analyzers.rulebook.rule import Rule
-from analyzers.survey.migration import Surveyed
 from multifd_codec.dialect.compression import COMPRESSIONS
 from multifd_codec.dialect.destination import Destination
 from multifd_codec.dialect.releases import RELEASES, DestinationHabits, Mode
@@ -61,14 +60,13 @@ class Compared:
 
 def compare(judged: Judged, options: LintOptions, seen: Recorded) -> Compared:
     """Hold what was seen against the verdict, and judge the streams elsewhere."""
-    surveyed = judged.surveyed
-    connected = all(connection.answered for connection in surveyed.migration.connections)
+    connected = all(connection.answered for connection in judged.surveyed.migration.connections)
     wrong = contradicts(seen, judged.outcomes, connected=connected)
-    found = explaining(surveyed, judged, options, seen) if wrong else _seen_to_be(judged, seen)
+    found = explaining(judged, options, seen) if wrong else _seen_to_be(judged, seen)
     why = None
     if found:
-        why = next(iter(judge_surveyed(surveyed, _options(options, found[0])).reasons), None)
-    return Compared(seen, wrong, found, elsewhere(surveyed, judged, options), why)
+        why = next(iter(_judged(judged, options, found[0]).reasons), None)
+    return Compared(seen, wrong, found, elsewhere(judged, options) if options.elsewhere else (), why)
 
 
 def _seen_to_be(judged: Judged, seen: Recorded) -> tuple[Destination, ...]:
@@ -96,12 +94,12 @@ def contradicts(seen: Recorded, outcomes: frozenset[Outcome], *, connected: bool
     return not outcomes & foreseen
 
 
-def explaining(surveyed: Surveyed, judged: Judged, options: LintOptions, seen: Recorded) -> tuple[Destination, ...]:
+def explaining(judged: Judged, options: LintOptions, seen: Recorded) -> tuple[Destination, ...]:
     """Destinations that differ in one thing and with which the streams end as was seen; the likeliest first."""
     foreseen = FORESEEN[seen.ended]
     found = []
     for other in _others(judged.context.destination):
-        outcomes = judge_surveyed(surveyed, _options(options, other)).outcomes
+        outcomes = _judged(judged, options, other).outcomes
         if outcomes & foreseen:
             found.append(other)
     return tuple(found)
@@ -120,18 +118,12 @@ def _others(like: Destination) -> Iterator[Destination]:
             yield replace(like, profile=release.name)
 
 
-def _options(options: LintOptions, destination: Destination) -> LintOptions:
-    return replace(
-        options,
-        profile=destination.profile,
-        mode=destination.mode,
-        channels=destination.channels,
-        compression=destination.compression,
-        witness=False,
-    )
+def _judged(judged: Judged, options: LintOptions, destination: Destination) -> Judged:
+    """The same streams judged by another destination."""
+    return judge_by(judged.surveyed, options, ProfileChoice(destination, inferred=False), judged.context.sender)
 
 
-def elsewhere(surveyed: Surveyed, judged: Judged, options: LintOptions) -> tuple[Elsewhere, ...]:
+def elsewhere(judged: Judged, options: LintOptions) -> tuple[Elsewhere, ...]:
     """Every release in every mode it has, oldest first; those that behave alike are judged once."""
     like = judged.context.destination
     known: dict[tuple[DestinationHabits, Mode], Judged] = {(like.habits, like.mode): judged}
@@ -140,7 +132,7 @@ def elsewhere(surveyed: Surveyed, judged: Judged, options: LintOptions) -> tuple
         for mode in Mode if release.destination.flush_known else (Mode.PER_SECTION,):
             key = (release.destination, mode)
             if key not in known:
-                known[key] = judge_surveyed(surveyed, _options(options, replace(like, profile=release.name, mode=mode)))
+                known[key] = _judged(judged, options, replace(like, profile=release.name, mode=mode))
             why = next((reason.text for reason in known[key].reasons), "")
             found.append(Elsewhere(release.name, mode, known[key].sorted_outcomes, why))
     return tuple(found)

@@ -8,10 +8,10 @@ from uuid import UUID
 
 import numpy as np
 
-from analyzers.findings import Outcome, Reason
+from analyzers.findings import Outcome, ProfileChoice, Reason
 from analyzers.judge.arrival import NEVER_STARTS, NOT_RECORDED, Arrived, Ending, ending
 from analyzers.judge.handshake import Connection, Handshake, judge_handshake
-from analyzers.judge.infer import Facts, choose, infer_mode
+from analyzers.judge.infer import Facts, Sender, choose, infer_mode
 from analyzers.judge.verdict import Verdict, judge
 from analyzers.linter.context import Context
 from analyzers.receiver.explain import Carrier, explain
@@ -47,6 +47,8 @@ class LintOptions:
     """The destination's uuid."""
     witness: bool = False
     """Add a schedule that ends in the worst outcome."""
+    elsewhere: bool = False
+    """Judge the streams for every release and mode, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +84,8 @@ class Judged:
 
 def judge_surveyed(surveyed: Surveyed, options: LintOptions) -> Judged:
     """Choose the destination, then judge connections, packets and records by it."""
-    main, surveys = surveyed.main, surveyed.surveys
-    if main is not None and options.machine is not None:
-        main.expect_machine(options.machine)
+    if surveyed.main is not None and options.machine is not None:
+        surveyed.main.expect_machine(options.machine)
     profile, sender = choose(
         surveyed,
         profile=options.profile,
@@ -92,7 +93,12 @@ def judge_surveyed(surveyed: Surveyed, options: LintOptions) -> Judged:
         channels=options.channels,
         compression=options.compression,
     )
-    destination = profile.destination
+    return judge_by(surveyed, options, profile, sender)
+
+
+def judge_by(surveyed: Surveyed, options: LintOptions, profile: ProfileChoice, sender: Sender) -> Judged:
+    """The same by a destination that is chosen already."""
+    main, surveys, destination = surveyed.main, surveyed.surveys, profile.destination
     handshake = judge_handshake(
         [Connection(position, one.survey, one.name) for position, one in enumerate(surveyed.channels)],
         main,

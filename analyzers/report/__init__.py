@@ -9,8 +9,15 @@ from analyzers.findings import Report
 FORMATS = ("text", "json", "jsonl", "sarif", "junit")
 
 
-def render(reports: Sequence[Report], format: str, *, witness: bool = False, version: str = "") -> str:  # noqa: A002
-    """Reports in one of FORMATS. ``witness`` concerns text only: the others always carry or never carry it.
+def render(
+    reports: Sequence[Report],
+    format: str,  # noqa: A002
+    *,
+    witness: bool = False,
+    what_if: bool = False,
+    version: str = "",
+) -> str:
+    """Reports in one of FORMATS. ``witness`` and ``what_if`` concern text only: the others always or never carry them.
 
     ``version`` is the tool's, for formats that name the tool. Raises ValueError for an unknown format.
     """
@@ -19,7 +26,7 @@ def render(reports: Sequence[Report], format: str, *, witness: bool = False, ver
         case "text":
             from analyzers.report.text import render_text  # noqa: PLC0415
 
-            return render_text(reports, witness=witness)
+            return render_text(reports, witness=witness, what_if=what_if)
         case "json" | "jsonl":
             from analyzers.report.document import render_json, render_jsonl  # noqa: PLC0415
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator
+from itertools import groupby
 from typing import NamedTuple
 
 from analyzers.findings import ChannelSummary, DeviceSummary, Outcome, Report, Severity
@@ -74,6 +75,7 @@ CHANNEL_COLUMNS = (
     "zero pages",
     "complete",
 )
+ELSEWHERE_COLUMNS = ("destination", "mode", "outcomes", "why")
 DEVICE_COLUMNS = ("device", "instance", "packets", "bytes", "complete")
 
 
@@ -85,7 +87,7 @@ def yes(value: bool) -> str:
     return "yes" if value else "no"
 
 
-def report_blocks(report: Report, *, witness: bool = False) -> Iterator[Block]:
+def report_blocks(report: Report, *, witness: bool = False, what_if: bool = False) -> Iterator[Block]:
     """The report top to bottom: input, channels, devices, verdict, explanation, findings, witness."""
     yield from summary_blocks(report)
     style = OUTCOME_STYLE.get(report.outcome, Style.BAD)
@@ -97,6 +99,8 @@ def report_blocks(report: Report, *, witness: bool = False) -> Iterator[Block]:
     if report.reasons:
         yield tuple(line(printable(sentence)) for sentence in report.explanation)
     yield (*_findings(report), line(tally_text(report), Style.QUIET))
+    if what_if and report.elsewhere:
+        yield Table(ELSEWHERE_COLUMNS, 4, tuple(_elsewhere_rows(report)))
     if witness and report.witness:
         steps = (line(f"  {number}. {printable(step.text)}") for number, step in enumerate(report.witness, 1))
         yield (line(f"witness, a schedule that ends in {report.outcome}:", Style.HEADING), *steps)
@@ -141,6 +145,15 @@ def _channel_rows(report: Report) -> Iterator[tuple[str, ...]]:
 def _device_row(device: DeviceSummary) -> tuple[str, ...]:
     numbers = (str(device.instance_id), grouped(device.packets), grouped(device.bytes))
     return (printable(device.idstr), *numbers, yes(device.complete))
+
+
+def _elsewhere_rows(report: Report) -> Iterator[tuple[str, ...]]:
+    """Releases that follow one another and end alike are one row."""
+    by_mode = sorted(report.elsewhere, key=lambda one: one.mode)
+    for (mode, outcomes, why), run in groupby(by_mode, key=lambda one: (one.mode, one.possible_outcomes, one.why)):
+        names = [one.profile for one in run]
+        span = names[0] if len(names) == 1 else f"{names[0]} to {names[-1].removeprefix('qemu-')}"
+        yield (span, mode, ", ".join(outcomes), printable(why))
 
 
 def _channel_name(channel: ChannelSummary, ambiguous: bool) -> str:

@@ -27,12 +27,12 @@ STYLES = {
 MEASURED_WIDTH = 10_000
 
 
-def print_reports(reports: Sequence[Report], console: Console, *, witness: bool = False) -> None:
+def print_reports(reports: Sequence[Report], console: Console, *, witness: bool = False, what_if: bool = False) -> None:
     """The same content as ``render_text``, wrapped to the terminal's width."""
     for number, report in enumerate(reports):
         if number:
             console.print(Rule(style="dim"))
-        print_blocks(report_blocks(report, witness=witness), console)
+        print_blocks(report_blocks(report, witness=witness, what_if=what_if), console)
 
 
 def print_blocks(blocks: Iterable[Block], console: Console) -> None:

@@ -8,9 +8,11 @@ from analyzers.findings import Report
 from analyzers.report.content import Block, Table, report_blocks
 
 
-def render_text(reports: Sequence[Report], *, witness: bool = False) -> str:
+def render_text(reports: Sequence[Report], *, witness: bool = False, what_if: bool = False) -> str:
     """All reports, an empty line between blocks and a ruled line between reports."""
-    texts = ["\n".join(blocks_lines(report_blocks(report, witness=witness))) + "\n" for report in reports]
+    texts = [
+        "\n".join(blocks_lines(report_blocks(report, witness=witness, what_if=what_if))) + "\n" for report in reports
+    ]
     return ("\n" + "-" * 72 + "\n\n").join(texts)
 
 

@@ -74,7 +74,7 @@ def recorded_text(report: Report) -> str:
     text = f"seen: {seen.ended}"
     if seen.gave_up_first is not None:
         text += f", given up first by the {seen.gave_up_first}"
-    if seen.ended is Ended.HUNG and seen.silence and seen.seconds:
+    if seen.ended is Ended.HUNG and seen.seconds and (seen.silence or 0) >= 1:
         text += f"; nothing new for {seen.silence:.1f} s of {seen.seconds:.1f} s"
     return text
 
