@@ -90,6 +90,7 @@ def command(
     A report for each migration in each INPUT. With several inputs an unreadable one does not stop the others. A capture
     without any migration is reported as incomplete.
     """
+    from analyzers.linter.facts_file import with_facts  # noqa: PLC0415
     from analyzers.linter.judged import LintOptions  # noqa: PLC0415
     from analyzers.linter.linter import lint_recording  # noqa: PLC0415
     from analyzers.report.selection import parse_codes, with_selected_findings  # noqa: PLC0415
@@ -121,7 +122,7 @@ def command(
         for path in inputs:
             try:
                 with open_input(path, reader, keylog, progress) as recording:
-                    reports += lint_recording(recording, options, progress)
+                    reports += lint_recording(recording, with_facts(options, path), progress)
             except (MultifdError, OSError) as error:
                 failures.append(error)
     reports = [with_selected_findings(report, select=selected, ignore=ignored) for report in reports]

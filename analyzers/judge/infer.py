@@ -269,6 +269,8 @@ def choose(
     drops = sender.maybe(lambda habits: habits.drops_zero_only_compressed)
     count, count_evidence = infer_channels(facts.channels, partial=surveyed.partial, drops=drops)
     evidence = list(sender.evidence) if profile is None else []
+    if profile is None and not evidence:
+        evidence.append("nothing in the streams tells the release: see what becomes of them elsewhere")
     if mode is None:
         evidence.append(f"{inferred_mode}: {mode_evidence}")
     if channels is None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from analyzers import lint
-from analyzers.findings import Severity
+from analyzers.cli.app import multifd
+from analyzers.findings import Outcome, Severity
 from analyzers.report.exit_codes import ExitCode, report_exit_code
+from multifd_codec import RELEASES
 from tests.conftest import SAMPLES
 
 FOLDER = SAMPLES / "evidence"
@@ -76,3 +81,21 @@ def test_healthy_ones_are_not_blamed(name: str) -> None:
 def test_the_reasons_say_why(name: str, says: str) -> None:
     (report,) = lint(FOLDER / f"{name}.pcap.zst")
     assert any(says in text for text in report.explanation), report.explanation
+
+
+def test_the_facts_beside_a_capture_describe_its_destination(tmp_path: Path) -> None:
+    capture = tmp_path / "mismatch.pcap.zst"
+    shutil.copy(FOLDER / capture.name, capture)
+    facts = {"schema": "multifd-recording/1", "destination": {"version": "10.0.2 (Debian)"}, "mode": "per-section"}
+    Path(f"{capture}.json").write_text(json.dumps(facts))
+    result = CliRunner().invoke(multifd, ["lint", "--format", "json", str(capture)])
+    (report,) = json.loads(result.stdout)["reports"]
+    assert report["profile"]["mode"] == "per-section" and report["possible_outcomes"] == ["hangs"]
+    assert not report["explained_by"]  # it is foreseen
+
+
+def test_what_becomes_of_a_stream_elsewhere() -> None:
+    (report,) = lint(FOLDER / "gl2720-merged-sync-q7.2-to-9.2.pcap.zst")
+    hangs = {(one.profile, one.mode) for one in report.elsewhere if Outcome.HANGS in one.possible_outcomes}
+    assert ("qemu-9.2", "per-section") in hangs and ("qemu-10.0", "per-section") not in hangs
+    assert len({one.profile for one in report.elsewhere}) == len(RELEASES)
