@@ -28,9 +28,10 @@ from captures.model import (
 from multifd_codec.channel.framing import HEADER, INIT, MARK
 from multifd_codec.source import BufferSource, ByteSource, pieces, read_known
 from multifd_codec.wire.packet import KNOWN_FLAGS
-from multifd_codec.wire.qemufile import FILE_MARK
+from multifd_codec.wire.qemufile import FILE_MARK, RECOVERY_MARK
 
 MAGIC_LENGTH = 4
+LONGEST_REQUEST = len(RECOVERY_MARK) + 2 + 255
 SEARCH_LENGTH = 1 << 20
 """How far into a stream without a start packets are searched for."""
 
@@ -144,6 +145,8 @@ def group_migrations(connections: Iterable[Connection], more: MoreConnections | 
     at: duplicate ones are the linter's business.
     """
     streams = [_oriented(connection) for connection in connections]
+    recoveries = [stream for stream in streams if stream.identity.kind is ChannelKind.RECOVERY]
+    streams = [stream for stream in streams if stream.identity.kind is not ChannelKind.RECOVERY]
     receivers = {stream.receiver for stream in streams if stream.identity is not UNKNOWN}
     if more is not None and receivers:
         streams += [_oriented(connection) for connection in more(receivers)]
@@ -166,7 +169,31 @@ def group_migrations(connections: Iterable[Connection], more: MoreConnections | 
         # Nothing but TLS: several connections at once are a migration's habit, a single one is better than nothing.
         found = [group for group in groups if len(group) > 1] or groups
     found.sort(key=lambda group: min(stream.connection.first_frame for stream in group))
-    return tuple(_migration(group, [one for one in attempts if _is_attempt_of(one, group)]) for group in found)
+    resumed = [_resumed(recovery, found) for recovery in recoveries]
+    beside = [
+        [
+            *(one for one in attempts if _is_attempt_of(one, group)),
+            *(one for one, number in zip(recoveries, resumed, strict=True) if number == index),
+        ]
+        for index, group in enumerate(found)
+    ]
+    return tuple(_migration(group, others) for group, others in zip(found, beside, strict=True))
+
+
+def _resumed(recovery: _Stream, groups: Sequence[Sequence[_Stream]]) -> int | None:
+    """Which migration goes on over a connection: the last one between the same two hosts that began before it. The port
+    may be another one, and all that the migration had may be closed by then."""
+    hosts = (recovery.sender.address, recovery.receiver.address)
+    before = [
+        index
+        for index, group in enumerate(groups)
+        if any(
+            (one.sender.address, one.receiver.address) == hosts
+            and one.connection.first_frame < recovery.connection.first_frame
+            for one in group
+        )
+    ]
+    return before[-1] if before else None
 
 
 def _is_attempt_of(stream: _Stream, group: Sequence[_Stream]) -> bool:
@@ -189,6 +216,8 @@ def _oriented(connection: Connection) -> _Stream:
         source = stream.source
         if source is not None:
             identity = identify(source, start_captured=connection.opened)
+            if connection.opened and _resumes(source):
+                identity = Identity(ChannelKind.RECOVERY, at_start=True)
             if identity.kind is ChannelKind.TLS and not _is_migration_hello(source):
                 identity = UNKNOWN
             if identity is not UNKNOWN:
@@ -196,6 +225,19 @@ def _oriented(connection: Connection) -> _Stream:
                 return stream
         stream.turn()
     return stream
+
+
+def _resumes(source: StreamSource) -> bool:
+    """Whether a stream starts as that over which a paused postcopy goes on: by asking for the bitmap of a RAM block
+    (ram_dirty_bitmap_sync_all, migration/ram.c, since 3.0)."""
+    head = read_known(source, 0, LONGEST_REQUEST)
+    name = head[len(RECOVERY_MARK) + 2 :][: head[len(RECOVERY_MARK)] - 1] if len(head) > len(RECOVERY_MARK) + 1 else b""
+    return (
+        head.startswith(RECOVERY_MARK)
+        and 0 < len(name) == head[len(RECOVERY_MARK)] - 1 == head[len(RECOVERY_MARK) + 1]
+        and name.isascii()
+        and name.decode().isprintable()
+    )
 
 
 def _is_migration_hello(source: StreamSource) -> bool:
@@ -249,7 +291,7 @@ def _split_by_main(group: list[_Stream]) -> list[list[_Stream]]:
 CHANNEL_ORDER = (ChannelKind.MAIN, ChannelKind.MULTIFD, ChannelKind.TLS, ChannelKind.UNKNOWN)
 
 
-def _migration(group: list[_Stream], attempts: list[_Stream]) -> Migration:
+def _migration(group: list[_Stream], beside: list[_Stream]) -> Migration:
     def place(stream: _Stream) -> tuple[int, int, int]:
         identity = stream.identity
         number = 256 if identity.channel_id is None else identity.channel_id
@@ -275,7 +317,7 @@ def _migration(group: list[_Stream], attempts: list[_Stream]) -> Migration:
     if encrypted:
         subject = "1 connection is" if encrypted == 1 else f"{encrypted} connections are"
         notes.append(CaptureNote(NoteKind.TLS, f"{subject} encrypted with TLS: a key log is needed to read further"))
-    return Migration(tuple(channels), return_path, tuple(notes), _connections([*group, *attempts]))
+    return Migration(tuple(channels), return_path, tuple(notes), _connections([*group, *beside]))
 
 
 def _connections(streams: list[_Stream]) -> tuple[MigrationConnection, ...]:

@@ -37,6 +37,8 @@ class ChannelKind(enum.StrEnum):
     MULTIFD = "multifd"
     TLS = "tls"
     """A TLS session: recognised, unreadable without a key log."""
+    RECOVERY = "recovery"
+    """What a paused postcopy goes on over: a second main connection without a file header. It is no channel."""
     UNKNOWN = "unknown"
     """Belongs to the migration by its addresses, but its first bytes are missing or strange."""
 

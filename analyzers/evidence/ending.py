@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from analyzers.evidence.cleanup import died_in_cleanup
 from analyzers.evidence.evidence import evidence
 from analyzers.evidence.return_path import Said, said
 from analyzers.evidence.sessions import was_cut
@@ -12,8 +13,10 @@ from analyzers.evidence.timeline import NamedConnection, Timeline, timeline
 from analyzers.findings.recorded import Ended, Recorded, Side, Stall
 from analyzers.survey.migration import Surveyed
 from captures.conduct import Moment, Window
-from captures.model import ChannelKind
+from captures.model import ChannelKind, StreamSource
 from multifd_codec.errors import ChannelName
+from multifd_codec.source import read_known
+from multifd_codec.wire.qemufile import SectionType
 from multifd_codec.wire.return_path import ReturnPathType
 
 LONG = 2.0
@@ -26,6 +29,8 @@ LONG_FULL = 1.0
 CLOSES_WITHIN = 0.03
 """Seconds within which a destination that completes closes behind the source (measured: 20 ms); the kernel of one that
 does not acknowledges the source's FIN after 40 ms."""
+LAST_FOOTER = (int(SectionType.FOOTER), None, None, None, None, int(SectionType.EOF))
+"""A footer, the section's id in it, and EOF."""
 FEW = 2
 """Retransmissions of one stretch from which on it is not reordering that they show."""
 
@@ -46,7 +51,9 @@ def recorded(surveyed: Surveyed) -> Recorded:
     line = timeline(surveyed.migration)
     if line is None:
         return Recorded()
-    messages = tuple(said(surveyed.migration.return_path))
+    recoveries = (one.return_path for one in surveyed.migration.connections if one.kind is ChannelKind.RECOVERY)
+    paths = (surveyed.migration.return_path, *recoveries)
+    messages = tuple(message for path in paths for message in said(path))
     progress = _progress(surveyed, line)
     ended, gave_up = _ended(line, progress, messages)
     silence = line.between(*line.silence)
@@ -59,7 +66,10 @@ def recorded(surveyed: Surveyed) -> Recorded:
 
 def _progress(surveyed: Surveyed, line: Timeline) -> Progress:
     main = surveyed.main
-    if main is not None:
+    if line.recovery is not None:
+        encrypted = line.recovery.tls is not None
+        ended = None if encrypted else _ends_with_eof(line.recovery.connection.wire[0])
+    elif main is not None:
         lacking = main.skipped is not None or bool(main.source.holes())
         ended = True if main.eof is not None else (None if lacking else False)
     else:
@@ -71,12 +81,23 @@ def _progress(surveyed: Surveyed, line: Timeline) -> Progress:
     return Progress(ended, inside | torn, torn)
 
 
+def _ends_with_eof(source: StreamSource | None) -> bool | None:
+    """Whether the last bytes of a stream whose records are not decoded are a footer and EOF. None: not recorded."""
+    if source is None or source.size < len(LAST_FOOTER):
+        return False
+    last = read_known(source, source.size - len(LAST_FOOTER), len(LAST_FOOTER))
+    if len(last) < len(LAST_FOOTER):
+        return None
+    return all(wanted in (None, found) for wanted, found in zip(LAST_FOOTER, last, strict=True))
+
+
 def _ended(line: Timeline, progress: Progress, messages: Sequence[Said]) -> tuple[Ended, Side | None]:
     if not line.both_ways:
         return Ended.UNKNOWN, None
     shut = next((message for message in messages if message.type == ReturnPathType.SHUT), None)
     if shut is not None and shut.value is not None:
-        return (Ended.FAILED, Side.DESTINATION) if shut.value else (Ended.COMPLETED, None)
+        failed = shut.value or died_in_cleanup(line, messages) is not None
+        return (Ended.FAILED, Side.DESTINATION) if failed else (Ended.COMPLETED, None)
     if any(named.connection.refused for named in line.connections):
         return Ended.FAILED, Side.NETWORK
     silence = line.between(*line.silence)
@@ -103,7 +124,7 @@ def _ended(line: Timeline, progress: Progress, messages: Sequence[Said]) -> tupl
 
 def _took_all(line: Timeline, closed: Moment) -> bool:
     """Whether main's last byte was there when the destination closed."""
-    mains = (named.connection.to_destination for named in line.connections if named.name == "main")
+    mains = (named.connection.to_destination for named in line.mains)
     return any(half.last_new is not None and half.last_new < closed and half.stuck is None for half in mains)
 
 
@@ -112,7 +133,7 @@ def _left_unread(line: Timeline) -> bool:
     that anything came behind."""
     for named in line.connections:
         sent, back = named.halves
-        if named.name != "main" and back.reset is not None and sent.last_new is not None:
+        if named not in line.mains and back.reset is not None and sent.last_new is not None:
             closed = back.gave_up
             if closed is not None and sent.last_new < closed:
                 return True

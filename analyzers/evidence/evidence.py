@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from analyzers.evidence.cleanup import died_in_cleanup
 from analyzers.evidence.return_path import Said
 from analyzers.evidence.sessions import tls_facts
 from analyzers.evidence.timeline import NamedConnection, Timeline
@@ -49,6 +50,9 @@ def evidence(
         facts += _order(line)
     if ended is Ended.HUNG and line.destination_closed is None and line.source_closed is not None:
         facts.append(_seen(line, Kind.NOT_CLOSED, Actor.DESTINATION, line.source_closed))
+    died = died_in_cleanup(line, messages)
+    if died is not None:
+        facts.append(_seen(line, Kind.DIED_IN_CLEANUP, Actor.DESTINATION, died))
     if silence >= LONG:
         facts.append(_seen(line, Kind.SILENCE, Actor.CONNECTION, line.silence.since, duration=silence))
     return tuple(sorted(facts, key=lambda fact: (fact.frame or 0, str(fact.channel))))
@@ -112,6 +116,9 @@ def _connections(line: Timeline, stalls: dict[object, Stall]) -> Iterator[Reason
 
 def _opening(line: Timeline, named: NamedConnection) -> Iterator[Reason]:
     connection, label = named.connection, named.connection.label
+    if connection.kind is ChannelKind.RECOVERY and connection.attempts:
+        first = connection.attempts[0].moment
+        yield _seen(line, Kind.RECOVERY, Actor.SOURCE, first, channel=named.name, connection=label)
     if connection.refused is not None:
         yield _seen(line, Kind.REFUSED, Actor.NETWORK, connection.refused, channel=named.name, connection=label)
     elif connection.attempts and not connection.answered:

@@ -77,6 +77,19 @@ class Timeline:
         return self.seconds(later) - self.seconds(earlier)
 
     @cached_property
+    def recovery(self) -> NamedConnection | None:
+        """The connection over which a paused postcopy went on last."""
+        recoveries = [named for named in self.connections if named.connection.kind is ChannelKind.RECOVERY]
+        return recoveries[-1] if recoveries else None
+
+    @cached_property
+    def mains(self) -> tuple[NamedConnection, ...]:
+        """The connection, or those, that main's end is sent on."""
+        if self.recovery is not None:
+            return (self.recovery,)
+        return tuple(named for named in self.connections if named.name == "main")
+
+    @cached_property
     def both_ways(self) -> bool:
         """What both sides did was recorded. One direction alone says nothing of the other, and nobody takes part in
         what was only written as a capture."""
@@ -140,8 +153,10 @@ class Timeline:
         return common
 
     def _closed(self, way: int) -> Moment | None:
+        # What closed before a paused postcopy went on was the pause.
+        resumed = 0 if self.recovery is None else self.recovery.connection.first_frame
         closed = (named.gave_up(way) for named in self.connections if named.connection.answered)
-        return min((moment for moment in closed if moment is not None), default=None)
+        return min((moment for moment in closed if moment is not None and moment.frame >= resumed), default=None)
 
     def _progress(self) -> Iterator[Moment]:
         for named in self.connections:

@@ -214,7 +214,16 @@ class Kind(enum.StrEnum):
     CLOSED = "closed", "the {r.actor.value} closes {r.who}"
     RESET = "reset", "the {r.actor.value} resets {r.who}"
     SHUT = "shut", "the destination says on the return path that the migration {r.because}"
+    DIED_IN_CLEANUP = (
+        "died-in-cleanup",
+        "behind its SHUT the destination's process ends, which closes the multifd channels now: with multifd and "
+        "postcopy 7.2 aborts at the end of postcopy, every time (assertion in yank.c)",
+    )
     POSTCOPY_REQUEST = "postcopy-request", "the destination asks for pages on the return path: postcopy has begun"
+    RECOVERY = (
+        "recovery",
+        "the postcopy, paused, goes on over {r.connection}: a second main connection, which has no file header",
+    )
     RESUME = "resume", "the destination agrees to resume a paused postcopy (RESUME_ACK)"
     SWITCHOVER_ACK = "switchover-ack", "the destination agrees to the switchover (SWITCHOVER_ACK)"
     TLS_NOT_BEGUN = (

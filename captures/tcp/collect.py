@@ -18,7 +18,7 @@ from captures.frames.columns import Collector, column_names, empty, take
 from captures.frames.links import ACK, FIN, RST, SYN
 from captures.tls import CLIENT_HELLO, HANDSHAKE, TLS_MAJOR
 from multifd_codec.wire.handshake import MULTIFD_MAGIC
-from multifd_codec.wire.qemufile import QEMU_VM_FILE_MAGIC
+from multifd_codec.wire.qemufile import QEMU_VM_FILE_MAGIC, RECOVERY_MARK
 
 I64 = NDArray[np.int64]
 U32 = NDArray[np.uint32]
@@ -26,6 +26,7 @@ U32 = NDArray[np.uint32]
 MARK_SIZE = 8
 MULTIFD_MARK = np.uint64(MULTIFD_MAGIC << 32)
 MAIN_MARK = np.uint64(QEMU_VM_FILE_MAGIC << 32)
+RESUMED_MARK = np.uint64(int.from_bytes(RECOVERY_MARK, "big") << 32)
 MAGIC_MASK = np.uint64(0xFFFFFFFF << 32)
 TLS_MARK = np.uint64(HANDSHAKE << 56 | TLS_MAJOR << 48 | CLIENT_HELLO << 16)
 TLS_MASK = np.uint64(0xFFFF << 48 | 0xFF << 16)
@@ -128,7 +129,9 @@ class SegmentCollector:
         rows = rows[segments.captured[rows] >= MARK_SIZE]
         heads = self._file.gather(segments.position[rows], ">u8").astype(np.uint64)
         magic = heads & MAGIC_MASK
-        marked = (magic == MULTIFD_MARK) | (magic == MAIN_MARK) | (heads & TLS_MASK == TLS_MARK)
+        marked = (
+            (magic == MULTIFD_MARK) | (magic == MAIN_MARK) | (magic == RESUMED_MARK) | (heads & TLS_MASK == TLS_MARK)
+        )
         self._marked.update(segments.flow[rows[marked]].tolist())
 
     def _add_control(

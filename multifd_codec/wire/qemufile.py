@@ -57,6 +57,11 @@ class CommandId(enum.IntEnum):
     SWITCHOVER_START = 11
 
 
+RECOVERY_MARK = bytes((SectionType.COMMAND, 0, CommandId.RECV_BITMAP, 0))
+"""How the connection begins over which a paused postcopy goes on, that has no file header: with a RECV_BITMAP, whose
+length is below 256."""
+
+
 Str8 = Prefixed(Int8ub, GreedyBytes)
 """A name: 1 to 256 bytes on the wire."""
 

@@ -173,3 +173,27 @@ def test_ip_fragments_leave_holes(tmp_path: Path) -> None:
         (found,) = recording.migrations
         assert [(hole.start, hole.end) for hole in found.channels[0].source.holes()] == [(400, len(MAIN))]
         assert [(note.kind, note.frame) for note in found.notes] == [(NoteKind.LOST_SEGMENTS, 4)] * 2
+
+
+def test_a_paused_postcopy_goes_on_over_another_port(tmp_path: Path) -> None:
+    """Main is closed, the channels are open: what asks for a bitmap belongs to them. It is no channel, and alone it is
+    nothing."""
+    main, *others = migration()
+    request = b"\x08\x00\x0a\x00\x07\x06pc.ram"
+    resumed = Conversation(client_port=60000, server_port=5555).whole(request * 20, 500)
+    half = [talk[: len(talk) // 2] for talk in others]
+    rest = [talk[len(talk) // 2 :] for talk in others]
+    segments = [*together(main, *half), *together(resumed, *rest)]
+    with opened(tmp_path, segments) as recording:
+        (found,) = recording.migrations
+        assert channels(found) == WHOLE
+        recovery = found.connections[-1]
+        assert (recovery.kind, recovery.source.port, recovery.destination.port) == (ChannelKind.RECOVERY, 60000, 5555)
+        assert recovery.wire[0] is not None and recovery.wire[0].size == len(request) * 20
+        assert len(found.connections) == 4
+    with opened(tmp_path, resumed) as recording:
+        assert not recording.migrations
+    with opened(
+        tmp_path, [*together(main, *others), *together(*migration(port=4445, server="192.0.2.3"), resumed)]
+    ) as two:
+        assert [len(found.connections) for found in two.migrations] == [4, 3]
