@@ -79,20 +79,27 @@ TOLD = frozenset(
         Kind.DIED,
         Kind.MAIN_CAME_LATER,
         Kind.SILENCE,
+        Kind.DIED_IN_CLEANUP,
+        Kind.TLS_NOT_BEGUN,
+        Kind.TLS_UNFINISHED,
+        Kind.TLS_ALERT,
     }
 )
 """Facts that say why, beside who closed first."""
+NOTABLE = frozenset({Kind.RECOVERY, Kind.TLS_CUT, Kind.UNCLEAN_END, Kind.KEY_UPDATE})
+"""Facts worth a word however it ended."""
 
 
 def story(seen: Recorded) -> Iterator[Reason]:
-    """What was seen, as reasons, where the migration did not go well: how it ended, and the facts that say so."""
+    """What was seen, as reasons: what is notable, and where the migration did not go well how it ended and why."""
     if seen.ended not in (Ended.FAILED, Ended.HUNG, Ended.CANCELLED):
+        yield from (fact for fact in seen.evidence if fact.kind in NOTABLE)
         return
     who = "" if seen.gave_up_first is None else f", given up first by the {seen.gave_up_first.value}"
     words = {**IN_WORDS, Ended.CANCELLED: "the migration was cancelled"}
     yield Reason(Kind.RECORDED, Actor.DESTINATION, because=f"{words[seen.ended]}{who}")
     first = _gave_up(seen)
-    yield from (fact for fact in seen.evidence if fact.kind in TOLD or fact is first)
+    yield from (fact for fact in seen.evidence if fact.kind in TOLD | NOTABLE or fact is first)
 
 
 def destination_text(destination: Destination) -> str:
@@ -113,8 +120,9 @@ def _gave_up(seen: Recorded) -> Reason | None:
     """The first fact that says that somebody did, of the side that did it first."""
     side = {Side.SOURCE: Actor.SOURCE, Side.DESTINATION: Actor.DESTINATION}.get(seen.gave_up_first or Side.NETWORK)
     ends = [fact for fact in seen.evidence if fact.kind in (Kind.SHUT, Kind.CLOSED, Kind.RESET) and fact.actor is side]
-    kinds = (Kind.SHUT, Kind.TAKES_FEWER, Kind.TAKES_NONE, Kind.DIED)
+    kinds = (Kind.DIED_IN_CLEANUP, Kind.SHUT, Kind.TAKES_FEWER, Kind.TAKES_NONE, Kind.DIED)
     said = [fact for fact in seen.evidence if fact.kind in kinds and fact.actor is side]
+    said.sort(key=lambda fact: fact.kind is not Kind.DIED_IN_CLEANUP)
     return next(iter([*said, *ends]), None)
 
 
