@@ -109,11 +109,11 @@ def command(
 
 
 def _run(campaign: Campaign, jobs: int, streams: int | None, seconds: float | None) -> None:
-    from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415
     from concurrent.futures.process import BrokenProcessPool  # noqa: PLC0415
     from multiprocessing import active_children  # noqa: PLC0415
 
     from analyzers.fuzz.model import all_transitions  # noqa: PLC0415
+    from analyzers.fuzz.workers import Workers  # noqa: PLC0415
 
     begin = time.monotonic()
     against, every = campaign.task.qemu is not None, all_transitions()
@@ -121,7 +121,7 @@ def _run(campaign: Campaign, jobs: int, streams: int | None, seconds: float | No
     with (
         StatusLine() as show,
         _interruptible() as stopped,
-        ProcessPoolExecutor(jobs, initializer=_as_worker) as executor,
+        Workers(jobs) as executor,
     ):
 
         def stop() -> bool:
@@ -149,13 +149,8 @@ def _interruptible() -> Iterator[list[int]]:
     """A list that is no longer empty once Ctrl-C was pressed: what has been handed out is finished first. The second
     time nothing is waited for."""
     seen: list[int] = []
-    ours = os.getpid()
 
     def note(number: int, _: object) -> None:
-        if os.getpid() != ours:  # a worker that has not come to _as_worker yet
-            if number == signal.SIGTERM:
-                os._exit(1)
-            return
         if seen:
             raise KeyboardInterrupt
         seen.append(number)
@@ -166,22 +161,6 @@ def _interruptible() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _as_worker() -> None:
-    """Ctrl-C is for the parent; without it, however it ended, there is nothing left to do."""
-    from multiprocessing import parent_process  # noqa: PLC0415
-    from threading import Thread  # noqa: PLC0415
-
-    def follow() -> None:
-        parent = parent_process()
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    Thread(target=follow, daemon=True).start()
 
 
 def _report(campaign: Campaign, form: str) -> None:

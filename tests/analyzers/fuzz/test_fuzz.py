@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -24,6 +23,7 @@ from analyzers.fuzz.campaign import Campaign, Disagreement, Task, save
 from analyzers.fuzz.case import Case, Habitat, RuleBreak, make_case
 from analyzers.fuzz.model import all_transitions, run_family
 from analyzers.fuzz.shrink import shrink
+from analyzers.fuzz.workers import Workers
 from analyzers.linter.judged import LintOptions
 from analyzers.linter.linter import lint_recording
 from captures.recording import open_recording
@@ -229,21 +229,17 @@ def test_workers_end_with_the_campaign(tmp_path: Path) -> None:
     assert "streams" in campaign.communicate(timeout=HANGS)[0] and campaign.returncode == 0
 
 
-def test_a_worker_that_is_just_born_can_be_ended() -> None:
-    """It has its parent's handlers still."""
-    with _interruptible() as stopped:
-        worker = get_context("fork").Process(target=pauses)
-        worker.start()
-        assert worker.pid is not None
+def test_workers_that_are_just_born_can_be_ended() -> None:
+    """Their parent's handlers see nothing of it."""
+    with _interruptible() as stopped, Workers(2) as executor:
+        executor.submit(int)
+        workers = list(executor._processes.values())
         for number in (signal.SIGINT, signal.SIGTERM):
-            os.kill(worker.pid, number)
-        worker.join(HANGS)
-        assert worker.exitcode == 1 and stopped == []
-
-
-def pauses() -> None:
-    while True:
-        signal.pause()
+            for worker in workers:
+                os.kill(worker.pid, number)
+        for worker in workers:
+            worker.join(HANGS)
+        assert [worker.exitcode for worker in workers] == [-signal.SIGTERM] * 2 and stopped == []
 
 
 def test_a_report_that_nobody_gets_is_no_success() -> None:
