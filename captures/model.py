@@ -191,14 +191,23 @@ class Migration(NamedTuple):
 
     @property
     def names(self) -> tuple[ChannelName, ...]:
-        """What each connection is called, everywhere: ``main``, else the id it states, else the lowest number that none
-        states and none before it was given. Channels that state the same id share it."""
-        stated = [(channel.kind, channel.stated_id) for channel in self.channels]
-        taken = {number for _, number in stated}
-        free = (number for number in itertools.count() if number not in taken)
+        """What each connection is called, everywhere: ``main``, else the id it states, else its port on the source's
+        side; without packets the lowest number that none states and none before it was given. Channels that state the
+        same id share it."""
+        ports = {connection.label: connection.source.port for connection in self.connections}
+        stated = [channel.stated_id for channel in self.channels]
+        free = (number for number in itertools.count() if number not in stated)
         return tuple(
-            "main" if kind is ChannelKind.MAIN else next(free) if number is None else number for kind, number in stated
+            "main" if channel.kind is ChannelKind.MAIN else _name(channel, number, ports, free)
+            for channel, number in zip(self.channels, stated, strict=True)
         )
+
+
+def _name(channel: CapturedChannel, stated: int | None, ports: dict[str, int], free: Iterator[int]) -> int:
+    if stated is not None:
+        return stated
+    port = ports.get(channel.label)
+    return next(free) if port is None else port
 
 
 class InputForm(enum.StrEnum):

@@ -13,6 +13,7 @@ from analyzers.findings.reason import Reason, Step
 from analyzers.findings.recorded import NOT_RECORDED, Recorded
 from multifd_codec.dialect.destination import Destination
 from multifd_codec.dialect.releases import Mode
+from multifd_codec.errors import ChannelName
 
 
 class InputInfo(NamedTuple):
@@ -85,6 +86,26 @@ class DeviceSummary(NamedTuple):
     """Every index from 0 to the config packet is present once."""
 
 
+class ConnectionSummary(NamedTuple):
+    """One TCP connection of the migration, or the attempt at one."""
+
+    channel: ChannelName
+    """Its name in this report; a connection that is no channel goes by its port on the source's side."""
+    kind: str
+    source: str
+    """Address and port."""
+    destination: str
+    frame: int
+    """The first one of it."""
+    answered: bool
+    refused: bool
+    sent: int
+    """Bytes to the destination."""
+    acknowledged: int | None
+    received: int
+    """Bytes to the source."""
+
+
 class Elsewhere(NamedTuple):
     """What another destination makes of the same streams."""
 
@@ -125,6 +146,8 @@ class Report:
     facts: StreamFacts = NOTHING_KNOWN
     """What the recording says of the migration as a whole: machine type, RAM blocks, compression, uuid, times."""
 
+    connections: tuple[ConnectionSummary, ...] = ()
+    """In the order in which they were opened; none without packets."""
     recorded: Recorded = NOT_RECORDED
     """What was seen to happen."""
     explained_by: tuple[Destination, ...] = ()
@@ -160,6 +183,7 @@ class Report:
             "witness": [step.text for step in self.witness],
             "schedule": [told(step, STEP_KEYS) for step in self.witness],
             "facts": self.facts.shown(),
+            "connections": [plain(connection) for connection in self.connections],
             "recorded": self.recorded.to_dict(),
             "explained_by": [_named(destination) for destination in self.explained_by],
             "elsewhere": [plain(one) for one in self.elsewhere],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from analyzers.evidence.ending import recorded
+from analyzers.evidence.summary import connection_summaries
 from analyzers.findings import Actor, Finding, InputInfo, Kind, Outcome, Reason, Report
 from analyzers.findings.recorded import NOT_RECORDED, Recorded
 from analyzers.linter import device_state, packets, sync
@@ -35,7 +36,7 @@ def lint_recording(
 ) -> list[Report]:
     """Judge every migration of a recording. Raises InputError for an unknown profile."""
     if not recording.migrations:
-        return [_unjudged(recording, (), recording.notes, Kind.NO_MIGRATION)]
+        return [_unjudged(recording, None, recording.notes, Kind.NO_MIGRATION)]
     return [report for report, _ in lint_with_scripts(recording, options, progress)]
 
 
@@ -60,7 +61,7 @@ def _linted(
     notes = (*recording.notes, *migration.notes)
     seen = recorded(surveyed)
     if not surveyed.readable:
-        return _unjudged(recording, migration.channels, notes, Kind.UNREADABLE, seen), None
+        return _unjudged(recording, migration, notes, Kind.UNREADABLE, seen), None
     judged = judge_surveyed(surveyed, options)
     compared = compare(judged, options, seen)
     return _report(recording, judged, _findings(judged, notes, compared), options, compared), judged.verdict.script
@@ -73,7 +74,7 @@ def _info(recording: Recording, channels: Sequence[CapturedChannel]) -> InputInf
 
 def _unjudged(
     recording: Recording,
-    channels: Sequence[CapturedChannel],
+    migration: Migration | None,
     notes: Sequence[CaptureNote],
     why: Kind,
     seen: Recorded = NOT_RECORDED,
@@ -82,12 +83,13 @@ def _unjudged(
     collect.add_all(found_by_packets(seen))
     collect.add_all(found_by_reader(notes, {}, headers_cut=False))
     return Report(
-        input=_info(recording, channels),
+        input=_info(recording, () if migration is None else migration.channels),
         profile=None,
         possible_outcomes=(Outcome.UNDECIDED,),
         main=None,
         findings=collect.findings(),
         reasons=(*story(seen), Reason(why, Actor.DESTINATION)),
+        connections=() if migration is None else connection_summaries(migration),
         recorded=seen,
     )
 
@@ -109,6 +111,7 @@ def _report(
         witness=tuple(step.framed(context.frame) for step in witness(script, worst)) if options.witness else (),
         monitor_alive=(end is not None and end.monitor_alive) if worst is Outcome.HANGS else None,
         facts=stream_facts(surveyed.main, surveyed.surveys, context, surveyed.migration),
+        connections=connection_summaries(surveyed.migration),
         recorded=compared.seen,
         explained_by=compared.explained_by,
         elsewhere=compared.elsewhere,

@@ -9,8 +9,10 @@ from analyzers.mutation.mutation import LacksError, Mutation, Options
 from analyzers.rulebook.capture.spoilt import Spoilt
 from analyzers.rulebook.mutation_registry import MUTATIONS, WITHOUT
 from captures.write.tap import Tap
+from multifd_codec.channel.events import ChannelInit
 from multifd_codec.draft.draft import Draft, Record
 from multifd_codec.errors import ChannelName, InputError
+from multifd_codec.wire.handshake import MULTIFD_MAGIC, MULTIFD_VERSION
 
 
 class Mutated(NamedTuple):
@@ -70,10 +72,22 @@ def apply(draft: Draft, mutation: Mutation, *, near: bool = False, seed: int = 0
     if isinstance(mutation, Spoilt):
         tap = (mutation.near_tap if near else mutation.tap)(draft, place)
     channel, offset = draft.place(place) if isinstance(place, Record) else place
+    if isinstance(channel, int) and not _stated(draft, channel):
+        channel = None  # what it is called depends on how it is recorded
     if tap is not None:
         offset = None  # that of what is missing, which the recording tells
         channel = None if tap.unopened else channel  # without its start, a channel has no id
     return Mutated(draft, mutation, near, channel, offset, _resolved(mutation.lint_options(near=near), channels), tap)
+
+
+def _stated(draft: Draft, number: int) -> bool:
+    """Whether a ChannelInit states that id in a way that can be believed (``CapturedChannel.stated_id``)."""
+    firsts = (line[0].event for line in draft.channels if line)
+    return any(
+        first.id == number and (first.magic == MULTIFD_MAGIC or first.version == MULTIFD_VERSION)
+        for first in firsts
+        if isinstance(first, ChannelInit)
+    )
 
 
 def _resolved(options: Options, channels: int) -> Options:

@@ -219,6 +219,7 @@ DOCUMENT: dict[str, Any] = {
                 },
             ],
             "facts": {"machine": "none"},
+            "connections": [],
             "recorded": {
                 "ended": "hung",
                 "gave_up_first": "source",
