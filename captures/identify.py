@@ -26,7 +26,7 @@ from captures.model import (
     StreamSource,
 )
 from multifd_codec.channel.framing import HEADER, INIT, MARK
-from multifd_codec.source import BufferSource, ByteSource, pieces, read_known
+from multifd_codec.source import BufferSource, ByteSource, StreamEnd, pieces, read_known
 from multifd_codec.wire.packet import KNOWN_FLAGS
 from multifd_codec.wire.qemufile import FILE_MARK, RECOVERY_MARK
 
@@ -300,10 +300,13 @@ def _migration(group: list[_Stream], beside: list[_Stream]) -> Migration:
     channels: list[CapturedChannel] = []
     notes: list[CaptureNote] = []
     return_path: StreamSource | None = None
+    resumed = any(stream.identity.kind is ChannelKind.RECOVERY for stream in beside)
     for stream in sorted(group, key=place):
         label = f"{stream.sender} > {stream.receiver}"
         kind, channel_id, _ = stream.identity
         source = stream.source or NoBytes()
+        if kind is ChannelKind.MAIN and resumed:
+            source = GoesOn(source)
         channels.append(CapturedChannel(kind, channel_id, source, label, stream.start_captured))
         if not stream.start_captured:
             frame = source.frame_at(0)
@@ -354,3 +357,13 @@ class NoBytes(BufferSource):
 
     def time_at(self, offset: int) -> None:
         return None
+
+
+class GoesOn:
+    """A StreamSource that goes on elsewhere when its connection is closed."""
+
+    end = StreamEnd.OPEN
+
+    def __init__(self, source: StreamSource) -> None:
+        self.read, self.holes, self.next_hole = source.read, source.holes, source.next_hole
+        self.frame_at, self.time_at, self.size = source.frame_at, source.time_at, source.size

@@ -222,7 +222,8 @@ class Kind(enum.StrEnum):
     POSTCOPY_REQUEST = "postcopy-request", "the destination asks for pages on the return path: postcopy has begun"
     RECOVERY = (
         "recovery",
-        "the postcopy, paused, goes on over {r.connection}: a second main connection, which has no file header",
+        "the postcopy, paused, goes on over {r.connection}: a second main connection, which has no file header "
+        "and is not judged",
     )
     RESUME = "resume", "the destination agrees to resume a paused postcopy (RESUME_ACK)"
     SWITCHOVER_ACK = "switchover-ack", "the destination agrees to the switchover (SWITCHOVER_ACK)"

@@ -45,7 +45,7 @@ def test_what_happened(case: dict[str, Any]) -> None:
             assert report.reasons
 
 
-@pytest.mark.parametrize("name", ["good", "rounds"])
+@pytest.mark.parametrize("name", ["good", "rounds", "postcopy-pause-recover-q11.1"])
 def test_healthy_ones_are_not_blamed(name: str) -> None:
     (report,) = lint(FOLDER / f"{name}.pcap.zst")
     assert report.recorded.ended == "completed" and report.recorded.gave_up_first is None
