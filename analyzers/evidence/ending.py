@@ -8,7 +8,7 @@ from typing import NamedTuple
 from analyzers.evidence.cleanup import died_in_cleanup
 from analyzers.evidence.evidence import evidence
 from analyzers.evidence.return_path import Said, said
-from analyzers.evidence.sessions import was_cut
+from analyzers.evidence.sessions import refused_by, was_cut
 from analyzers.evidence.timeline import NamedConnection, Timeline, timeline
 from analyzers.findings.recorded import Ended, Recorded, Side, Stall
 from analyzers.survey.migration import Surveyed
@@ -104,6 +104,9 @@ def _ended(line: Timeline, progress: Progress, messages: Sequence[Said]) -> tupl
     hung = silence >= LONG or (silence >= LONG_FULL and any(_full(named) for named in line.connections))
     source, destination = line.source_closed, line.destination_closed
     who = Side.SOURCE if line.closed is source else Side.DESTINATION
+    refused = refused_by(line)
+    if refused is not None:
+        return Ended.FAILED, Side(refused.value)
     if progress.cut and not hung:
         return Ended.FAILED, who
     if progress.main_ended and source is not None and (destination is None or source < destination):

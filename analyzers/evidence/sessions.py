@@ -34,6 +34,18 @@ def was_cut(named: NamedConnection, way: int) -> bool:
     return records.cut is not None and not records.lost and named.halves[way].fin is not None
 
 
+def refused_by(line: Timeline) -> Actor | None:
+    """Who ended a session with a fatal alert, the first one that did."""
+    fatal = [
+        (alert.moment, actor)
+        for named in line.connections
+        for way, actor in enumerate(SIDES)
+        for alert in named.alerts(way)
+        if alert.level == FATAL and alert.description != AlertDescription.CLOSE_NOTIFY
+    ]
+    return min(fatal)[1] if fatal else None
+
+
 def tls_facts(line: Timeline, main_ended: bool | None) -> Iterator[Fact]:
     """All of them. ``main_ended``: main's end was sent; None where that cannot be read."""
     sessions = [named for named in line.connections if named.tls is not None]

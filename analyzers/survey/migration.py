@@ -125,8 +125,9 @@ def survey_migration(
     given_up = migration.destination_gave_up_first
     main = None
     if mains:
-        source = _left_open(mains[0].source) if given_up else mains[0].source
-        main = survey_main(source, page_size=page_size, progress=moved)
+        main = survey_main(mains[0].source, page_size=page_size, progress=moved)
+        if given_up and main.eof is None:
+            main = survey_main(_left_open(mains[0].source), page_size=page_size, progress=moved)
     cut = given_up and (main is None or main.eof is None)
     if main is not None:
         done += main.source.size

@@ -14,6 +14,9 @@ from analyzers.findings.recorded import Ended, Recorded, Side
 from analyzers.survey.migration import survey_migration
 from captures.model import NoteKind
 from captures.recording import open_recording
+from captures.tls import ALERT, CLIENT_HELLO, FATAL, HANDSHAKE, RECORD_HEADER, AlertDescription
+from tests.helpers import packets
+from tests.helpers.packets import ACK, SYN, Conversation
 from tests.helpers.recorded_frames import ETHERNET, Frame, read_frames, write_frames
 
 TLS = "q10.0-none-known-ram-tls.pcap"
@@ -101,3 +104,24 @@ def test_handshake_that_never_begins(samples: Path, tmp_path: Path) -> None:
     happened = _happened(write_frames(tmp_path / "silent.pcap", _silent(read_frames(samples / TLS))))
     (fact,) = [fact for fact in happened.evidence if fact.kind is Kind.TLS_NOT_BEGUN]
     assert (fact.actor, round(fact.duration or 0)) == (Actor.SOURCE, LATE)
+
+
+def test_handshake_that_is_refused(tmp_path: Path) -> None:
+    """An alert in the clear says that it failed, and who made it fail."""
+    talk = Conversation(client="10.0.0.1", server="10.0.0.2")
+    hello = RECORD_HEADER.pack(HANDSHAKE, 0x0301, 104) + bytes((CLIENT_HELLO, 0, 0, 100)) + bytes(100)
+    alert = RECORD_HEADER.pack(ALERT, 0x0303, 2) + bytes((FATAL, AlertDescription.HANDSHAKE_FAILURE))
+    segments = [
+        talk.to_server(-1, flags=SYN),
+        talk.to_client(-1, flags=SYN | ACK),
+        talk.to_server(0, hello),
+        talk.to_client(0, alert, acknowledged=len(hello)),
+        talk.to_client(len(alert), flags=ACK | FIN, acknowledged=len(hello)),
+        talk.to_server(len(hello), flags=ACK | FIN, acknowledged=len(alert) + 1),
+    ]
+    path = tmp_path / "refused.pcap"
+    path.write_bytes(packets.pcap([packets.frame(segment) for segment in segments]))
+    happened = _happened(path)
+    assert (happened.ended, happened.gave_up_first) == (Ended.FAILED, Side.DESTINATION)
+    (fact,) = [fact for fact in happened.evidence if fact.kind is Kind.TLS_ALERT]
+    assert (fact.actor, fact.frame, fact.because) == (Actor.DESTINATION, 4, "handshake_failure (fatal)")
