@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from captures.connection import Connection
+from captures.formats.magics import CAPTURE_FORMATS, MAGIC_SIZE
 from captures.formats.mapped import MappedFile, Opened, open_mapped
-from captures.formats.pcap import VARIANTS, PcapFile
-from captures.formats.pcapng import MAGIC as PCAPNG_MAGIC
-from captures.formats.pcapng import PcapngFile
 from captures.formats.records import CaptureFormat
 from captures.frames.batch import dissect_batch
 from captures.frames.flows import FlowTable
@@ -29,9 +27,8 @@ class NativeCapture(NamedTuple):
 
 
 def is_capture(file: MappedFile) -> bool:
-    """Whether a file begins as pcap or pcapng."""
-    magic = bytes(file.view[:4])
-    return magic in VARIANTS or magic == PCAPNG_MAGIC
+    """Whether a file begins as one of the formats that are read here."""
+    return bytes(file.view[:MAGIC_SIZE]) in CAPTURE_FORMATS
 
 
 class _Indexed(NamedTuple):
@@ -42,7 +39,7 @@ class _Indexed(NamedTuple):
 
 
 def read_capture(opened: Opened, progress: ProgressCallback | None = None) -> NativeCapture:
-    """The migrations of a pcap or pcapng file that is mapped already; the recording closes it."""
+    """The migrations of a file that ``is_capture`` and is mapped already; the recording closes it."""
     file = opened.file
     capture, flows, conversations, skipped = _index(file, progress)
     migrations = group_migrations(conversations.candidates(), conversations.to)
@@ -55,12 +52,12 @@ def read_capture(opened: Opened, progress: ProgressCallback | None = None) -> Na
 
 
 def candidates(file: MappedFile) -> list[Connection]:
-    """The connections of a pcap or pcapng file that begin like a channel; the file stays the caller's."""
+    """The connections of a capture that begin like a channel; the file stays the caller's."""
     return _index(file, None).conversations.candidates()
 
 
 def _index(file: MappedFile, progress: ProgressCallback | None) -> _Indexed:
-    capture: CaptureFormat = PcapngFile(file) if bytes(file.view[:4]) == PCAPNG_MAGIC else PcapFile(file)
+    capture = CAPTURE_FORMATS[bytes(file.view[:MAGIC_SIZE])](file)
     flows = FlowTable()
     collector = SegmentCollector(file)
     skipped: Counter[Skip] = Counter()
@@ -74,7 +71,7 @@ def _index(file: MappedFile, progress: ProgressCallback | None) -> _Indexed:
 
 
 def open_capture(path: Path, progress: ProgressCallback | None = None) -> Recording:
-    """The same of a pcap or pcapng file that is not open yet. Raises InputError."""
+    """The same of a capture that is not open yet. Raises InputError."""
     opened = open_mapped(path, progress)
     try:
         return read_capture(opened, progress).recording

@@ -1,15 +1,17 @@
-"""The command group. Each command stands in a module of its own that is imported when it is called."""
+"""The command group. Each command stands in a file of its own in ``commands``, imported when it is called."""
 
 from __future__ import annotations
 
 from importlib import import_module
+from pkgutil import iter_modules
 
 import click
 
+from analyzers.cli import commands
 from analyzers.cli.errors import Commands
 from analyzers.report.exit_codes import ExitCode
 
-COMMANDS = (
+HELP_ORDER = (
     "lint",
     "decode",
     "info",
@@ -23,6 +25,7 @@ COMMANDS = (
     "explain",
     "rules",
 )
+"""In which the help shows commands; others follow."""
 
 EPILOG = """\b
 Examples:
@@ -42,30 +45,23 @@ Exit codes:
 
 
 class LazyCommands(Commands):
-    """Finds a command ``name`` as ``command`` in ``analyzers.cli.name``: start-up time is part of the contract."""
+    """Finds a command ``name`` as ``command`` in ``commands/name.py``: start-up time is part of the contract."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
+        names = {module.name for module in iter_modules(commands.__path__)}
+        return [*(name for name in HELP_ORDER if name in names), *sorted(names.difference(HELP_ORDER))]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
+        if cmd_name not in self.list_commands(ctx):
             return None
-        command: click.Command = import_module(f"analyzers.cli.{cmd_name}").command
+        command: click.Command = import_module(f"{commands.__name__}.{cmd_name}").command
         return command
-
-
-def tool_version() -> str:
-    """The installed version; empty when the package is not installed."""
-    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415
-
-    try:
-        return version("multifd-codec")
-    except PackageNotFoundError:
-        return ""
 
 
 def _print_version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
     if wanted and not ctx.resilient_parsing:
+        from analyzers.report.tool import tool_version  # noqa: PLC0415
+
         click.echo(f"multifd {tool_version() or '(not installed)'}")
         ctx.exit()
 

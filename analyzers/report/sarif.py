@@ -17,6 +17,7 @@ from analyzers.findings.plain import encodable
 from analyzers.findings.reason import channel_text
 from analyzers.report.exit_codes import exit_code
 from analyzers.report.texts import verdict_text
+from analyzers.report.tool import tool_version
 from analyzers.rulebook.registry import RULES
 from analyzers.rulebook.rule import Rule
 
@@ -27,8 +28,8 @@ STREAM_KIND = "resource"
 """SARIF has no logical-location kind for a network stream; this comes closest."""
 
 
-def render_sarif(reports: Sequence[Report], *, version: str = "") -> str:
-    """One run with all results; every rule of the catalogue with its help text. ``version`` is the tool's."""
+def render_sarif(reports: Sequence[Report]) -> str:
+    """One run with all results; every rule of the catalogue with its help text."""
     artifacts: list[dict[str, Any]] = []
     index: dict[tuple[Any, ...], int] = {}
     results = []
@@ -37,7 +38,7 @@ def render_sarif(reports: Sequence[Report], *, version: str = "") -> str:
             results.append(_result(number, report, finding, artifacts, index))
         _artifact(artifacts, index, report, number, None)
     driver: dict[str, Any] = {"name": "multifd", "rules": [_rule(rule) for rule in RULES.values()]}
-    if version:
+    if version := tool_version():
         driver["version"] = version
     run = {
         "tool": {"driver": driver},

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from captures.formats.mapped import MappedFile
 from captures.model import CaptureNote, InputForm
 
 BATCH_FRAMES = 8192
@@ -38,6 +39,8 @@ class CaptureFormat(Protocol):
     notes: list[CaptureNote]
     position: int
     """File offset up to which the file has been read."""
+
+    def __init__(self, file: MappedFile) -> None: ...
 
     def batches(self) -> Iterator[FrameBatch]:
         """All frames in file order. To be called once."""

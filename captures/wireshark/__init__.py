@@ -13,9 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
+from captures.formats.magics import CAPTURE_FORMATS, MAGIC_SIZE
 from captures.formats.mapped import open_mapped
-from captures.formats.pcap import VARIANTS
-from captures.formats.pcapng import MAGIC as PCAPNG_MAGIC
 from captures.model import CaptureNote, InputForm, Migration, NoteKind, ProgressCallback, Recording
 from captures.native import candidates, open_capture
 from captures.wireshark.closed import broken_notes, closed_notes
@@ -25,7 +24,6 @@ from captures.wireshark.undisturbed import cut_records, join, ways
 from captures.wireshark.unwrap import unwrap
 from multifd_codec.errors import InputError
 
-_FORMS = dict.fromkeys(VARIANTS, InputForm.PCAP) | {PCAPNG_MAGIC: InputForm.PCAPNG}
 _CUT_SHORT = "cut short"
 
 
@@ -78,7 +76,8 @@ def _read(path: Path, raw: IO[bytes], keylog: Path | None, progress: ProgressCal
         notes += closed_notes(Path(raw.name), decryption, unwrapped.tls_ports, keylog)
     recording.bytes = path.stat().st_size
     with path.open("rb") as file:
-        recording.kind = _FORMS.get(file.read(4), InputForm.CAPTURE)
+        form = CAPTURE_FORMATS.get(file.read(MAGIC_SIZE))
+        recording.kind = InputForm.CAPTURE if form is None else form.kind
     _attach(recording, notes)
     return recording
 

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import captures
-from analyzers.cli.app import COMMANDS, multifd
+from analyzers.cli.app import HELP_ORDER, multifd
 from analyzers.report import FORMATS
 from analyzers.rulebook.registry import RULES
 
@@ -203,8 +203,8 @@ def test_rules_and_explain() -> None:
 def test_help_needs_nothing_else() -> None:
     overview = run("--help").stdout
     assert "Examples:" in overview and "Exit codes:" in overview
-    assert all(command in overview for command in COMMANDS)
-    for command in COMMANDS:
+    assert all(command in overview for command in HELP_ORDER)
+    for command in HELP_ORDER:
         assert run(command, "--help").stdout.startswith(f"Usage: multifd {command} ")
     assert run().exit_code == 2
     assert run("--version").stdout.startswith("multifd ")
@@ -260,7 +260,7 @@ def test_unreadable_file(tmp_path: Path) -> None:
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(start=st.integers(0, 25000), noise=st.binary(min_size=1, max_size=40), command=st.sampled_from(COMMANDS[:3]))
+@given(start=st.integers(0, 25000), noise=st.binary(min_size=1, max_size=40), command=st.sampled_from(HELP_ORDER[:3]))
 def test_damaged_captures_end_in_an_exit_code(start: int, noise: bytes, command: str, tmp_path: Path) -> None:
     data = bytearray(SMALL.read_bytes())
     data[start : start + len(noise)] = noise

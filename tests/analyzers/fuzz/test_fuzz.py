@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from analyzers.cli.app import multifd
-from analyzers.cli.fuzz import _interruptible
+from analyzers.cli.commands.fuzz import _interruptible
 from analyzers.fuzz import campaign as campaigns
 from analyzers.fuzz.against import Trial
 from analyzers.fuzz.campaign import Campaign, Disagreement, Task, save

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from analyzers.cli.app import multifd
-from analyzers.cli.matrix import markdown
+from analyzers.cli.commands.matrix import markdown
 from analyzers.produce.matrix import COLUMNS, cells, verify
 from captures.qemu import find_qemus
 from multifd_codec.dialect.sync_policy import POLICIES

@@ -142,9 +142,4 @@ def _show(reports: list[Report], form: str, output: Path | None, *, witness: boo
 
         print_reports(reports, Console(), witness=witness, what_if=what_if)
         return
-    version = ""
-    if form == "sarif":
-        from analyzers.cli.app import tool_version  # noqa: PLC0415
-
-        version = tool_version()
-    write_text(render(reports, form, witness=witness, what_if=what_if, version=version), output)
+    write_text(render(reports, form, witness=witness, what_if=what_if), output)
