@@ -10,6 +10,7 @@ from __future__ import annotations
 import stat
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
@@ -59,16 +60,17 @@ def _read(path: Path, raw: IO[bytes], keylog: Path | None, progress: ProgressCal
     if keylog is None or not unwrapped.tls_ports:
         recording = open_capture(Path(raw.name), progress)
     else:
-        undisturbed = open_mapped(Path(raw.name)).file
-        captured = ways(candidates(undisturbed))
-        with tempfile.NamedTemporaryFile(suffix=".pcap") as plain:
+        with ExitStack() as stack, tempfile.NamedTemporaryFile(suffix=".pcap") as plain:
+            undisturbed = open_mapped(Path(raw.name)).file
+            stack.callback(undisturbed.close)
+            captured = ways(candidates(undisturbed))
             with tempfile.TemporaryFile() as text:
                 decryption = decrypt(Path(raw.name), keylog, unwrapped, text, progress)
                 decryption.account_for(cut_records(captured))
                 write_plain(Path(raw.name), decryption, plain)
                 plain.flush()
             recording = open_capture(Path(plain.name), progress)
-        recording.closers.append(undisturbed.close)
+            recording.closers.append(stack.pop_all().close)
         migrations = map(_without_tls_notes, recording.migrations)
         recording.migrations = join(migrations, captured, decryption)
         notes += _end_notes(decryption.end)
