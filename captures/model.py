@@ -223,6 +223,13 @@ class InputForm(enum.StrEnum):
     MAPPED_RAM = "mapped-ram"
 
 
+class RecordingFile(NamedTuple):
+    """One of the capture files that are a recording together, and how many of its frames are in it."""
+
+    path: Path
+    frames: int
+
+
 @dataclass(slots=True)
 class Recording:
     """An opened input. A context manager: closing it unmaps files, after which its sources cannot be read."""
@@ -235,6 +242,8 @@ class Recording:
     migrations: tuple[Migration, ...]
     notes: tuple[CaptureNote, ...] = ()
     closers: list[Callable[[], None]] = field(default_factory=list)
+    files: tuple[RecordingFile, ...] = ()
+    """Those of a capture, in order: the frame numbers of each go on behind those of the one before."""
 
     def choose(self, number: int | None = None) -> Migration:
         """Migration ``number`` (from 1), or the only one. Raises InputError when it is not there or not said."""

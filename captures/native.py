@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from captures.connection import Connection
+from captures.formats.joined import JoinedTimes, JoinedView, Part
 from captures.formats.magics import CAPTURE_FORMATS, MAGIC_SIZE
 from captures.formats.mapped import MappedFile, Opened, open_mapped
-from captures.formats.records import CaptureFormat
-from captures.frames.batch import dissect_batch
+from captures.formats.records import CaptureFormat, FrameBatch
+from captures.frames.batch import SegmentColumns, dissect_batch
 from captures.frames.flows import FlowTable
 from captures.frames.frame import Skip
+from captures.frames.links import SYN
 from captures.identify import group_migrations
-from captures.model import CaptureNote, NoteKind, ProgressCallback, Recording
+from captures.model import CaptureNote, NoteKind, ProgressCallback, Recording, RecordingFile
 from captures.tcp.collect import SegmentCollector
 from captures.tcp.conversations import Conversations
+from captures.tcp.reassembly import MAX_JUMP, distance
+
+UNORDERED = 1e-4
+"""Seconds by which the frames of a capture may be out of order: several processors record them."""
 
 
 class NativeCapture(NamedTuple):
@@ -31,47 +41,121 @@ def is_capture(file: MappedFile) -> bool:
     return bytes(file.view[:MAGIC_SIZE]) in CAPTURE_FORMATS
 
 
-class _Indexed(NamedTuple):
-    capture: CaptureFormat
-    flows: FlowTable
-    conversations: Conversations
-    skipped: Counter[Skip]
+def capture_format(file: MappedFile) -> CaptureFormat:
+    """The reader of a file that is a capture."""
+    return CAPTURE_FORMATS[bytes(file.view[:MAGIC_SIZE])](file)
+
+
+class CaptureReading:
+    """Reads a capture, or the files one after the other of which it consists; frame numbers and bytes go on from each
+    to the next."""
+
+    def __init__(self, progress: ProgressCallback | None = None) -> None:
+        self.parts: list[Part] = []
+        self._progress = progress
+        self._flows = FlowTable()
+        self._collector = SegmentCollector()
+        self._skipped: Counter[Skip] = Counter()
+        self._frames = 0
+        self._size = 0
+        self.last: float | None = None
+        """When the last frame was recorded."""
+
+    def add(self, opened: Opened, *, if_continued: bool = False) -> bool:
+        """Reads a file. ``if_continued``: only if what was read so far goes on in it, otherwise False and nothing is
+        read. That is so when its frames are later than all before, and a connection goes on in its first thousands."""
+        capture = capture_format(opened.file)
+        part = Part(opened, capture, self._size)
+        last, must_continue = None, if_continued
+        for batch in capture.batches():
+            flows = copy.deepcopy(self._flows) if must_continue else self._flows
+            segments, reasons = dissect_batch(opened.file, batch, flows)
+            if must_continue and not self._continues(capture, batch, segments):
+                return False
+            must_continue, self._flows = False, flows
+            self._skipped += reasons
+            self._collector.add(part, batch._replace(first_frame=batch.first_frame + self._frames), segments)
+            last = int(batch.record[-1])
+            if self._progress is not None:
+                self._progress("indexing", capture.position, opened.file.size)
+        if must_continue:
+            return False
+        self.parts.append(part)
+        self._frames += capture.frames
+        self._size += opened.file.size
+        self.last = self.last if last is None else capture.time(last)
+        return True
+
+    def may_continue_at(self, seconds: float | None) -> bool:
+        """Whether a frame recorded then is later than all before."""
+        return seconds is not None and self.last is not None and seconds >= self.last - UNORDERED
+
+    def _continues(self, capture: CaptureFormat, batch: FrameBatch, segments: SegmentColumns) -> bool:
+        if not self.may_continue_at(capture.time(int(batch.record[0]))):
+            return False
+        flows, rows = np.unique(segments.flow, return_index=True)
+        rows = rows[(flows < len(self._flows)) & (segments.flags[rows] & SYN == 0)]
+        return any(
+            abs(distance(int(segments.sequence[row]), before)) <= MAX_JUMP
+            for row in rows.tolist()
+            for before in self._collector.last_sequence(int(segments.flow[row]))
+        )
+
+    def finish(self) -> NativeCapture:
+        """To be called once, when everything is read; the recording closes the files."""
+        parts, conversations = self.parts, self.conversations()
+        migrations = group_migrations(conversations.candidates(), conversations.to)
+        notes = [*self._file_notes(), *_skip_notes(self._skipped, bool(migrations))]
+        if not migrations:
+            text = f"no connection looks like a migration channel ({self._frames} frames, {len(self._flows)} TCP flows)"
+            notes.append(CaptureNote(NoteKind.NO_MIGRATION, text))
+        recording = Recording(
+            parts[0].opened.path,
+            parts[0].capture.kind,
+            self._size,
+            self._frames,
+            migrations,
+            tuple(notes),
+            [part.file.close for part in parts],
+            tuple(RecordingFile(part.opened.path, part.capture.frames) for part in parts),
+        )
+        return NativeCapture(recording, self._skipped)
+
+    def conversations(self) -> Conversations:
+        """Only this instead of ``finish``: the files stay the caller's."""
+        parts, flows = self.parts, self._flows
+        view = parts[0].file.view if len(parts) == 1 else JoinedView(parts)
+        time = parts[0].capture.time if len(parts) == 1 else JoinedTimes(parts)
+        return Conversations(view, self._collector.finish(len(flows)), flows, time)
+
+    def close(self) -> None:
+        """Instead of ``finish``."""
+        for part in self.parts:
+            part.file.close()
+
+    def _file_notes(self) -> Iterator[CaptureNote]:
+        for part in self.parts:
+            for note in (*part.opened.notes, *part.capture.notes):
+                several = len(self.parts) > 1
+                yield note._replace(message=f"{part.opened.path}: {note.message}") if several else note
 
 
 def read_capture(opened: Opened, progress: ProgressCallback | None = None) -> NativeCapture:
-    """The migrations of a file that ``is_capture`` and is mapped already; the recording closes it."""
-    file = opened.file
-    capture, flows, conversations, skipped = _index(file, progress)
-    migrations = group_migrations(conversations.candidates(), conversations.to)
-    notes = [*opened.notes, *capture.notes, *_skip_notes(skipped, bool(migrations))]
-    if not migrations:
-        text = f"no connection looks like a migration channel ({capture.frames} frames, {len(flows)} TCP flows)"
-        notes.append(CaptureNote(NoteKind.NO_MIGRATION, text))
-    recording = Recording(opened.path, capture.kind, file.size, capture.frames, migrations, tuple(notes), [file.close])
-    return NativeCapture(recording, skipped)
+    """The migrations of a pcap or pcapng file that is mapped already; the recording closes it."""
+    reading = CaptureReading(progress)
+    reading.add(opened)
+    return reading.finish()
 
 
-def candidates(file: MappedFile) -> list[Connection]:
-    """The connections of a capture that begin like a channel; the file stays the caller's."""
-    return _index(file, None).conversations.candidates()
-
-
-def _index(file: MappedFile, progress: ProgressCallback | None) -> _Indexed:
-    capture = CAPTURE_FORMATS[bytes(file.view[:MAGIC_SIZE])](file)
-    flows = FlowTable()
-    collector = SegmentCollector(file)
-    skipped: Counter[Skip] = Counter()
-    for batch in capture.batches():
-        segments, reasons = dissect_batch(file, batch, flows)
-        skipped += reasons
-        collector.add(batch, segments)
-        if progress is not None:
-            progress("indexing", capture.position, file.size)
-    return _Indexed(capture, flows, Conversations(file, collector.finish(len(flows)), flows, capture.time), skipped)
+def candidates(opened: Opened) -> list[Connection]:
+    """The connections of a pcap or pcapng file that begin like a channel; the file stays the caller's."""
+    reading = CaptureReading()
+    reading.add(opened)
+    return reading.conversations().candidates()
 
 
 def open_capture(path: Path, progress: ProgressCallback | None = None) -> Recording:
-    """The same of a capture that is not open yet. Raises InputError."""
+    """The same of a pcap or pcapng file that is not open yet. Raises InputError."""
     opened = open_mapped(path, progress)
     try:
         return read_capture(opened, progress).recording

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,7 +19,6 @@ READERS: tuple[Reader, ...] = ("auto", "native", "wireshark")
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _KINDS = (
-    (stat.S_ISFIFO, "a FIFO"),
     (stat.S_ISCHR, "a character device"),
     (stat.S_ISBLK, "a block device"),
     (stat.S_ISSOCK, "a socket"),
@@ -27,29 +26,70 @@ _KINDS = (
 
 
 def check_input(path: Path) -> None:
-    """Raises InputError for what cannot be opened or would block: random access needs a file or a folder."""
+    """Raises InputError for what cannot be opened."""
+    from captures.formats.pipes import STANDARD_INPUT  # noqa: PLC0415
+
+    if path == STANDARD_INPUT:
+        return
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
     for is_kind, name in _KINDS:
         if is_kind(mode):
-            raise InputError(f"{path}: is {name}; give a file or a folder")
+            raise InputError(f"{path}: is {name}; give a file, a pipe or a folder")
 
 
-def open_input(path: Path, reader: Reader, keylog: Path | None, progress: ProgressCallback | None) -> Recording:
-    """The recording in ``path``. Raises InputError, its message naming the path."""
-    from captures.recording import open_recording  # noqa: PLC0415
+def open_input(
+    path: Path | tuple[Path, ...], reader: Reader, keylog: Path | None, progress: ProgressCallback | None
+) -> Recording:
+    """The recording in ``path``, or in several together. Raises InputError, its message naming a path."""
+    from captures.recording import open_recording, open_together  # noqa: PLC0415
 
-    check_input(path)
-    if keylog is not None:
-        check_input(keylog)
+    paths = path if isinstance(path, tuple) else (path,)
+    for one in paths if keylog is None else (*paths, keylog):
+        check_input(one)
     try:
-        recording = open_recording(path, reader=reader, keylog=keylog, progress=progress)
+        if len(paths) > 1:
+            return open_together(paths, reader=reader, keylog=keylog, progress=progress)
+        recording = open_recording(paths[0], reader=reader, keylog=keylog, progress=progress)
     except InputError as error:
-        raise InputError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
-    recording.path = path  # as the user gave it, whichever reader it was
+        raise _naming(paths, error) from None
+    recording.path = paths[0]  # as the user gave it, whichever reader it was
     return recording
+
+
+def open_inputs(
+    paths: tuple[Path, ...],
+    together: bool | None,
+    reader: Reader,
+    keylog: Path | None,
+    progress: ProgressCallback | None,
+) -> Iterator[tuple[Path, Recording | InputError]]:
+    """The recordings in these files, each with its first path, or why there is none. ``together``: whether all of them
+    are one; None: those that go on in each other."""
+    from captures.recording import open_recordings  # noqa: PLC0415
+
+    if together is None and len(paths) > 1:
+        readable = []
+        for path in paths:
+            try:
+                check_input(path)
+                readable.append(path)
+            except InputError as error:
+                yield path, error
+        for chain, found in open_recordings(readable, reader=reader, keylog=keylog, progress=progress):
+            yield chain[0], _naming(chain, found) if isinstance(found, InputError) else found
+        return
+    for chain in [paths] if together else [(path,) for path in paths]:
+        try:
+            yield chain[0], open_input(chain, reader, keylog, progress)
+        except InputError as error:
+            yield chain[0], error
+
+
+def _naming(paths: tuple[Path, ...], error: InputError) -> InputError:
+    return InputError(str(error) if any(str(path) in str(error) for path in paths) else f"{paths[0]}: {error}")
 
 
 def require_migration(recording: Recording) -> None:

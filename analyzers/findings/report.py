@@ -24,6 +24,24 @@ class InputInfo(NamedTuple):
     bytes: int
     frames: int
     gaps: int
+    files: tuple[tuple[str, int], ...] = ()
+    """Where a recording consists of several capture files: their names and how many frames each has. Frame numbers go
+    on from each to the next."""
+
+    def file_of(self, frame: int | None) -> tuple[str, int] | None:
+        """The name of the file that a frame is in, and its number there; None where there is only one."""
+        for name, frames in self.files:
+            if frame is not None and frame <= frames:
+                return name, frame
+            frame = None if frame is None else frame - frames
+        return None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As in the JSON contract; ``files`` where there are several."""
+        shown = {**self._asdict(), "path": encodable(self.path)}
+        del shown["files"]
+        files = [{"path": encodable(name), "frames": frames} for name, frames in self.files]
+        return shown | ({"files": files} if files else {})
 
 
 class ProfileChoice(NamedTuple):
@@ -170,7 +188,7 @@ class Report:
         main = [] if self.main is None else [{"id": "main", **self.main._asdict()}]
         channels = [{name: getattr(channel, name) for name in CHANNEL_KEYS} for channel in self.channels]
         return {
-            "input": {**self.input._asdict(), "path": encodable(self.input.path)},
+            "input": self.input.to_dict(),
             "profile": None if self.profile is None else self.profile.to_dict(),
             "outcome": self.outcome.value,
             "possible_outcomes": plain(self.possible_outcomes),

@@ -69,7 +69,9 @@ def _linted(
 
 def _info(recording: Recording, channels: Sequence[CapturedChannel]) -> InputInfo:
     gaps = sum(len(channel.source.holes()) for channel in channels)
-    return InputInfo(str(recording.path), recording.kind, recording.bytes, recording.frames, gaps)
+    files = recording.files if len(recording.files) > 1 else ()
+    named = tuple((str(file.path), file.frames) for file in files)
+    return InputInfo(str(recording.path), recording.kind, recording.bytes, recording.frames, gaps, named)
 
 
 def _unjudged(

@@ -121,7 +121,13 @@ def _input(report: Report) -> tuple[Line, ...]:
     if info.frames:
         size += f", {counted(info.frames, 'frame')}"
     size += f", {counted(info.gaps, 'gap')}" if info.gaps else ", no gaps"
+    if info.files:
+        size += f", in {len(info.files)} files"
     lines = [Line((Span(printable(info.path), Style.HEADING), Span(size)))]
+    behind = 0
+    for name, frames in info.files:
+        lines.append(line(f"  frames {behind + 1} to {behind + frames}: {printable(name)}", Style.QUIET))
+        behind += frames
     lines += [
         line(f"  {printable(name)}: {printable(value)}", Style.QUIET) for name, value in report.facts.shown().items()
     ]
@@ -165,5 +171,8 @@ def _channel_name(channel: ChannelSummary, ambiguous: bool) -> str:
 def _findings(report: Report) -> Iterator[Line]:
     for finding in ordered_findings(report):
         place = place_text(finding)
+        inside = report.input.file_of(finding.frame)
+        if inside is not None:
+            place += f" ({printable(inside[0])}: {inside[1]})"
         code = Span(f"{finding.rule} {finding.severity}", SEVERITY_STYLE[finding.severity])
         yield Line((Span(f"{place} " if place else ""), code, Span(message_text(finding))))

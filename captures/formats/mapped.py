@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import mmap
-import stat
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import IO, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from captures.formats.pipes import opened_binary
 from captures.model import CaptureNote, NoteKind, ProgressCallback
 from multifd_codec.errors import InputError
 
@@ -92,12 +92,14 @@ class Opened(NamedTuple):
     """Whether a compressed file is cut short or damaged: what could be unpacked is there."""
 
 
+FIRST_BYTES = 1 << 19
 IN_MEMORY = Path("bytes")
 """What an input is called that is no file."""
 
 
 def open_mapped(path: Path | bytes, progress: ProgressCallback | None = None) -> Opened:
-    """Maps a regular file, or takes its content; gzip and zstd, known by their magic, are unpacked on the way.
+    """Maps a file (of a pipe what comes through it, ``-`` is standard input) or takes its content; gzip and zstd, known
+    by their magic, are unpacked on the way.
 
     Raises InputError when the file cannot be read at all.
     """
@@ -107,18 +109,33 @@ def open_mapped(path: Path | bytes, progress: ProgressCallback | None = None) ->
             return _unpack(IN_MEMORY, io.BytesIO(path), packed, progress)
         return Opened(IN_MEMORY, MappedFile(path))
     try:
-        mode = path.stat().st_mode
-        if not stat.S_ISREG(mode):
-            raise InputError(f"{path}: not a regular file")
-        with path.open("rb") as file:
+        with opened_binary(path, progress) as (file, notes):
             packed = _compression(file.read(4))
-            if packed is not None:
-                return _unpack(path, file, packed, progress)
-            return Opened(path, MappedFile(file))
+            if packed is None:
+                return Opened(path, MappedFile(file), notes)
+            opened = _unpack(path, file, packed, progress)
+            return opened._replace(notes=(*notes, *opened.notes))
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from None
     except ValueError:
         raise InputError(f"{str(path)!r}: not a file name") from None
+
+
+def first_bytes(path: Path) -> bytes:
+    """So many of a file's first bytes, unpacked, that the first record of a capture is among them. Raises OSError,
+    ValueError, InputError."""
+    with path.open("rb") as file:
+        packed = _compression(file.read(4))
+        file.seek(0)
+        if packed is None:
+            return file.read(FIRST_BYTES)
+        found = bytearray()
+        with contextlib.suppress(EOFError, _DamagedError):
+            for piece in packed(file):
+                found += piece
+                if len(found) >= FIRST_BYTES:
+                    break
+        return bytes(found)
 
 
 def _compression(magic: bytes) -> Unpacker | None:

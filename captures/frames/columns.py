@@ -50,6 +50,11 @@ class Collector(Generic[Columns]):
             for name, column in self._columns.items():
                 column.add(getattr(columns, name))
 
+    def last(self, key: int) -> Columns | None:
+        """The last row of a key."""
+        rows = np.flatnonzero(self._keys.rows() == key)[-1:]
+        return self._form(*(column.rows()[rows] for column in self._columns.values())) if len(rows) else None
+
     def grouped(self, count: int) -> tuple[Columns, NDArray[np.int64]]:
         """All rows sorted by key (0 to ``count`` - 1), those of one key in the order they came; and where each key's
         rows start, with the number of all rows at the end. To be called once: columns are sorted one after the other

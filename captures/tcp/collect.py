@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from captures.formats.mapped import MappedFile
+from captures.formats.joined import Part
 from captures.formats.records import FrameBatch
 from captures.frames.batch import SegmentColumns
 from captures.frames.columns import Collector, column_names, empty, take
@@ -82,8 +82,7 @@ class Collected(NamedTuple):
 class SegmentCollector:
     """Takes the segments of a capture, batch by batch."""
 
-    def __init__(self, file: MappedFile) -> None:
-        self._file = file
+    def __init__(self) -> None:
         narrow, wide = np.uint32, np.int64
         self._data = Collector(
             empty(DataColumns, **dict.fromkeys(column_names(DataColumns), narrow) | {"position": wide})
@@ -99,7 +98,8 @@ class SegmentCollector:
         self._newest = np.empty(0, np.int64)
         self._shut = np.zeros(0, np.bool_)
 
-    def add(self, batch: FrameBatch, segments: SegmentColumns) -> None:
+    def add(self, part: Part, batch: FrameBatch, segments: SegmentColumns) -> None:
+        """``batch`` is of ``part``: positions are those in its file, frame numbers those of the whole capture."""
         syn = (segments.flags & SYN) != 0
         frame = (batch.first_frame + segments.row).astype(np.uint32)
         # The SYN takes up a sequence number of its own.
@@ -109,13 +109,19 @@ class SegmentCollector:
             sequence=sequence[rows],
             length=segments.length[rows].astype(np.uint32),
             captured=segments.captured[rows].astype(np.uint32),
-            position=segments.position[rows],
+            position=segments.position[rows] + part.base,
             back=(segments.position[rows] - batch.record[segments.row[rows]]).astype(np.uint32),
             frame=frame[rows],
         )
         self._data.add(segments.flow[rows], data)
-        self._mark(segments, rows)
-        self._add_control(segments, frame, batch.record, sequence, syn)
+        self._mark(part, segments, rows)
+        self._add_control(segments, frame, batch.record + part.base, sequence, syn)
+
+    def last_sequence(self, flow: int) -> list[int]:
+        """The sequence numbers behind the last segments of a flow: that with data, and the last other one."""
+        data, control = self._data.last(flow), self._control.last(flow)
+        found = [] if data is None else [int(data.sequence[0]) + int(data.length[0])]
+        return found if control is None else [*found, int(control.end[0])]
 
     def finish(self, flows: int) -> Collected:
         """``flows``: how many there are. To be called once, at the end."""
@@ -125,9 +131,9 @@ class SegmentCollector:
         marked[list(self._marked)] = True
         return Collected(data, data_bounds, control, control_bounds, marked)
 
-    def _mark(self, segments: SegmentColumns, rows: I64) -> None:
+    def _mark(self, part: Part, segments: SegmentColumns, rows: I64) -> None:
         rows = rows[segments.captured[rows] >= MARK_SIZE]
-        heads = self._file.gather(segments.position[rows], ">u8").astype(np.uint64)
+        heads = part.file.gather(segments.position[rows], ">u8").astype(np.uint64)
         magic = heads & MAGIC_MASK
         marked = (
             (magic == MULTIFD_MARK) | (magic == MAIN_MARK) | (magic == RESUMED_MARK) | (heads & TLS_MASK == TLS_MARK)

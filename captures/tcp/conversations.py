@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from captures.conduct import Endpoint
 from captures.connection import Connection
-from captures.formats.mapped import MappedFile
+from captures.formats.joined import Sliceable
 from captures.frames.columns import take
 from captures.frames.flows import FlowTable
 from captures.frames.links import ACK, FIN, RST, SYN
@@ -66,10 +66,10 @@ class Conversations:
     """Each connection is put together at most once."""
 
     def __init__(
-        self, file: MappedFile, collected: Collected, flows: FlowTable, time: Callable[[int], float | None]
+        self, view: Sliceable, collected: Collected, flows: FlowTable, time: Callable[[int], float | None]
     ) -> None:
-        """``time`` as in SegmentSource."""
-        self._file = file
+        """``view`` and ``time`` as in SegmentSource."""
+        self._view = view
         self._collected = collected
         self._flows = flows
         self._time = time
@@ -101,7 +101,7 @@ class Conversations:
         reached = data.captured.cumsum(dtype=np.int64) <= SEARCH_LENGTH
         reached[:1] = True
         spans = zip(data.position[reached].tolist(), data.captured[reached].tolist(), strict=True)
-        view = self._file.view
+        view = self._view
         return MARK in b"".join([view[position : position + length] for position, length in spans])
 
     def to(self, receivers: Iterable[Endpoint]) -> list[Connection]:
@@ -144,7 +144,7 @@ class Conversations:
         notes: list[tuple[CaptureNote, ...]] = []
         for side in (client, server):
             recorded = _direction(parts[side], parts[1 - side], era.first[side], reset)
-            done = reassemble(recorded, self._file.view)
+            done = reassemble(recorded, self._view)
             streams.append(self._source(done) if done.size or era.first[side] is not None else None)
             notes.append((*_fragments(parts[side]), *done.notes))
         acknowledged = (parts[client].control.flags & (SYN | RST | ACK)) == ACK
@@ -166,7 +166,7 @@ class Conversations:
         )
 
     def _source(self, done: Reassembled) -> SegmentSource:
-        return SegmentSource(self._file.view, done.pieces, done.holes, done.size, done.end, self._time)
+        return SegmentSource(self._view, done.pieces, done.holes, done.size, done.end, self._time)
 
 
 def _eras(sides: tuple[_Side, _Side]) -> list[_Era]:

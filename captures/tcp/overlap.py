@@ -7,6 +7,7 @@ import heapq
 import numpy as np
 from numpy.typing import NDArray
 
+from captures.formats.joined import Sliceable
 from captures.model import CaptureNote, NoteKind
 from captures.tcp.streams import Pieces
 
@@ -16,7 +17,7 @@ MAX_NOTES = 32
 """Segments noted one by one when their bytes differ from those received first; the rest is counted."""
 
 
-def put_in_order(segments: Pieces, view: memoryview) -> tuple[Pieces, list[CaptureNote]]:
+def put_in_order(segments: Pieces, view: Sliceable) -> tuple[Pieces, list[CaptureNote]]:
     """The pieces of which ``segments``, given in the order of their frames and none empty, consist, and notes on those
     that repeat bytes with other content. Content is read (from ``view``) only where segments overlap."""
     start = segments.offset
@@ -76,7 +77,7 @@ def _cut(segments: Pieces, start: I64, stop: I64, row: I64) -> Pieces:
     return Pieces(start, (stop - start).astype(np.uint32), segments.position[row] + skipped, back, segments.frame[row])
 
 
-def _compare(segments: Pieces, rows: I64, pieces: Pieces, owner: I64, view: memoryview) -> list[CaptureNote]:
+def _compare(segments: Pieces, rows: I64, pieces: Pieces, owner: I64, view: Sliceable) -> list[CaptureNote]:
     """Notes on those of ``rows`` whose bytes differ from the pieces that others (``owner``) provide."""
     # One byte that differs is a keep-alive probe's, which may be any.
     rows = rows[segments.length[rows] > 1]

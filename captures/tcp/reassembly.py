@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from captures.formats.joined import Sliceable
 from captures.frames.columns import take
 from captures.model import CaptureNote, NoteKind
 from captures.tcp.collect import DataColumns
@@ -48,7 +49,7 @@ class Reassembled(NamedTuple):
     notes: tuple[CaptureNote, ...]
 
 
-def reassemble(recorded: Direction, view: memoryview) -> Reassembled:
+def reassemble(recorded: Direction, view: Sliceable) -> Reassembled:
     """Puts the segments in order. ``view``: the file they lie in; read only where segments overlap."""
     data = recorded.data
     offset, base = unwrap(data.sequence, recorded.first)

@@ -8,6 +8,7 @@ from typing import NamedTuple, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from captures.formats.joined import Sliceable
 from multifd_codec.errors import HoleError
 from multifd_codec.source import Buffer, Hole, HoleReason, StreamEnd
 
@@ -65,14 +66,14 @@ class SegmentSource:
 
     def __init__(
         self,
-        view: memoryview,
+        view: Sliceable,
         pieces: Pieces,
         holes: Holes,
         size: int,
         end: StreamEnd,
         time: Callable[[int], float | None],
     ) -> None:
-        """``time`` gives the time of the frame whose record is at a file offset."""
+        """``view``: the capture's bytes; ``time`` gives the time of the frame whose record is at a position there."""
         self._view = view
         self._pieces = pieces
         self._holes = holes

@@ -61,8 +61,8 @@ def _read(path: Path, raw: IO[bytes], keylog: Path | None, progress: ProgressCal
         recording = open_capture(Path(raw.name), progress)
     else:
         with ExitStack() as stack, tempfile.NamedTemporaryFile(suffix=".pcap") as plain:
-            undisturbed = open_mapped(Path(raw.name)).file
-            stack.callback(undisturbed.close)
+            undisturbed = open_mapped(Path(raw.name))
+            stack.callback(undisturbed.file.close)
             captured = ways(candidates(undisturbed))
             with tempfile.TemporaryFile() as text:
                 decryption = decrypt(Path(raw.name), keylog, unwrapped, text, progress)

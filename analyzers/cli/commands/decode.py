@@ -33,7 +33,7 @@ Offsets count bytes from the start of a channel's stream. Payload is skipped, no
 
 
 @click.command("decode", epilog=EPILOG, short_help="Print what the channels carry, record by record.")
-@click.argument("path", metavar="INPUT", type=Path)
+@click.argument("path", metavar="INPUT...", type=Path, nargs=-1, required=True)
 @click.option("--channel", "channel_text", metavar="main|N", help="Only this channel. Default: main, then all others.")
 @click.option(
     "--kind", "kinds", multiple=True, metavar="KIND", help="Only these kinds of record; repeat or use commas."
@@ -48,7 +48,7 @@ Offsets count bytes from the start of a channel's stream. Payload is skipped, no
 @reading_options
 def command(
     *,
-    path: Path,
+    path: tuple[Path, ...],
     channel_text: str | None,
     kinds: tuple[str, ...],
     span: str | None,
@@ -73,7 +73,7 @@ def command(
         migrations = recording.migrations
         if migration is not None:
             if migration > len(migrations):
-                raise InputError(f"{path}: there is no migration {migration}, only {len(migrations)}")
+                raise InputError(f"{recording.path}: there is no migration {migration}, only {len(migrations)}")
             migrations = migrations[migration - 1 : migration]
         events = decoded(migrations, wanted, page_size)
         lines = json_lines if form == "jsonl" else text_lines

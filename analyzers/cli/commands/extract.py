@@ -47,7 +47,7 @@ Exit codes:
 
 
 @click.command("extract", epilog=EPILOG, short_help="Rebuild guest RAM and device state from a migration.")
-@click.argument("path", metavar="INPUT", type=Path)
+@click.argument("path", metavar="INPUT...", type=Path, nargs=-1, required=True)
 @click.option(
     "-o", "output", type=output_path, metavar="DIR", required=True, help="Folder to write to: a new or empty one."
 )
@@ -65,7 +65,7 @@ Exit codes:
 @reading_options
 def command(
     *,
-    path: Path,
+    path: tuple[Path, ...],
     output: Path,
     force: bool,
     blocks: tuple[str, ...],
@@ -101,7 +101,7 @@ def command(
         wanted = list(enumerate(recording.migrations, 1))
         if migration is not None:
             wanted = [(migration, choose_migration(recording, migration))]
-        keep = [path] if keylog is None else [path, keylog]
+        keep = [*path] if keylog is None else [*path, keylog]
         top = Folder(output, overwrite=force, keep=keep)
         from analyzers.extraction.manifest import manifest, text_lines  # noqa: PLC0415
 

@@ -21,9 +21,9 @@ Example:
 
 
 @click.command("info", epilog=EPILOG, short_help="Show who migrated what, how much and when.")
-@click.argument("path", metavar="INPUT", type=Path)
+@click.argument("path", metavar="INPUT...", type=Path, nargs=-1, required=True)
 @reading_options
-def command(*, path: Path, page_size: int | None, keylog: Path | None, reader: Reader) -> int:
+def command(*, path: tuple[Path, ...], page_size: int | None, keylog: Path | None, reader: Reader) -> int:
     """Show who migrated what, how much and when, on one screen.
 
     Nothing is judged: use `multifd lint` for that.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from analyzers.cli.errors import describe, say
-from analyzers.cli.inputs import open_input, reading_options
+from analyzers.cli.inputs import open_inputs, reading_options
 from analyzers.cli.output import check_output, is_terminal, output_path, write_text
 from analyzers.cli.progress import ProgressBar
 from analyzers.report import FORMATS, render
@@ -63,6 +63,11 @@ Exit codes:
 @click.option("--select", multiple=True, metavar="CODES", help="Only these findings: codes or prefixes, MFD3,MFD401.")
 @click.option("--ignore", multiple=True, metavar="CODES", help="Not these findings.")
 @reading_options
+@click.option(
+    "--together/--apart",
+    default=None,
+    help="All INPUTs are one recording, or each is its own. Default: captures that go on in each other are one.",
+)
 @click.option("--witness", is_flag=True, help="Add a schedule, step by step, that ends in the outcome.")
 @click.option("-o", "output", type=output_path, metavar="FILE", help="Write the report to FILE.")
 def command(
@@ -82,13 +87,14 @@ def command(
     page_size: int | None,
     keylog: Path | None,
     reader: Reader,
+    together: bool | None,
     witness: bool,
     output: Path | None,
 ) -> int:
     """Judge migrations: every rule a stream breaks, and every way a destination can end.
 
-    A report for each migration in each INPUT. With several inputs an unreadable one does not stop the others. A capture
-    without any migration is reported as incomplete.
+    A report for each migration in each INPUT: a file, a folder of channel files, or - for standard input. With several
+    inputs an unreadable one does not stop the others. A capture without any migration is reported as incomplete.
     """
     from analyzers.linter.facts_file import with_facts  # noqa: PLC0415
     from analyzers.linter.judged import LintOptions  # noqa: PLC0415
@@ -117,14 +123,20 @@ def command(
         elsewhere=True,
     )
     reports: list[Report] = []
+    judged: list[tuple[int, list[Report]]] = []
     failures = []
     with ProgressBar() as progress:
-        for path in inputs:
+        for path, found in open_inputs(inputs, together, reader, keylog, progress):
             try:
-                with open_input(path, reader, keylog, progress) as recording:
-                    reports += lint_recording(recording, with_facts(options, path), progress)
+                if isinstance(found, Exception):
+                    raise found
+                with found as recording:
+                    found_here = lint_recording(recording, with_facts(options, path), progress)
+                judged.append((inputs.index(path), found_here))
             except (MultifdError, OSError) as error:
                 failures.append(error)
+    for _, some in sorted(judged, key=lambda one: one[0]):
+        reports += some
     reports = [with_selected_findings(report, select=selected, ignore=ignored) for report in reports]
     if reports or form != "text":
         _show(reports, form, output, witness=witness, what_if=what_if)
