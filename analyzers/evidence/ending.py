@@ -58,7 +58,9 @@ def recorded(surveyed: Surveyed) -> Recorded:
     ended, gave_up = _ended(line, progress, messages)
     silence = line.between(*line.silence)
     stalled = (
-        tuple(_stalls(line, progress.inside, still=ended is Ended.HUNG)) if ended in (Ended.HUNG, Ended.FAILED) else ()
+        tuple(_stalls(line, progress.inside, still=ended is Ended.HUNG and not progress.main_ended))
+        if ended in (Ended.HUNG, Ended.FAILED)
+        else ()
     )
     seen = evidence(line, messages, stalled, silence, ended, progress.main_ended)
     return Recorded(ended, gave_up, line.between(line.first, line.last), silence, stalled, seen)
@@ -96,12 +98,15 @@ def _ended(line: Timeline, progress: Progress, messages: Sequence[Said]) -> tupl
         return Ended.UNKNOWN, None
     shut = next((message for message in messages if message.type == ReturnPathType.SHUT), None)
     if shut is not None and shut.value is not None:
-        failed = shut.value or died_in_cleanup(line, messages) is not None
-        return (Ended.FAILED, Side.DESTINATION) if failed else (Ended.COMPLETED, None)
+        if not shut.value and died_in_cleanup(line, messages) is None:
+            return Ended.COMPLETED, None
+        first = line.closed if line.closed == line.source_closed else None
+        left = first is not None and shut.moment is not None and first < shut.moment
+        return Ended.FAILED, Side.SOURCE if left and not progress.main_ended else Side.DESTINATION
     if any(named.connection.refused for named in line.connections):
         return Ended.FAILED, Side.NETWORK
     silence = line.between(*line.silence)
-    hung = silence >= LONG or (silence >= LONG_FULL and any(_full(named) for named in line.connections))
+    hung = silence >= LONG or (silence >= LONG_FULL and any(_full(line, named) for named in line.connections))
     source, destination = line.source_closed, line.destination_closed
     who = Side.SOURCE if line.closed is source else Side.DESTINATION
     refused = refused_by(line)
@@ -114,7 +119,8 @@ def _ended(line: Timeline, progress: Progress, messages: Sequence[Said]) -> tupl
     if progress.main_ended and destination is not None and _took_all(line, destination):
         return (Ended.FAILED, Side.DESTINATION) if _left_unread(line) else (Ended.COMPLETED, None)
     if line.closed is None:
-        return (Ended.HUNG if hung else Ended.RUNNING), None
+        waits = progress.main_ended and line.between(_main_sent(line), line.last) >= CLOSES_WITHIN
+        return (Ended.HUNG if hung or waits else Ended.RUNNING), None
     if hung and not progress.main_ended:
         blocked = any(named.connection.attempts and not named.connection.answered for named in line.connections)
         return Ended.HUNG, None if blocked and who is Side.DESTINATION else who
@@ -123,6 +129,12 @@ def _ended(line: Timeline, progress: Progress, messages: Sequence[Said]) -> tupl
     if progress.main_ended is None:
         return Ended.UNKNOWN, None
     return (Ended.FAILED if progress.inside else Ended.CANCELLED), who
+
+
+def _main_sent(line: Timeline) -> Moment:
+    """When main's last byte was sent."""
+    sent = (named.connection.to_destination.last_new for named in line.mains)
+    return max((moment for moment in sent if moment is not None), default=line.last)
 
 
 def _took_all(line: Timeline, closed: Moment) -> bool:
@@ -159,10 +171,10 @@ def _stalls(line: Timeline, inside: frozenset[ChannelName], *, still: bool) -> I
         acknowledged = half.acknowledged or 0
         waiting = max(0, half.sent - acknowledged)
         again = half.retransmissions
-        shut = _full(named)
+        shut = _full(line, named)
         if half.stuck is not None and again is not None and again.behind >= FEW:
             by, since = Side.NETWORK, half.stuck
-        elif shut is not None and line.between(shut.since, named.connection.to_source.gave_up or line.last) >= FULL_FOR:
+        elif shut is not None:
             by, since = Side.DESTINATION, shut.since
         elif still and _waits_for_source(named):
             since = half.last_new or named.connection.attempts[-1].moment
@@ -174,10 +186,13 @@ def _stalls(line: Timeline, inside: frozenset[ChannelName], *, still: bool) -> I
         yield Stall(named.name, by, round(line.seconds(since), 6), since.frame, acknowledged, waiting)
 
 
-def _full(named: NamedConnection) -> Window | None:
-    """The window of 0 that never opened again."""
+def _full(line: Timeline, named: NamedConnection) -> Window | None:
+    """The window of 0 that never opened again, unless its owner closed soon: it was about to be read then."""
     shut = named.connection.to_destination.shut
-    return shut[-1] if shut and shut[-1].until is None else None
+    if not shut or shut[-1].until is not None:
+        return None
+    closed = named.connection.to_source.gave_up
+    return None if line.between(shut[-1].since, closed or line.last) < FULL_FOR else shut[-1]
 
 
 def _waits_for_source(named: NamedConnection) -> bool:

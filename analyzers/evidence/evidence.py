@@ -12,10 +12,16 @@ from analyzers.evidence.timeline import NamedConnection, Timeline
 from analyzers.findings.kinds import Actor, Kind
 from analyzers.findings.reason import Reason, Share
 from analyzers.findings.recorded import Ended, Side, Stall
-from captures.conduct import Moment
+from captures.conduct import Half, Moment
 from captures.model import ChannelKind
+from multifd_codec.dialect.releases import HandshakeError
+from multifd_codec.dialect.words import since
 from multifd_codec.wire.return_path import ReturnPathType
 
+FIRST_IS_MAIN = (
+    f"a destination before {since(lambda release: release.destination.handshake_error is HandshakeError.EXITS)} "
+    "takes its first connection for main, and never starts"
+)
 FIRST_BYTES = 64
 """What a connection carries that was refused: at most a ChannelInit."""
 AT_ONCE = 0.001
@@ -53,9 +59,23 @@ def evidence(
     died = died_in_cleanup(line, messages)
     if died is not None:
         facts.append(_seen(line, Kind.DIED_IN_CLEANUP, Actor.DESTINATION, died))
+    if ended is Ended.HUNG and line.closed is None and silence < LONG:
+        facts.append(_seen(line, Kind.NOT_SAID, Actor.DESTINATION, line.silence.since))
     if silence >= LONG:
         facts.append(_seen(line, Kind.SILENCE, Actor.CONNECTION, line.silence.since, duration=silence))
     return tuple(sorted(facts, key=lambda fact: (fact.frame or 0, str(fact.channel))))
+
+
+def _is_kept(half: Half, source: Moment | None) -> bool:
+    """Whether a destination took a channel and did not close it before the source closed one."""
+    return half.reset is None and (half.fin is None or (source is not None and source < half.fin))
+
+
+def _while_main_is_open(line: Timeline, shut: Moment) -> bool:
+    """Whether neither side had closed main by then."""
+    mains = [half for one in line.mains for half in one.halves]
+    ends = [end for half in mains if (end := half.gave_up) is not None]
+    return bool(mains) and all(shut < end and line.between(shut, end) > AT_ONCE / 10 for end in ends)
 
 
 def _order(line: Timeline) -> Iterator[Reason]:
@@ -68,7 +88,16 @@ def _order(line: Timeline) -> Iterator[Reason]:
     first = min(taken, key=lambda name: taken[name].frame, default=None)
     if "main" in taken and isinstance(first, int):
         duration = line.between(taken[first], taken["main"])
-        yield _seen(line, Kind.MAIN_CAME_LATER, Actor.DESTINATION, taken["main"], channel=first, duration=duration)
+        yield _seen(
+            line,
+            Kind.MAIN_CAME_LATER,
+            Actor.DESTINATION,
+            taken["main"],
+            channel=first,
+            duration=duration,
+            fields: dict[str, Any] = {"channel": first, "duration": duration, "because": FIRST_IS_MAIN}
+            yield _seen(line, Kind.MAIN_CAME_LATER, Actor.DESTINATION, taken["main"], **fields)
+        )
 
 
 def _given_up(line: Timeline) -> Iterator[Reason]:
@@ -80,14 +109,17 @@ def _given_up(line: Timeline) -> Iterator[Reason]:
         for one in channels
         if (reset := one.connection.to_source.reset) is not None and (source is None or reset < source)
     ]
-    kept = [one for one in channels if one.connection.to_source.reset is None]
+    kept = [one for one in channels if _is_kept(one.connection.to_source, source)]
     closed = [end for one in line.connections if (end := one.connection.to_source.gave_up) is not None]
+    shut = [one.connection.to_source.fin for one in channels]
     if early and kept:
         share = Share(len(kept), len(channels))
         yield _seen(line, Kind.TAKES_FEWER, Actor.DESTINATION, min(early), syncs=share)
     elif early and all(one.connection.to_destination.sent <= FIRST_BYTES for one in channels):
         if all(one.connection.to_destination.sent <= FIRST_BYTES for one in line.connections):
             yield _seen(line, Kind.TAKES_NONE, Actor.DESTINATION, min(early))
+    elif all(shut) and channels and _while_main_is_open(line, max(end for end in shut if end is not None)):
+        yield _seen(line, Kind.CHANNELS_SHUT, Actor.DESTINATION, min(end for end in shut if end is not None))
     elif len(closed) == len(line.connections) > 1 and (source is None or max(closed) < source):
         duration = line.between(min(closed), max(closed))
         if duration <= AT_ONCE:

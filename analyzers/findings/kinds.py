@@ -210,6 +210,11 @@ class Kind(enum.StrEnum):
         "not-closed",
         "the source has sent everything and closed, the destination has not: one that completes closes within 20 ms",
     )
+    NOT_SAID = (
+        "not-said",
+        "the source has sent everything, the destination neither closes nor says that it completed: "
+        "one that completes does within 20 ms",
+    )
     LEFT_UNREAD = "left-unread", "the destination closes {r.who} with bytes in it that it has not read"
     CLOSED = "closed", "the {r.actor.value} closes {r.who}"
     RESET = "reset", "the {r.actor.value} resets {r.who}"
@@ -261,10 +266,14 @@ class Kind(enum.StrEnum):
         "every multifd channel is closed right behind its first bytes, before main carries any: "
         "multifd is off at the destination, or a proxy or firewall refuses them",
     )
+    CHANNELS_SHUT = (
+        "channels-shut",
+        "the destination shuts its multifd channels at once while main stays open: a receive thread met an error, "
+        "as it does when multifd-compression differs",
+    )
     MAIN_CAME_LATER = (
         "main-came-later",
-        "the destination took channel {r.channel} first and main {r.duration:.3f} s later: "
-        "a destination before 8.0 takes its first connection for main, and never starts",
+        "the destination took channel {r.channel} first and main {r.duration:.3f} s later: {r.because}",
     )
     DIED = (
         "died",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from analyzers.findings import Actor, Kind, Outcome, ProfileChoice, Reason
@@ -17,6 +17,8 @@ from multifd_codec.dialect.compression import COMPRESSIONS
 from multifd_codec.dialect.destination import Destination
 from multifd_codec.dialect.releases import RELEASES, DestinationHabits, Mode
 
+GUESSES = (Kind.TAKES_NONE, Kind.CHANNELS_SHUT)
+"""Facts that allow several readings: their own sentence names them."""
 FORESEEN = {
     Ended.COMPLETED: frozenset({Outcome.COMPLETES, Outcome.LOSES_DATA}),
     Ended.FAILED: frozenset({Outcome.FAILS, Outcome.CRASHES}),
@@ -52,7 +54,7 @@ class Compared:
                 "(a device, RAM block or size that it has not got, a setting that differs)"
             )
             yield Reason(Kind.EXPLAINED_BY, Actor.DESTINATION, because=text)
-        elif self.explained_by and not any(fact.kind is Kind.TAKES_NONE for fact in self.seen.evidence):
+        elif self.explained_by and not any(fact.kind in GUESSES for fact in self.seen.evidence):
             does = {Ended.COMPLETED: "completes", Ended.FAILED: "fails", Ended.HUNG: "hangs"}[self.seen.ended]
             text = f"{destination_text(self.explained_by[0])} {does} here" + (f": {self.why.text}" if self.why else "")
             yield Reason(Kind.EXPLAINED_BY, Actor.DESTINATION, because=text)
@@ -61,6 +63,8 @@ class Compared:
 def compare(judged: Judged, options: LintOptions, seen: Recorded) -> Compared:
     """Hold what was seen against the verdict, and judge the streams elsewhere."""
     connected = all(connection.answered for connection in judged.surveyed.migration.connections)
+    if seen.ended is Ended.HUNG and judged.surveyed.main is not None and judged.surveyed.main.eof is not None:
+        judged = replace(judged, surveyed=judged.surveyed.over())
     wrong = contradicts(seen, judged.outcomes, connected=connected)
     found = explaining(judged, options, seen) if wrong else _seen_to_be(judged, seen)
     why = None
@@ -76,7 +80,15 @@ def _seen_to_be(judged: Judged, seen: Recorded) -> tuple[Destination, ...]:
             return (replace(judged.context.destination, channels=fact.syncs.number),)
         if fact.kind is Kind.TAKES_NONE:
             return (replace(judged.context.destination, channels=0),)
+        if fact.kind is Kind.CHANNELS_SHUT:
+            like = judged.context.destination
+            others = [method for method in COMPRESSIONS.values() if method.stock and method.name != like.compression]
+            return tuple(replace(like, compression=method.name) for method in others)
     return ()
+
+
+LARGEST_BUFFER = 8 << 20
+"""Bytes that a kernel may acknowledge on a connection that nobody reads (Linux: tcp_rmem, 6 MiB)."""
 
 
 def contradicts(seen: Recorded, outcomes: frozenset[Outcome], *, connected: bool) -> bool:
@@ -97,12 +109,22 @@ def contradicts(seen: Recorded, outcomes: frozenset[Outcome], *, connected: bool
 def explaining(judged: Judged, options: LintOptions, seen: Recorded) -> tuple[Destination, ...]:
     """Destinations that differ in one thing and with which the streams end as was seen; the likeliest first."""
     foreseen = FORESEEN[seen.ended]
+    migration = judged.surveyed.migration
+    by_label = {one.label: (one.to_destination.acknowledged or 0) - LARGEST_BUFFER for one in migration.connections}
+    read = [by_label.get(one.captured.label, 0) for one in judged.surveyed.channels]
     found = []
     for other in _others(judged.context.destination):
-        outcomes = _judged(judged, options, other).outcomes
-        if outcomes & foreseen:
+        by_other = _judged(judged, options, other)
+        if by_other.outcomes & foreseen and not _was_read_further(by_other, read):
             found.append(other)
     return tuple(found)
+
+
+def _was_read_further(judged: Judged, read: Sequence[int]) -> bool:
+    """Whether the destination has read more of a channel, for certain (``read``, by position), than this one would."""
+    if judged.end is not None:
+        return max(read, default=0) > 0
+    return any(read[position] > fault.offset for position, fault in judged.verdict.faults.items())
 
 
 def _others(like: Destination) -> Iterator[Destination]:

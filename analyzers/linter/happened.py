@@ -74,7 +74,9 @@ TOLD = frozenset(
         Kind.WINDOW_SHUT,
         Kind.SHUT,
         Kind.NOT_CLOSED,
+        Kind.NOT_SAID,
         Kind.TAKES_FEWER,
+        Kind.CHANNELS_SHUT,
         Kind.TAKES_NONE,
         Kind.DIED,
         Kind.MAIN_CAME_LATER,
@@ -120,7 +122,7 @@ def _gave_up(seen: Recorded) -> Reason | None:
     """The first fact that says that somebody did, of the side that did it first."""
     side = {Side.SOURCE: Actor.SOURCE, Side.DESTINATION: Actor.DESTINATION}.get(seen.gave_up_first or Side.NETWORK)
     ends = [fact for fact in seen.evidence if fact.kind in (Kind.SHUT, Kind.CLOSED, Kind.RESET) and fact.actor is side]
-    kinds = (Kind.DIED_IN_CLEANUP, Kind.SHUT, Kind.TAKES_FEWER, Kind.TAKES_NONE, Kind.DIED)
+    kinds = (Kind.DIED_IN_CLEANUP, Kind.SHUT, Kind.CHANNELS_SHUT, Kind.TAKES_FEWER, Kind.TAKES_NONE, Kind.DIED)
     said = [fact for fact in seen.evidence if fact.kind in kinds and fact.actor is side]
     said.sort(key=lambda fact: fact.kind is not Kind.DIED_IN_CLEANUP)
     return next(iter([*said, *ends]), None)
@@ -131,7 +133,7 @@ def _how(fact: Reason | None, otherwise: str) -> str:
 
 
 def _stand_still(seen: Recorded) -> Reason | None:
-    kinds = (Kind.SILENCE, Kind.NOT_CLOSED)
+    kinds = (Kind.SILENCE, Kind.NOT_CLOSED, Kind.NOT_SAID)
     return next((fact for fact in seen.evidence if fact.kind in kinds), None)
 
 
@@ -139,7 +141,7 @@ def _stood_still(seen: Recorded) -> str:
     fact = _stand_still(seen)
     if fact is None:
         return "nothing moves any more, and the migration is not over"
-    if fact.kind is Kind.NOT_CLOSED:
+    if fact.kind is not Kind.SILENCE:
         return fact.text
     culprits = [channel_text(stall.channel) for stall in seen.stalled if stall.by is Side.NETWORK]
     by = f" ({', '.join(culprits)}: the network)" if culprits else ""

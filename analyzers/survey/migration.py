@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 from uuid import UUID
@@ -96,6 +97,16 @@ class Surveyed:
     @property
     def partial(self) -> bool:
         return bool(self.missing)
+
+    def over(self) -> Surveyed:
+        """The same when nothing comes any more on connections that are still open."""
+        channels = []
+        for one in self.channels:
+            survey = copy(one.survey)
+            if isinstance(survey.source, SegmentSource):
+                survey.source = survey.source.ending(StreamEnd.CLOSED)
+            channels.append(one._replace(survey=survey))
+        return replace(self, channels=tuple(channels))
 
 
 def survey_migration(
@@ -191,7 +202,7 @@ def _ignored(channels: Sequence[CapturedChannel], expected: int | None) -> froze
 
 def _left_open(source: StreamSource) -> StreamSource:
     """Streams that a destination cut off by giving up might have gone on."""
-    return source.left_open() if isinstance(source, SegmentSource) else source
+    return source.ending(StreamEnd.OPEN) if isinstance(source, SegmentSource) else source
 
 
 def _starts(channel: CapturedChannel) -> bool:

@@ -85,10 +85,10 @@ class SegmentSource:
         self._hole: Hole | None = holes[0] if len(holes) else None
         self._hole_from = 0
 
-    def left_open(self) -> SegmentSource:
-        """The same bytes, as if more could have come: who was given up by its peer did not choose to end there."""
-        pieces, holes = self._pieces, self._holes
-        return SegmentSource(self._view, pieces, holes, self._size, StreamEnd.OPEN, self._time)
+    def ending(self, end: StreamEnd) -> SegmentSource:
+        """The same bytes with another end: who was given up by its peer did not choose to end there, and who has sent
+        all will send no more."""
+        return SegmentSource(self._view, self._pieces, self._holes, self._size, end, self._time)
 
     @property
     def size(self) -> int:
