@@ -88,16 +88,8 @@ def _order(line: Timeline) -> Iterator[Reason]:
     first = min(taken, key=lambda name: taken[name].frame, default=None)
     if "main" in taken and isinstance(first, int):
         duration = line.between(taken[first], taken["main"])
-        yield _seen(
-            line,
-            Kind.MAIN_CAME_LATER,
-            Actor.DESTINATION,
-            taken["main"],
-            channel=first,
-            duration=duration,
-            fields: dict[str, Any] = {"channel": first, "duration": duration, "because": FIRST_IS_MAIN}
-            yield _seen(line, Kind.MAIN_CAME_LATER, Actor.DESTINATION, taken["main"], **fields)
-        )
+        fields: dict[str, Any] = {"channel": first, "duration": duration, "because": FIRST_IS_MAIN}
+        yield _seen(line, Kind.MAIN_CAME_LATER, Actor.DESTINATION, taken["main"], **fields)
 
 
 def _given_up(line: Timeline) -> Iterator[Reason]:
