@@ -44,6 +44,8 @@ class Progress(NamedTuple):
     """Channels that end inside a packet, or inside a TLS record."""
     cut: frozenset[ChannelName]
     """Those that the source closes inside a TLS record, known without keys."""
+    postcopy: bool
+    """The guest runs on the destination: who gives up now pauses both."""
 
 
 def recorded(surveyed: Surveyed) -> Recorded:
@@ -62,7 +64,7 @@ def recorded(surveyed: Surveyed) -> Recorded:
         if ended in (Ended.HUNG, Ended.FAILED)
         else ()
     )
-    seen = evidence(line, messages, stalled, silence, ended, progress.main_ended)
+    seen = evidence(line, messages, stalled, silence, ended, progress.main_ended, _paused(line, progress, messages))
     return Recorded(ended, gave_up, line.between(line.first, line.last), silence, stalled, seen)
 
 
@@ -80,7 +82,7 @@ def _progress(surveyed: Surveyed, line: Timeline) -> Progress:
         ended = None if encrypted or cut else False
     inside = frozenset[ChannelName](one.name for one in surveyed.channels if not one.survey.ends_at_boundary)
     torn = frozenset(named.name for named in line.connections if was_cut(named, 0))
-    return Progress(ended, inside | torn, torn)
+    return Progress(ended, inside | torn, torn, main is not None and main.postcopy)
 
 
 def _ends_with_eof(source: StreamSource | None) -> bool | None:
@@ -121,6 +123,9 @@ def _ended(line: Timeline, progress: Progress, messages: Sequence[Said]) -> tupl
     if line.closed is None:
         waits = progress.main_ended and line.between(_main_sent(line), line.last) >= CLOSES_WITHIN
         return (Ended.HUNG if hung or waits else Ended.RUNNING), None
+    paused = _paused(line, progress, messages)
+    if paused is not None:
+        return (Ended.HUNG if hung or line.between(paused, line.last) >= LONG else Ended.FAILED), who
     if hung and not progress.main_ended:
         blocked = any(named.connection.attempts and not named.connection.answered for named in line.connections)
         return Ended.HUNG, None if blocked and who is Side.DESTINATION else who
@@ -135,6 +140,13 @@ def _main_sent(line: Timeline) -> Moment:
     """When main's last byte was sent."""
     sent = (named.connection.to_destination.last_new for named in line.mains)
     return max((moment for moment in sent if moment is not None), default=line.last)
+
+
+def _paused(line: Timeline, progress: Progress, messages: Sequence[Said]) -> Moment | None:
+    """When the source broke a postcopy off; None: it did not, or it went on to its end."""
+    if not progress.postcopy or progress.main_ended is not False or line.closed is not line.source_closed:
+        return None
+    return None if any(message.type == ReturnPathType.SHUT for message in messages) else line.closed
 
 
 def _took_all(line: Timeline, closed: Moment) -> bool:

@@ -43,6 +43,7 @@ def evidence(
     silence: float,
     ended: Ended,
     main_ended: bool | None,
+    paused: Moment | None,
 ) -> tuple[Reason, ...]:
     """All that was seen, in order of frames."""
     facts = [
@@ -56,6 +57,8 @@ def evidence(
         facts += _order(line)
     if ended is Ended.HUNG and line.destination_closed is None and line.source_closed is not None:
         facts.append(_seen(line, Kind.NOT_CLOSED, Actor.DESTINATION, line.source_closed))
+    if paused is not None:
+        facts.append(_seen(line, Kind.PAUSED, Actor.DESTINATION, paused))
     died = died_in_cleanup(line, messages)
     if died is not None:
         facts.append(_seen(line, Kind.DIED_IN_CLEANUP, Actor.DESTINATION, died))

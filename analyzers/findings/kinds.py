@@ -225,6 +225,10 @@ class Kind(enum.StrEnum):
         "postcopy 7.2 aborts at the end of postcopy, every time (assertion in yank.c)",
     )
     POSTCOPY_REQUEST = "postcopy-request", "the destination asks for pages on the return path: postcopy has begun"
+    PAUSED = (
+        "paused",
+        "postcopy has begun and its main connection is given up: the guest is paused until the migration is recovered",
+    )
     RECOVERY = (
         "recovery",
         "the postcopy, paused, goes on over {r.connection}: a second main connection, which has no file header "

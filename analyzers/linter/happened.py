@@ -82,6 +82,7 @@ TOLD = frozenset(
         Kind.MAIN_CAME_LATER,
         Kind.SILENCE,
         Kind.DIED_IN_CLEANUP,
+        Kind.PAUSED,
         Kind.TLS_NOT_BEGUN,
         Kind.TLS_UNFINISHED,
         Kind.TLS_ALERT,
