@@ -169,6 +169,25 @@ class MigrationConnection(NamedTuple):
         """The RST that answered the SYN, when nothing else did."""
         return None if self.answered else self.to_source.reset
 
+    @property
+    def moments(self) -> Iterator[Moment]:
+        """What is known of when something happened on it: its first and its last frame among them."""
+        yield from (attempt.moment for attempt in self.attempts)
+        for half in (self.to_destination, self.to_source):
+            known = (half.first_data, half.last, half.fin, half.reset)
+            yield from (moment for moment in known if moment is not None)
+
+
+class Span(NamedTuple):
+    """The first and the last frame of a migration, in seconds since the epoch."""
+
+    begin: float
+    end: float
+
+    @property
+    def seconds(self) -> float:
+        return self.end - self.begin
+
 
 class Migration(NamedTuple):
     """The connections of one migration. Channel ids may repeat or be missing: saying so is the linter's business."""
@@ -188,6 +207,18 @@ class Migration(NamedTuple):
             for halves in ((c.to_source for c in taken), (c.to_destination for c in taken))
         ]
         return bool(ends[0]) and min(ends[0]) < min(ends[1], default=math.inf)
+
+    @property
+    def span(self) -> Span | None:
+        """From its first frame to its last one, silence included; from byte to byte where only bytes are known. None
+        without times."""
+        moments = (moment.seconds for connection in self.connections for moment in connection.moments)
+        times = [seconds for seconds in moments if seconds is not None]
+        if not times:
+            sources = (channel.source for channel in self.channels if channel.source.size)
+            ends = (source.time_at(offset) for source in sources for offset in (0, source.size - 1))
+            times = [seconds for seconds in ends if seconds is not None]
+        return Span(min(times), max(times)) if times else None
 
     @property
     def names(self) -> tuple[ChannelName, ...]:

@@ -164,11 +164,7 @@ class Timeline:
             yield from (half.last_new for half in named.halves if half.last_new is not None)
 
     def _moments(self) -> Iterator[Moment]:
-        for named in self.connections:
-            yield from (attempt.moment for attempt in named.connection.attempts)
-            for half in named.halves:
-                known = (half.first_data, half.last, half.fin, half.reset)
-                yield from (moment for moment in known if moment is not None)
+        return (moment for named in self.connections for moment in named.connection.moments)
 
 
 def timeline(migration: Migration) -> Timeline | None:

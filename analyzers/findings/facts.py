@@ -26,11 +26,11 @@ class StreamFacts(NamedTuple):
     """The first and the last release that may have sent it."""
     begin: float | None = None
     end: float | None = None
-    """When the first and the last byte of a channel were recorded, in seconds of the recording's clock."""
+    """When its first and its last frame were recorded, seconds since the epoch: silence is a part of it."""
 
     @property
     def seconds(self) -> float | None:
-        """From the first to the last byte."""
+        """From the first to the last frame."""
         return None if self.begin is None or self.end is None else self.end - self.begin
 
     def shown(self) -> dict[str, str]:

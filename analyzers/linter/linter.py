@@ -58,10 +58,15 @@ def _linted(
         device_state=options.profile is None or dialect.release(options.profile).destination.device_state,
         progress=progress,
     )
-    notes = (*recording.notes, *migration.notes)
+    return lint_surveyed(recording, surveyed, options)
+
+
+def lint_surveyed(recording: Recording, surveyed: Surveyed, options: LintOptions) -> tuple[Report, Script | None]:
+    """The same for a migration that has been read."""
+    notes = (*recording.notes, *surveyed.migration.notes)
     seen = recorded(surveyed)
     if not surveyed.readable:
-        return _unjudged(recording, migration, notes, Kind.UNREADABLE, seen), None
+        return _unjudged(recording, surveyed.migration, notes, Kind.UNREADABLE, seen), None
     judged = judge_surveyed(surveyed, options)
     compared = compare(judged, options, seen)
     return _report(recording, judged, _findings(judged, notes, compared), options, compared), judged.verdict.script

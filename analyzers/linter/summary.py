@@ -65,19 +65,13 @@ def stream_facts(
 ) -> StreamFacts:
     """What the recording says of the migration as a whole."""
     uuid = next((survey.init.uuid for survey in surveys if survey.init is not None), None)
-    times = [
-        t
-        for c in migration.channels
-        if c.source.size
-        for t in (c.source.time_at(0), c.source.time_at(c.source.size - 1))
-        if t
-    ]
+    span = migration.span
     facts = StreamFacts(
         compression=context.destination.compression,
         uuid=None if uuid is None else UUID(bytes=uuid),
         releases=(RELEASES[context.sender.first].name, RELEASES[context.sender.last].name),
-        begin=min(times, default=None),
-        end=max(times, default=None),
+        begin=None if span is None else span.begin,
+        end=None if span is None else span.end,
     )
     if main is None:
         return facts

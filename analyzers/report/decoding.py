@@ -1,7 +1,14 @@
-"""Events of a recording, channel by channel, with the filters of ``multifd decode``."""
+"""Events of a recording, channel by channel or by time, with the filters of ``multifd decode``.
+
+Where an input has times, a record's is that of the frame that carries its first byte, an end's that of the frame that
+closed the connection: ``time`` in seconds since the epoch, ``seconds`` from the migration's first frame.
+"""
 
 from __future__ import annotations
 
+import enum
+import heapq
+import itertools
 import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -9,13 +16,26 @@ from typing import Any, NamedTuple
 from analyzers.report.event_record import detail_text, event_record, kind_of
 from analyzers.report.header_bytes import FieldBytes, field_bytes, hex_lines, vfio_header
 from analyzers.report.texts import printable
+from captures.conduct import Moment
 from captures.model import CapturedChannel, ChannelKind, Migration
 from multifd_codec.channel.decoder import ChannelDecoder
-from multifd_codec.channel.events import DeviceStatePacket
+from multifd_codec.channel.events import ChannelEnd, DeviceStatePacket
 from multifd_codec.errors import ChannelName, InputError
 from multifd_codec.main.decoder import MainDecoder
+from multifd_codec.main.events import MainEnd
 
-HEADINGS = ("channel", "offset", "length", "frame", "kind", "fields")
+HEADINGS = ("channel", "offset", "length", "frame", "seconds", "kind", "fields")
+ENDS = frozenset((ChannelEnd, MainEnd))
+
+
+class Order(enum.StrEnum):
+    """In which order records come."""
+
+    CHANNEL = "channel"
+    """One channel after the other: main, then by id."""
+    TIME = "time"
+    """As they were recorded: by the frame of the first byte, main first. A record never stands in front of one that its
+    channel carries before it, in whatever order their bytes came."""
 
 
 class Filter(NamedTuple):
@@ -33,57 +53,113 @@ class Filter(NamedTuple):
         return event.offset + max(1, length) > self.start and (self.stop is None or event.offset < self.stop)
 
 
-class Located(NamedTuple):
-    """An event with its channel, and with what decoded it."""
+class Line(NamedTuple):
+    """A channel to decode, and the clock it is on. ``begin``: the migration's first frame, seconds since the epoch."""
 
     name: ChannelName
     channel: CapturedChannel
+    begin: float | None
+    closed: Moment | None
+    """When the sender closed the connection."""
+
+
+class Located(NamedTuple):
+    """An event with its channel, and with what decoded it."""
+
+    line: Line
     decoder: MainDecoder | ChannelDecoder
     event: Any
 
     def fields(self) -> Iterator[FieldBytes]:
         """The bytes of the record, field by field."""
         inside = self.decoder.fields if isinstance(self.decoder, MainDecoder) else None
-        return field_bytes(self.channel.source, self.event, inside)
+        return field_bytes(self.line.channel.source, self.event, inside)
+
+    @property
+    def moment(self) -> Moment | None:
+        """The frame it was recorded in; None without frames, and for what was not recorded."""
+        line, event = self.line, self.event
+        if type(event) in ENDS:
+            return line.closed
+        source, offset = line.channel.source, event.offset
+        frame = source.frame_at(offset)
+        return None if frame is None else Moment(frame, source.time_at(offset))
+
+    def record(self) -> dict[str, Any]:
+        """As a plain dictionary; ``seconds`` and ``time`` are there where the input has times."""
+        line, moment = self.line, self.moment
+        record: dict[str, Any] = {"channel": line.name, "frame": None if moment is None else moment.frame}
+        if line.begin is not None:
+            time = None if moment is None else moment.seconds
+            record["seconds"] = None if time is None else round(time - line.begin, 6)
+            record["time"] = None if time is None else round(time, 6)
+        record |= event_record(self.event)
+        if isinstance(self.event, DeviceStatePacket):
+            record["vfio"] = vfio_header(self.line.channel.source, self.event)
+        return record
 
 
-def decoded(migrations: Sequence[Migration], wanted: Filter, page_size: int | None) -> Iterator[Located]:
-    """The events that ``wanted`` takes, one channel after the other: main, then by id.
-
-    Raises InputError at once, not at the first event, when there is no such channel or none can be decoded.
-    """
-    named = [pair for migration in migrations for pair in _in_order(migration)]
-    readable = [(name, channel) for name, channel in named if channel.kind is not ChannelKind.TLS]
-    if not readable:
-        raise InputError("all channels are TLS sessions; give a key log with --keylog")
-    chosen = [(name, channel) for name, channel in readable if wanted.channel in (None, name)]
-    if not chosen:
-        present = dict.fromkeys(str(name) for name, _ in readable)
-        raise InputError(f"there is no channel {wanted.channel}; there are {', '.join(present)}")
-    return _events(chosen, wanted, page_size)
-
-
-def _events(
-    channels: Sequence[tuple[ChannelName, CapturedChannel]], wanted: Filter, page_size: int | None
+def decoded(
+    migrations: Sequence[Migration], wanted: Filter, page_size: int | None, order: Order = Order.CHANNEL
 ) -> Iterator[Located]:
-    for name, channel in channels:
-        decoder = channel.decoder(page_size)
-        for event in decoder.events():
-            if wanted.stop is not None and event.offset >= wanted.stop:
-                break
-            if wanted.takes(event):
-                yield Located(name, channel, decoder, event)
+    """The events that ``wanted`` takes, of one migration after the other.
+
+    Raises InputError at once, not at the first event, when there is no such channel, none can be decoded, or there are
+    no frames to order them by.
+    """
+    lines = [_lines(migration) for migration in migrations]
+    readable = [[line for line in part if line.channel.kind is not ChannelKind.TLS] for part in lines]
+    if not any(readable):
+        raise InputError("all channels are TLS sessions; give a key log with --keylog")
+    chosen = [[line for line in part if wanted.channel in (None, line.name)] for part in readable]
+    if not any(chosen):
+        present = dict.fromkeys(str(line.name) for part in readable for line in part)
+        raise InputError(f"there is no channel {wanted.channel}; there are {', '.join(present)}")
+    if order is Order.CHANNEL:
+        return (event for part in chosen for line in part for event in _events(line, wanted, page_size))
+    if all(line.channel.source.frame_at(0) is None for part in chosen for line in part if line.channel.source.size):
+        raise InputError("there is no order by time: this input has no frames and no times")
+    return itertools.chain.from_iterable(_merged(part, wanted, page_size) for part in chosen)
 
 
-def _in_order(migration: Migration) -> list[tuple[ChannelName, CapturedChannel]]:
-    named = zip(migration.names, migration.channels, strict=True)
-    return sorted(named, key=lambda pair: -1 if isinstance(pair[0], str) else pair[0])
+def _lines(migration: Migration) -> list[Line]:
+    """Main, then by id."""
+    span = migration.span
+    begin = None if span is None else span.begin
+    ends = ((connection.label, connection.to_destination.gave_up) for connection in migration.connections)
+    closed = {label: end for label, end in ends if end is not None}
+    pairs = zip(migration.names, migration.channels, strict=True)
+    lines = [Line(name, channel, begin, closed.get(channel.label)) for name, channel in pairs]
+    return sorted(lines, key=lambda line: -1 if isinstance(line.name, str) else line.name)
+
+
+def _events(line: Line, wanted: Filter, page_size: int | None) -> Iterator[Located]:
+    decoder = line.channel.decoder(page_size)
+    for event in decoder.events():
+        if wanted.stop is not None and event.offset >= wanted.stop:
+            break
+        if wanted.takes(event):
+            yield Located(line, decoder, event)
+
+
+def _merged(lines: Sequence[Line], wanted: Filter, page_size: int | None) -> Iterator[Located]:
+    framed = (_framed(position, _events(line, wanted, page_size)) for position, line in enumerate(lines))
+    return (event for _, _, event in heapq.merge(*framed, key=lambda entry: entry[:2]))
+
+
+def _framed(position: int, events: Iterator[Located]) -> Iterator[tuple[int, int, Located]]:
+    """Each event with the last frame so far, so that frames never fall."""
+    frame = 0
+    for event in events:
+        moment = event.moment
+        frame = max(frame, moment.frame) if moment is not None else frame
+        yield frame, position, event
 
 
 def json_lines(events: Iterable[Located], *, hexadecimal: bool = False) -> Iterator[str]:
     """One JSON object a line: channel, frame, and the event's record; with ``fields`` when bytes are asked for."""
     for located in events:
-        record = _record(located)
+        record = located.record()
         if hexadecimal:
             record["fields"] = [
                 {"name": field.name, "offset": field.offset, "hex": field.data.hex(), "value": field.value}
@@ -93,26 +169,25 @@ def json_lines(events: Iterable[Located], *, hexadecimal: bool = False) -> Itera
 
 
 def text_lines(events: Iterable[Located], *, hexadecimal: bool = False) -> Iterator[str]:
-    """A table with fixed columns (it is printed as it is decoded), header bytes below each line if asked for."""
-    yield _row(HEADINGS)
-    for located in events:
-        record = _record(located)
+    """A table with fixed columns (it is printed as it is decoded), header bytes below each line if asked for. The
+    seconds are left out where the input has no times."""
+    events = iter(events)
+    first = next(events, None)
+    timed = first is not None and first.line.begin is not None
+    yield _row(HEADINGS, timed=timed)
+    for located in () if first is None else itertools.chain((first,), events):
+        record = located.record()
         frame = "" if record["frame"] is None else record["frame"]
+        seconds = "" if record.get("seconds") is None else f"{record['seconds']:.6f}"
         details = printable(detail_text(record))
-        yield _row((record["channel"], record["offset"], record["length"], frame, record["kind"], details))
+        cells = (record["channel"], record["offset"], record["length"], frame, seconds, record["kind"], details)
+        yield _row(cells, timed=timed)
         if hexadecimal:
             for text in hex_lines(located.fields()):
                 yield text + "\n"
 
 
-def _record(located: Located) -> dict[str, Any]:
-    frame = located.channel.source.frame_at(located.event.offset)
-    record = {"channel": located.name, "frame": frame, **event_record(located.event)}
-    if isinstance(located.event, DeviceStatePacket):
-        record["vfio"] = vfio_header(located.channel.source, located.event)
-    return record
-
-
-def _row(cells: Collection[Any]) -> str:
-    channel, offset, length, frame, kind, details = cells
-    return f"{channel:<7}  {offset:>12}  {length:>8}  {frame:>8}  {kind:<14}  {details}".rstrip() + "\n"
+def _row(cells: Collection[Any], *, timed: bool) -> str:
+    channel, offset, length, frame, seconds, kind, details = cells
+    time = f"  {seconds:>11}" if timed else ""
+    return f"{channel:<7}  {offset:>12}  {length:>8}  {frame:>8}{time}  {kind:<14}  {details}".rstrip() + "\n"

@@ -48,7 +48,21 @@ ALWAYS_SHOWN: dict[str, tuple[str, ...]] = {
 }
 NEVER_SHOWN = frozenset(
     [
-        *("channel", "frame", "offset", "length", "kind", "magic", "version", "flags", "flag_names", "known", "fields"),
+        *(
+            "channel",
+            "frame",
+            "seconds",
+            "time",
+            "offset",
+            "length",
+            "kind",
+            "magic",
+            "version",
+            "flags",
+            "flag_names",
+            "known",
+            "fields",
+        ),
         *("payload_offset", "payload_length", "normal", "zero", "pages_alloc", "record"),
         *("tag", "command", "problems"),
     ]

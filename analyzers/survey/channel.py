@@ -77,6 +77,8 @@ class ChannelSurvey:
     content_compressions: defaultdict[int, Hits] = field(default_factory=lambda: defaultdict(Hits))
     """The same of packets with normal pages: those that a destination without zero pages in packets looks at."""
     pages: defaultdict[PageKey, PageSet] = field(default_factory=page_sets)
+    counts: list[NDArray[np.int64]] = field(default_factory=list)
+    """(n, 4) segment, RAM packets without SYNC, normal and zero pages: stretches of packets in order."""
     numbers: list[NDArray[np.int64]] = field(default_factory=list)
     """Packet numbers of all RAM packets, in order."""
     second_sync: int | None = None
@@ -177,13 +179,24 @@ def _batch(survey: ChannelSurvey, batch: PacketBatch, blocks: Blocks | None, pay
     survey.packets += len(batch)
     survey.cut_headers += int((batch.known < batch.header_length).sum())
     survey.ram += len(batch) - len(syncs)
-    counted = columns.possible
-    survey.normal_pages += int(columns.normal[counted].sum())
-    survey.zero_pages += int(columns.zero[counted].sum())
+    counts = _counts(columns, syncs, survey.sync)
+    survey.counts.append(counts)
+    _, _, normal, zero = counts.sum(axis=0).tolist()
+    survey.normal_pages += normal
+    survey.zero_pages += zero
     _items(survey, batch, columns, syncs)
     if survey.sync < 2 <= survey.sync + len(syncs):
         survey.second_sync = int(columns.number[syncs[1 - survey.sync]])
     survey.sync += len(syncs)
+
+
+def _counts(columns: Columns, syncs: NDArray[np.int64], segment: int) -> NDArray[np.int64]:
+    """As ``ChannelSurvey.counts``; packets with impossible counts have no pages."""
+    counts = np.stack((~columns.sync, columns.normal * columns.possible, columns.zero * columns.possible), axis=1)
+    starts = np.concatenate(([0], syncs + 1))
+    starts = starts[starts < len(columns.batch)]
+    numbers = segment + np.arange(len(starts))
+    return np.column_stack((numbers, np.add.reduceat(counts, starts, axis=0)))
 
 
 def _distinct(segments: NDArray[np.int64]) -> set[int]:

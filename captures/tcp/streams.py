@@ -84,6 +84,8 @@ class SegmentSource:
         self._start = self._stop = self._shift = 0
         self._hole: Hole | None = holes[0] if len(holes) else None
         self._hole_from = 0
+        # The piece asked for last: records stand close together, and who asks for the frame asks for the time.
+        self._index = self._index_start = self._index_stop = 0
 
     def ending(self, end: StreamEnd) -> SegmentSource:
         """The same bytes with another end: who was given up by its peer did not choose to end there, and who has sent
@@ -125,9 +127,16 @@ class SegmentSource:
         return None if index is None else self._time(int(self._pieces.position[index] - self._pieces.back[index]))
 
     def _piece_at(self, offset: int) -> int | None:
+        if self._index_start <= offset < self._index_stop:
+            return self._index
         index = int(self._pieces.offset.searchsorted(offset, "right")) - 1
-        if index < 0 or offset >= self._pieces.offset[index] + self._pieces.length[index]:
+        if index < 0:
             return None
+        start = int(self._pieces.offset[index])
+        stop = start + int(self._pieces.length[index])
+        if offset >= stop:
+            return None
+        self._index, self._index_start, self._index_stop = index, start, stop
         return index
 
     def _read_elsewhere(self, offset: int, stop: int) -> Buffer:

@@ -22,13 +22,15 @@ Examples:
   multifd decode migration.pcap | less
   multifd decode --channel 0 --kind sync,device-state migration.pcap
   multifd decode --channel main --format jsonl migration.pcap
+  multifd decode --by time --kind sync,flush,command migration.pcap
   multifd decode --channel 1 --range 0x1000:0x2000 --hex migration.pcap
 
 \b
 Kinds on a multifd channel: init, ram, sync (with or without pages), device-state, unreadable, end.
 Kinds on main are the names in the kind column, like section-start or flush.
 
-Offsets count bytes from the start of a channel's stream. Payload is skipped, not printed.
+Offsets count bytes from the start of a channel's stream. Payload is skipped, not printed. Seconds count from the
+first frame of the migration; JSON lines have "time", in seconds since the epoch, too.
 """
 
 
@@ -41,6 +43,14 @@ Offsets count bytes from the start of a channel's stream. Payload is skipped, no
 @click.option(
     "--range", "span", metavar="A:B", help="Only records that touch offsets A to B (B excluded); hex is fine."
 )
+@click.option(
+    "--by",
+    "order",
+    type=click.Choice(("channel", "time")),
+    default="channel",
+    show_default=True,
+    help="One channel after the other, or all as they were recorded.",
+)
 @click.option("--migration", type=click.IntRange(1), metavar="N", help="Only the N-th migration in INPUT.")
 @click.option("--format", "form", type=click.Choice(("table", "jsonl")), default="table", show_default=True)
 @click.option("--hex", "hexadecimal", is_flag=True, help="Show the bytes of each header: offset, field, hex, value.")
@@ -52,6 +62,7 @@ def command(
     channel_text: str | None,
     kinds: tuple[str, ...],
     span: str | None,
+    order: str,
     migration: int | None,
     form: str,
     hexadecimal: bool,
@@ -64,7 +75,7 @@ def command(
 
     Nothing is judged: use `multifd lint` for that.
     """
-    from analyzers.report.decoding import Filter, decoded, json_lines, text_lines  # noqa: PLC0415
+    from analyzers.report.decoding import Filter, Order, decoded, json_lines, text_lines  # noqa: PLC0415
 
     start, stop = parse_range(span)
     wanted = Filter(parse_channel(channel_text), parse_kinds(kinds), start, stop)
@@ -75,7 +86,7 @@ def command(
             if migration > len(migrations):
                 raise InputError(f"{recording.path}: there is no migration {migration}, only {len(migrations)}")
             migrations = migrations[migration - 1 : migration]
-        events = decoded(migrations, wanted, page_size)
+        events = decoded(migrations, wanted, page_size, Order(order))
         lines = json_lines if form == "jsonl" else text_lines
         write_lines(lines(itertools.islice(events, limit), hexadecimal=hexadecimal))
     return 0
