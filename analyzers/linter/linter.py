@@ -19,7 +19,7 @@ from analyzers.linter.rows import found_by_handshake, found_by_reader, found_by_
 from analyzers.linter.summary import channel_summary, device_summaries, main_summary, stream_facts
 from analyzers.receiver.explain import witness
 from analyzers.receiver.script import Script
-from analyzers.survey.migration import survey_migration
+from analyzers.survey.migration import Surveyed, survey_migration
 from captures.model import (
     CapturedChannel,
     CaptureNote,

@@ -3,9 +3,9 @@
 ``{"schema": "multifd-info/1", "migrations": [...]}``, for each migration:
 
 * ``input``, ``channels``, ``devices``, ``facts``: as in a report of ``multifd lint`` (``multifd-report/1``);
-* ``begin``, ``end``: its first and its last frame, seconds since the epoch; ``seconds`` between them, silence included;
+* ``begin``, ``end``: its first and its last frame, seconds since the epoch; ``seconds`` from one to the other;
 * ``connections``, in the order in which they were opened: ``name`` (``"main"``, a channel id, or the source's port for
-  what became no channel), ``stated`` (whether a channel states that id), ``kind``, ``label`` (``source > destination``),
+  what became no channel), ``stated`` (the channel states that id), ``kind``, ``label`` (``source > destination``),
   ``end`` (``closed``, ``open``, ``refused``, ``unanswered``, ``silent``), ``opened``, ``first_byte``, ``last_byte``,
   ``bytes``, ``mb_per_second``;
 * with ``--rounds``, else null: ``rounds`` with ``number`` (0 is the setup, null what stands behind the last SYNC and
@@ -14,8 +14,8 @@
   ``downtime``: ``seconds``, ``begin`` and ``end``, each ``{frame, seconds}``, or null; ``pages``: ``sent``,
   ``distinct``, ``most`` (``block``, ``offset`` in bytes, ``times``; at most ten, all sent more than once).
 
-But for ``begin`` and ``end`` of the migration, times are seconds from its first frame; null where they are not known. MB
-are 10**6 bytes.
+But for ``begin`` and ``end`` of the migration, times are seconds from its first frame; null where they are not known.
+MB are 10**6 bytes.
 """
 
 from __future__ import annotations

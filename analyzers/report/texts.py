@@ -22,8 +22,8 @@ def printable(text: str) -> str:
 
 
 def grouped(number: int) -> str:
-    """``4012`` as ``4 012``."""
-    return f"{number:,}".replace(",", " ")
+    """``4012`` as ``4,012``."""
+    return f"{number:,}"
 
 
 def counted(number: int, noun: str) -> str:
@@ -51,7 +51,7 @@ def message_text(finding: Finding) -> str:
 
 
 def finding_text(finding: Finding) -> str:
-    """``channel 0 @4096 (frame 17) MFD301 error field flags: message (and 4 012 more)``."""
+    """``channel 0 @4096 (frame 17) MFD301 error field flags: message (and 4,012 more)``."""
     place = place_text(finding)
     return f"{place + ' ' if place else ''}{finding.rule} {finding.severity}{message_text(finding)}"
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from analyzers.survey.pages import Runs
-from analyzers.survey.rounds import SegmentPages, number_of
+from analyzers.survey.rounds import SegmentPages
 
 MOST = 10
 
@@ -23,15 +23,16 @@ class SentPage(NamedTuple):
 
 
 class SentPages(NamedTuple):
-    """``total``: as often as they were sent; ``most``: those sent more than once, at most ten."""
+    """``total``: as often as they were sent; ``most``: those sent more than once, at most ten. What a channel sends
+    twice between two SYNCs, as a source may that sends them per section, is counted once there, in ``most``."""
 
     total: int
     distinct: int
     most: tuple[SentPage, ...]
 
 
-def sent_pages(pages: SegmentPages, page_size: int) -> SentPages:
-    """``page_size`` in bytes."""
+def sent_pages(pages: SegmentPages, page_size: int, total: int) -> SentPages:
+    """``page_size`` in bytes; ``total``: how many pages all packets and records name."""
     blocks: dict[str, list[Runs]] = {}
     for segment in pages.values():
         for block, runs in segment.items():
@@ -40,7 +41,7 @@ def sent_pages(pages: SegmentPages, page_size: int) -> SentPages:
     distinct = sum(int((ends - starts)[times > 0].sum()) for starts, ends, times in depths.values())
     often = chain.from_iterable(_often(block, *stretches, page_size) for block, stretches in depths.items())
     most = sorted(often, key=lambda page: (-page.times, page.block, page.offset))[:MOST]
-    return SentPages(sum(map(number_of, blocks.values())), distinct, tuple(most))
+    return SentPages(total, distinct, tuple(most))
 
 
 def _depths(parts: Iterable[Runs]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from captures.model import Reader
     from multifd_codec.errors import ChannelName
 
+LARGEST_PORT = 65535
 EPILOG = """\b
 Examples:
   multifd decode migration.pcap | less
@@ -93,13 +94,13 @@ def command(
 
 
 def parse_channel(text: str | None) -> ChannelName | None:
-    """``main`` or a channel id. Raises InputError."""
+    """``main``, a channel id, or the port of a channel that states none. Raises InputError."""
     if text is None:
         return None
     if text == "main":
         return "main"
-    if not (text.isascii() and text.isdigit() and int(text) <= 255):
-        raise InputError(f"--channel {text}: give main or a channel id from 0 to 255")
+    if not (text.isascii() and text.isdigit() and int(text) <= LARGEST_PORT):
+        raise InputError(f"--channel {text}: give main, a channel id, or the port of a channel that states none")
     return int(text)
 
 

@@ -24,8 +24,8 @@ Examples:
   multifd info --rounds --format json migration.pcap
 
 A round goes from one SYNC that pages stand behind to the next; of a source that sends one in every section, from the
-first page that is sent again to the next such page. Round 0 is the setup. Downtime: from the last byte of RAM packets in
-front of SWITCHOVER_START (in front of the END section, where there is none) to the EOF byte.
+first page that is sent again to the next such page. Round 0 is the setup. Downtime: from the last byte of RAM packets
+in front of SWITCHOVER_START (in front of the END section, where there is none) to the EOF byte.
 """
 
 
@@ -41,7 +41,8 @@ def command(
 
     Nothing is judged: use `multifd lint` for that.
     """
-    from analyzers.linter.linter import LintOptions, lint_surveyed  # noqa: PLC0415
+    from analyzers.linter.judged import LintOptions  # noqa: PLC0415
+    from analyzers.linter.linter import lint_surveyed  # noqa: PLC0415
     from analyzers.report.overview import Overview, overview_blocks  # noqa: PLC0415
     from analyzers.survey.migration import survey_migration  # noqa: PLC0415
 
@@ -71,5 +72,7 @@ def _rounds(surveyed: Surveyed, report: Report) -> Rounds:
     from multifd_codec.dialect.releases import Mode  # noqa: PLC0415
 
     mode = Mode.PER_ROUND if report.profile is None else report.profile.destination.mode
-    pages = sent_pages(segment_pages(surveyed, mode), surveyed.page_size)
-    return Rounds(tuple(rounds_of(surveyed, mode)), downtime(surveyed), pages)
+    rounds = tuple(rounds_of(surveyed, mode))
+    total = sum(one.normal_pages + one.zero_pages + one.main_pages for one in rounds)
+    pages = sent_pages(segment_pages(surveyed, mode), surveyed.page_size, total)
+    return Rounds(rounds, downtime(surveyed), pages)

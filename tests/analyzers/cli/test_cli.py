@@ -184,7 +184,7 @@ class TestDecode:
 def test_info_is_one_screen() -> None:
     result = run("info", HEALTHY)
     assert result.exit_code == 0 and len(result.stdout.splitlines()) <= 40
-    for words in ("10.0", "0000:00:05.0/vfio", "UTC", "127.0.0.1", "145 112"):
+    for words in ("10.0", "0000:00:05.0/vfio", "UTC", "127.0.0.1", "145,112"):
         assert words in result.stdout
     assert "outcome" not in result.stdout
 

@@ -93,16 +93,16 @@ WAITS = (
 WITNESSED = ["channel 0: SYNC at offset 64", "main: FLUSH"]
 
 TEXT = """\
-run/a.pcap: pcap, 267 902 bytes, 312 frames, 1 gap
+run/a.pcap: pcap, 267,902 bytes, 312 frames, 1 gap
   machine: none
 
 channel                          bytes  rendezvous  packets  SYNC  RAM  device state  normal pages  zero pages  complete
-main                             1 234           3                                                                   yes
-0                              123 456                   70     3   60             7            47          18       yes
+main                             1,234           3                                                                   yes
+0                              123,456                   70     3   60             7            47          18       yes
 1? 10.0.0.1:2 > 10.0.0.2:4444        5                    0     0    0             0             0           0        no
 
 device             instance  packets    bytes  complete
-0000:00:05.0/vfio         0        5  200 000        no
+0000:00:05.0/vfio         0        5  200,000        no
 
 seen: hung, given up first by the source; nothing new for 15.1 s of 18.0 s
 outcome: hangs (monitor dead); possible: fails, hangs; judged as qemu-10.0 per-round, 2 channels, page size 4096
@@ -110,9 +110,9 @@ outcome: hangs (monitor dead); possible: fails, hangs; judged as qemu-10.0 per-r
 
 {waits}
 
-channel 0 @4096 (frame 17) MFD301 error field flags: 2 SYNC, 3 FLUSH (and 4 012 more)
+channel 0 @4096 (frame 17) MFD301 error field flags: 2 SYNC, 3 FLUSH (and 4,012 more)
 channel 1 @99 MFD228 warning field packet_num: packet_num 4 is missing
-4 013 errors, 1 warning
+4,013 errors, 1 warning
 """.replace("{waits}", WAITS)
 
 WITNESS = """
