@@ -42,7 +42,7 @@ def answers(recording: Recording) -> Answers:
     (report,) = lint_recording(recording)
     events: dict[object, list[object]] = {}
     for located in decoded(recording.migrations, Filter(), None):
-        events.setdefault(located.name, []).append(located.event)
+        events.setdefault(located.line.name, []).append(located.event)
     return Answers(report, rebuild(recording.migrations[0]), events)
 
 
