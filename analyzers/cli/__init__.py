@@ -1,4 +1,4 @@
-"""The command line. Commands hold no logic: ``analyzers.linter.linter`` and ``analyzers.report`` are the library."""
+"""The command line; its commands are in ``commands`` and hold no logic, which is that of the packages below."""
 
 from __future__ import annotations
 

@@ -20,7 +20,8 @@ class Rule:
 
     code: str
     """``MFD`` and three digits: 1xx framing, 2xx packet fields, 3xx synchronisation, 4xx device state, 5xx main
-    channel, 6xx channel set, 9xx capture quality. The last two digits are the row number in the protocol reference."""
+    channel, 6xx channel set, 7xx what was seen to happen, 9xx capture quality. Below 7xx the last two digits are the
+    row number in the protocol reference."""
     title: str
     """What a legal stream does, in one line."""
     severity: Severity

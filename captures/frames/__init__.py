@@ -1,1 +1,1 @@
-"""Frames to TCP segments."""
+"""Frames to TCP segments; link layers are a table."""

@@ -13,7 +13,7 @@ def command(form: str) -> int:
     """List all rules: code, severity, what a legal stream does.
 
     Codes: MFD1xx framing, MFD2xx packet fields, MFD3xx synchronisation, MFD4xx device state, MFD5xx main channel,
-    MFD6xx channel set, MFD9xx capture quality. `multifd explain CODE` tells more.
+    MFD6xx channel set, MFD7xx what was seen to happen, MFD9xx capture quality. `multifd explain CODE` tells more.
     """
     from analyzers.report.rule_texts import catalogue_blocks, render_rules_json  # noqa: PLC0415
     from analyzers.rulebook.registry import RULES  # noqa: PLC0415
