@@ -9,12 +9,7 @@ from numpy.typing import NDArray
 
 from multifd_codec.channel.batch import PacketBatch
 from multifd_codec.layout import layout
-from multifd_codec.wire.packet import (
-    COMPRESSION_MASK,
-    PacketFlags,
-    RamPacketFixed,
-    pages_per_packet,
-)
+from multifd_codec.wire.packet import COMPRESSION_MASK, PacketFlags, RamPacketFixed, pages_per_packet
 
 Mask = NDArray[np.bool_]
 NUMBER = layout(RamPacketFixed).span("packet_num")

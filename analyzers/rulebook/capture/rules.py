@@ -99,10 +99,7 @@ RULES = (
         reference=READER + "; often the disk was full or tcpdump was killed",
         since="any capture",
         example="a pcap file that ends 20 bytes into a record of 1514",
-        conditions=(
-            RecordingNote(NoteKind.TRUNCATED_FILE),
-            RecordingNote(NoteKind.DAMAGED_FILE),
-        ),
+        conditions=(RecordingNote(NoteKind.TRUNCATED_FILE), RecordingNote(NoteKind.DAMAGED_FILE)),
     ),
     Rule(
         code="MFD907",

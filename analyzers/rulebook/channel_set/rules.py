@@ -32,10 +32,7 @@ RULES = (
         ),
         since="all releases; classification by magic since 8.0",
         example="main: 51 45 56 4e 00 00 00 03 ...",
-        conditions=(
-            MainProblem(ProblemKind.FILE_MAGIC),
-            MainProblem(ProblemKind.FILE_VERSION),
-        ),
+        conditions=(MainProblem(ProblemKind.FILE_MAGIC), MainProblem(ProblemKind.FILE_VERSION)),
     ),
     Rule(
         code="MFD602",

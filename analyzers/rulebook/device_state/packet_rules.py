@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 from analyzers.findings import Severity
-from analyzers.rulebook.conditions import (
-    DeviceStateCondition,
-    DeviceStateSeen,
-    Effect,
-)
+from analyzers.rulebook.conditions import DeviceStateCondition, DeviceStateSeen, Effect
 from analyzers.rulebook.phrases import CHANNEL_ERROR
 from analyzers.rulebook.rule import Rule
 from multifd_codec.dialect.words import since

@@ -5,11 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from analyzers.findings import Severity
-from analyzers.rulebook.conditions import (
-    MainProblem,
-    MainRefusal,
-    MainSeen,
-)
+from analyzers.rulebook.conditions import MainProblem, MainRefusal, MainSeen
 from analyzers.rulebook.device_state.packet_rules import LOADER, PACKET_RULES, STARVED, TAG, VFIO
 from analyzers.rulebook.phrases import CHANNEL_ERROR, DEVICE_STATE, MAIN_ERROR
 from analyzers.rulebook.rule import Rule

@@ -42,10 +42,7 @@ RULES = (
         reference=LOOP,
         since="all releases",
         example="main: START[B F E] footer 09 ...",
-        conditions=(
-            MainProblem(ProblemKind.SECTION_TYPE),
-            MainProblem(ProblemKind.SECTION_IDSTR),
-        ),
+        conditions=(MainProblem(ProblemKind.SECTION_TYPE), MainProblem(ProblemKind.SECTION_IDSTR)),
     ),
     Rule(
         code="MFD503",
@@ -73,10 +70,7 @@ RULES = (
         reference="check_section_footer, migration/savevm.c",
         since="2.4 and later",
         example="main: START(id 2)[B F E] 7e 00 00 00 03",
-        conditions=(
-            MainProblem(ProblemKind.FOOTER_MISSING),
-            MainProblem(ProblemKind.FOOTER_ID),
-        ),
+        conditions=(MainProblem(ProblemKind.FOOTER_MISSING), MainProblem(ProblemKind.FOOTER_ID)),
     ),
     Rule(
         code="MFD505",
@@ -279,9 +273,6 @@ RULES = (
         reference="loadvm_handle_cmd_packaged, migration/savevm.c",
         since="2.5 and later",
         example="main: ... PACKAGED(length 1000) and only 400 bytes follow",
-        conditions=(
-            MainProblem(ProblemKind.PACKAGE_INCOMPLETE),
-            MainProblem(ProblemKind.PACKAGE_WITHOUT_RUN),
-        ),
+        conditions=(MainProblem(ProblemKind.PACKAGE_INCOMPLETE), MainProblem(ProblemKind.PACKAGE_WITHOUT_RUN)),
     ),
 )

@@ -65,10 +65,7 @@ RULES = (
         reference="ram_block_from_stream and host_from_ram_block_offset, migration/ram.c",
         since="all releases",
         example="main: START[B(ram, 0x400000) F E] PART[ZERO(ram, 0x400000) F E]",
-        conditions=(
-            MainProblem(ProblemKind.BLOCK_UNKNOWN),
-            MainProblem(ProblemKind.PAGE_OUTSIDE_BLOCK),
-        ),
+        conditions=(MainProblem(ProblemKind.BLOCK_UNKNOWN), MainProblem(ProblemKind.PAGE_OUTSIDE_BLOCK)),
     ),
     Rule(
         code="MFD511",
@@ -131,10 +128,7 @@ RULES = (
         reference=LOAD + "; check_section_footer, migration/savevm.c",
         since="all releases",
         example="main: START[B F E] PART[F E ZERO(ram, 0x1000)] footer",
-        conditions=(
-            MainProblem(ProblemKind.EOS_MISSING),
-            MainProblem(ProblemKind.RECORD_AFTER_EOS),
-        ),
+        conditions=(MainProblem(ProblemKind.EOS_MISSING), MainProblem(ProblemKind.RECORD_AFTER_EOS)),
     ),
     Rule(
         code="MFD521",

@@ -61,10 +61,7 @@ PAGE_RULES = (
         reference=RAM_UNPACK + "; error text: unknown ram block",
         since="all releases with multifd (4.0 and later)",
         example="main: START[B(pc.ram) F E] ...   channel 0: I S D(pc.rom) S",
-        conditions=(
-            UNKNOWN_BLOCK,
-            UNKNOWN_BLOCK_OF_ZERO_PAGES,
-        ),
+        conditions=(UNKNOWN_BLOCK, UNKNOWN_BLOCK_OF_ZERO_PAGES),
     ),
     Rule(
         code="MFD213",
@@ -78,10 +75,7 @@ PAGE_RULES = (
         reference=RAM_UNPACK + "; error text: offset too long",
         since="all releases with multifd (4.0 and later)",
         example="main: START[B(ram, 0x400000) F E] ...   channel 0: I S D(ram, 0x400000) S",
-        conditions=(
-            OUTSIDE_BLOCK,
-            ZERO_PAGE_OUTSIDE_BLOCK,
-        ),
+        conditions=(OUTSIDE_BLOCK, ZERO_PAGE_OUTSIDE_BLOCK),
     ),
     Rule(
         code="MFD214",
@@ -95,10 +89,7 @@ PAGE_RULES = (
         reference=RAM_UNPACK,
         since="all releases with multifd (4.0 and later)",
         example="channel 0: I S D(ram, 0x1123) S",
-        conditions=(
-            MISALIGNED,
-            MISALIGNED_ZERO_PAGE,
-        ),
+        conditions=(MISALIGNED, MISALIGNED_ZERO_PAGE),
     ),
     Rule(
         code="MFD215",
@@ -114,10 +105,7 @@ PAGE_RULES = (
         reference="multifd_queue_page (sender), multifd_nocomp_recv (destination), migration/multifd-nocomp.c",
         since="all releases with multifd (4.0 and later)",
         example="channel 0: I S D(ram, 0x1000, 0x1000) S",
-        conditions=(
-            REPEATED_PAGE,
-            REPEATED_NORMAL_PAGE,
-        ),
+        conditions=(REPEATED_PAGE, REPEATED_NORMAL_PAGE),
     ),
     Rule(
         code="MFD216",
