@@ -117,7 +117,8 @@ def decoded(
         raise InputError(f"there is no channel {wanted.channel}; there are {', '.join(present)}")
     if order is Order.CHANNEL:
         return (event for part in chosen for line in part for event in _events(line, wanted, page_size))
-    if all(line.channel.source.frame_at(0) is None for part in chosen for line in part if line.channel.source.size):
+    carrying = [line.channel.source for part in chosen for line in part if line.channel.source.size]
+    if carrying and all(source.frame_at(0) is None for source in carrying):
         raise InputError("there is no order by time: this input has no frames and no times")
     return itertools.chain.from_iterable(_merged(part, wanted, page_size) for part in chosen)
 
