@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from captures.conduct import Conduct, Endpoint
 from captures.model import CaptureNote, StreamSource
+from multifd_codec.source import BufferSource, StreamEnd
 
 
 class Connection(NamedTuple):
@@ -29,3 +30,23 @@ class Connection(NamedTuple):
     notes_to_server: tuple[CaptureNote, ...] = ()
     notes_to_client: tuple[CaptureNote, ...] = ()
     conduct: Conduct | None = None
+
+
+class NoBytes(BufferSource):
+    """The source of a connection on which no byte was recorded."""
+
+    def frame_at(self, offset: int) -> None:
+        return None
+
+    def time_at(self, offset: int) -> None:
+        return None
+
+
+class GoesOn:
+    """A StreamSource that goes on elsewhere when its connection is closed."""
+
+    end = StreamEnd.OPEN
+
+    def __init__(self, source: StreamSource) -> None:
+        self.read, self.holes, self.next_hole = source.read, source.holes, source.next_hole
+        self.frame_at, self.time_at, self.size = source.frame_at, source.time_at, source.size

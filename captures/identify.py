@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from captures import tls
 from captures.conduct import Endpoint
-from captures.connection import Connection
+from captures.connection import Connection, GoesOn, NoBytes
 from captures.model import (
     CapturedChannel,
     CaptureNote,
@@ -26,12 +26,20 @@ from captures.model import (
     StreamSource,
 )
 from multifd_codec.channel.framing import HEADER, INIT, MARK
-from multifd_codec.source import BufferSource, ByteSource, StreamEnd, pieces, read_known
+from multifd_codec.source import ByteSource, pieces, read_known
 from multifd_codec.wire.packet import KNOWN_FLAGS
 from multifd_codec.wire.qemufile import FILE_MARK, RECOVERY_MARK
 
 MAGIC_LENGTH = 4
 LONGEST_REQUEST = len(RECOVERY_MARK) + 2 + 255
+LEAST_BYTES = 1 << 16
+ONE_WAY = 16
+"""What a migration without any byte to know it by sends at least, in all and for each byte that comes back."""
+GUESSED = CaptureNote(
+    NoteKind.CUT_BY_SNAPLEN,
+    "no byte of these connections says what they are: they are taken for a migration because several were open at once,"
+    " to one port, and carried much one way and little the other",
+)
 SEARCH_LENGTH = 1 << 20
 """How far into a stream without a start packets are searched for."""
 
@@ -168,6 +176,9 @@ def group_migrations(connections: Iterable[Connection], more: MoreConnections | 
     if not found:
         # Nothing but TLS: several connections at once are a migration's habit, a single one is better than nothing.
         found = [group for group in groups if len(group) > 1] or groups
+    guessed = not found
+    if guessed:
+        found = _by_conduct(streams)
     found.sort(key=lambda group: min(stream.connection.first_frame for stream in group))
     resumed = [_resumed(recovery, found) for recovery in recoveries]
     beside = [
@@ -177,7 +188,33 @@ def group_migrations(connections: Iterable[Connection], more: MoreConnections | 
         ]
         for index, group in enumerate(found)
     ]
-    return tuple(_migration(group, others) for group, others in zip(found, beside, strict=True))
+    migrations = tuple(_migration(group, others) for group, others in zip(found, beside, strict=True))
+    return tuple(one._replace(notes=(GUESSED, *one.notes)) for one in migrations) if guessed else migrations
+
+
+def _by_conduct(streams: Sequence[_Stream]) -> list[list[_Stream]]:
+    """What may be migrations in a capture cut to headers, where nothing better is found: several connections at once
+    between the same hosts, to one port, that carry much one way and little the other."""
+    between: defaultdict[tuple[str, Endpoint], list[_Stream]] = defaultdict(list)
+    for stream in streams:
+        if stream.connection.established and _is_cut(stream.source):
+            between[stream.sender.address, stream.receiver].append(stream)
+    return [
+        group
+        for members in between.values()
+        for group in _at_once(members)
+        if len(group) > 1
+        and _bytes(stream.source for stream in group) >= LEAST_BYTES
+        and _bytes(stream.source for stream in group) > ONE_WAY * _bytes(stream.return_path for stream in group)
+    ]
+
+
+def _is_cut(source: StreamSource | None) -> bool:
+    return source is None or len(read_known(source, 0, MAGIC_LENGTH)) < MAGIC_LENGTH
+
+
+def _bytes(sources: Iterable[StreamSource | None]) -> int:
+    return sum(source.size for source in sources if source is not None)
 
 
 def _resumed(recovery: _Stream, groups: Sequence[Sequence[_Stream]]) -> int | None:
@@ -251,6 +288,16 @@ def _split(members: Sequence[_Stream]) -> list[list[_Stream]]:
     Connections whose end was not recorded join what comes later, so a part is parted again where one main channel was
     last seen before another one was first seen.
     """
+    return [
+        part
+        for group in _at_once(members)
+        for part in _split_by_main(group)
+        if any(stream.identity is not UNKNOWN for stream in part)
+    ]
+
+
+def _at_once(members: Iterable[_Stream]) -> list[list[_Stream]]:
+    """Parts between which none was open."""
     groups: list[list[_Stream]] = []
     until: float = -1
     for stream in sorted(members, key=lambda stream: stream.lifetime):
@@ -259,12 +306,7 @@ def _split(members: Sequence[_Stream]) -> list[list[_Stream]]:
             groups.append([])
         groups[-1].append(stream)
         until = max(until, end)
-    return [
-        part
-        for group in groups
-        for part in _split_by_main(group)
-        if any(stream.identity is not UNKNOWN for stream in part)
-    ]
+    return groups
 
 
 def _split_by_main(group: list[_Stream]) -> list[list[_Stream]]:
@@ -347,23 +389,3 @@ def _connections(streams: list[_Stream]) -> tuple[MigrationConnection, ...]:
             )
         )
     return tuple(found)
-
-
-class NoBytes(BufferSource):
-    """The source of a connection on which no byte was recorded."""
-
-    def frame_at(self, offset: int) -> None:
-        return None
-
-    def time_at(self, offset: int) -> None:
-        return None
-
-
-class GoesOn:
-    """A StreamSource that goes on elsewhere when its connection is closed."""
-
-    end = StreamEnd.OPEN
-
-    def __init__(self, source: StreamSource) -> None:
-        self.read, self.holes, self.next_hole = source.read, source.holes, source.next_hole
-        self.frame_at, self.time_at, self.size = source.frame_at, source.time_at, source.size

@@ -174,6 +174,10 @@ class Kind(enum.StrEnum):
         "unreadable",
         "the channels cannot be read: TLS sessions need the key log of this migration (--keylog)",
     )
+    HEADERS_ONLY = (
+        "headers-only",
+        "the channels cannot be read: the recording holds headers only; addresses, counts and times are those of TCP",
+    )
     CHANNELS_NOT_RECORDED = (
         "channels-not-recorded",
         "the multifd channels of this migration are not in the recording",

@@ -23,6 +23,7 @@ from analyzers.survey.migration import Surveyed, survey_migration
 from captures.model import (
     CapturedChannel,
     CaptureNote,
+    ChannelKind,
     Migration,
     ProgressCallback,
     Recording,
@@ -66,7 +67,9 @@ def lint_surveyed(recording: Recording, surveyed: Surveyed, options: LintOptions
     notes = (*recording.notes, *surveyed.migration.notes)
     seen = recorded(surveyed)
     if not surveyed.readable:
-        return _unjudged(recording, surveyed.migration, notes, Kind.UNREADABLE, seen), None
+        encrypted = any(channel.kind is ChannelKind.TLS for channel in surveyed.migration.channels)
+        why = Kind.UNREADABLE if encrypted else Kind.HEADERS_ONLY
+        return _unjudged(recording, surveyed.migration, notes, why, seen), None
     judged = judge_surveyed(surveyed, options)
     compared = compare(judged, options, seen)
     return _report(recording, judged, _findings(judged, notes, compared), options, compared), judged.verdict.script
@@ -88,7 +91,7 @@ def _unjudged(
 ) -> Report:
     collect = Collector({})
     collect.add_all(found_by_packets(seen))
-    collect.add_all(found_by_reader(notes, {}, headers_cut=False))
+    collect.add_all(found_by_reader(notes, {}, headers_cut=why is Kind.HEADERS_ONLY))
     return Report(
         input=_info(recording, () if migration is None else migration.channels),
         profile=None,

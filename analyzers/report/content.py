@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from analyzers.findings import ChannelSummary, DeviceSummary, Outcome, Report, Severity
 from analyzers.findings.recorded import Ended
+from analyzers.findings.report import ConnectionSummary
 from analyzers.report.texts import (
     counted,
     elsewhere_text,
@@ -76,6 +77,8 @@ CHANNEL_COLUMNS = (
     "complete",
 )
 ELSEWHERE_COLUMNS = ("destination", "mode", "outcomes", "why")
+CONNECTION_COLUMNS = ("connection", "first frame", "bytes sent", "acknowledged", "received")
+"""Where nothing else is known."""
 DEVICE_COLUMNS = ("device", "instance", "packets", "bytes", "complete")
 
 
@@ -111,6 +114,8 @@ def summary_blocks(report: Report) -> Iterator[Block]:
     yield _input(report)
     if report.main is not None or report.channels:
         yield Table(CHANNEL_COLUMNS, 1, tuple(_channel_rows(report)))
+    elif report.connections:
+        yield Table(CONNECTION_COLUMNS, 1, tuple(map(_connection_row, report.connections)))
     if report.devices:
         yield Table(DEVICE_COLUMNS, 1, tuple(map(_device_row, report.devices)))
 
@@ -146,6 +151,11 @@ def _channel_rows(report: Report) -> Iterator[tuple[str, ...]]:
         numbers = [grouped(number) for number in counts + pages]
         name = _channel_name(channel, ids.count(channel.id) > 1)
         yield (name, grouped(channel.bytes), "", *numbers, yes(channel.complete))
+
+
+def _connection_row(one: ConnectionSummary) -> tuple[str, ...]:
+    numbers = (one.sent, 0 if one.acknowledged is None else min(one.acknowledged, one.sent), one.received)
+    return (f"{one.source} > {one.destination}", str(one.frame), *map(grouped, numbers))
 
 
 def _device_row(device: DeviceSummary) -> tuple[str, ...]:

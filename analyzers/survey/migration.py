@@ -32,6 +32,12 @@ class SurveyedChannel(NamedTuple):
     survey: ChannelSurvey
 
 
+def _is_cut(channel: CapturedChannel) -> bool:
+    """Whether the recording cuts off even what says what a connection is."""
+    hole = channel.source.next_hole(0)
+    return channel.kind is ChannelKind.UNKNOWN and hole is not None and hole.start < MAGIC_LENGTH
+
+
 class Missing(NamedTuple):
     """Something the recording has not got."""
 
@@ -62,9 +68,9 @@ class Surveyed:
 
     @property
     def readable(self) -> bool:
-        """Some channel is more than a TLS session without its keys."""
+        """Some channel is more than a TLS session without its keys or headers without their payload."""
         there = (c for c in self.migration.channels if not any(c is late for late in self.ignored))
-        return any(channel.kind is not ChannelKind.TLS for channel in there)
+        return any(channel.kind is not ChannelKind.TLS and not _is_cut(channel) for channel in there)
 
     @property
     def mapped_ram(self) -> bool:

@@ -13,7 +13,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captures.identify import NoBytes
+from captures.connection import NoBytes
 from captures.model import NoteKind, Recording, StreamSource
 from captures.recording import open_recording
 from multifd_codec.errors import InputError

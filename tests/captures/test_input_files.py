@@ -14,6 +14,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analyzers.findings import Outcome, Severity
 from analyzers.linter.linter import lint_recording
 from captures.model import Recording
 from captures.recording import open_recording, open_recordings, open_together
@@ -88,3 +89,24 @@ def test_pipe(tmp_path: Path) -> None:
         writer.start()
         assert told(open_recording(pipe)) == told(open_recording(WHOLE))
         writer.join()
+
+
+@pytest.mark.parametrize("path", [WHOLE, LOST, SAMPLES / "q10.0-none-known-ram-tls.pcap"])
+@given(snaplen=st.integers(54, 200))
+def test_captures_of_headers(path: Path, tmp_path_factory: pytest.TempPathFactory, snaplen: int) -> None:
+    cut = tmp_path_factory.mktemp("cut") / "cut.pcap"
+    header, frames = records(path)
+    with cut.open("wb") as file:
+        file.write(header)
+        for frame in frames:
+            length = min(snaplen, len(frame) - 16)
+            file.write(frame[:8] + struct.pack("<I", length) + frame[12 : 16 + length])
+    with open_recording(path) as whole, open_recording(cut) as headers:
+        ends = [
+            {(one.label, one.to_destination.sent, one.to_source.sent) for one in recording.migrations[0].connections}
+            for recording in (whole, headers)
+        ]
+        assert ends[0] == ends[1]
+        (report,) = lint_recording(headers)
+    assert report.outcome is Outcome.UNDECIDED
+    assert not [finding for finding in report.findings if finding.severity is Severity.ERROR]
