@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -22,15 +21,21 @@ MOST_BYTES = 1 << 20
 
 def with_facts(options: LintOptions, path: Path) -> LintOptions:
     """What ``PATH.json`` says of the destination, where the options leave it open; unchanged without such a file."""
-    facts = _read(path.with_name(path.name + ".json"))
+    beside = Path(f"{path}.json")
+    try:
+        if not beside.is_file() or beside.stat().st_size > MOST_BYTES:
+            return options
+    except (OSError, ValueError):
+        return options
+    facts = _read(beside)
     found = {name: value for name, value in _known(facts).items() if getattr(options, name) is None}
     return replace(options, **found)
 
 
 def _read(path: Path) -> dict[str, Any]:
+    import json  # noqa: PLC0415 -- few inputs have such a file
+
     try:
-        if not path.is_file() or path.stat().st_size > MOST_BYTES:
-            return {}
         facts = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return {}

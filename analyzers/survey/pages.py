@@ -100,6 +100,8 @@ class PageSet:
 
     parts: list[Runs] = field(default_factory=list)
     pending: int = 0
+    merged: bool = False
+    """There is one part, in order and without overlap."""
     complete: bool = True
     """False when pages were left out because there were too many runs."""
 
@@ -107,6 +109,7 @@ class PageSet:
         if not self.complete:
             return
         self.parts.append(runs)
+        self.merged = False
         self.pending += len(runs)
         if self.pending >= MERGE_AT:
             merged = self.runs()
@@ -115,9 +118,9 @@ class PageSet:
 
     def runs(self) -> Runs:
         """All pages so far."""
-        merged = merge(np.concatenate([*self.parts, EMPTY]))
-        self.parts = [merged]
-        return merged
+        if not self.merged:
+            self.parts, self.merged = [merge(np.concatenate([*self.parts, EMPTY]))], True
+        return self.parts[0]
 
 
 PageKey = tuple[int, str, bool]

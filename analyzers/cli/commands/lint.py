@@ -18,6 +18,8 @@ from multifd_codec.dialect.releases import OLDEST, RELEASES, RFC_V3
 from multifd_codec.errors import MultifdError
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from analyzers.findings import Report
     from captures.model import Reader
 
@@ -102,7 +104,6 @@ def command(
     from analyzers.report.selection import parse_codes, with_selected_findings  # noqa: PLC0415
     from analyzers.rulebook.registry import RULES  # noqa: PLC0415
     from multifd_codec.dialect.releases import Mode, release  # noqa: PLC0415
-    from multifd_codec.plan.file import parse_uuid  # noqa: PLC0415
 
     if profile is not None:
         release(profile)  # a misspelt profile is told before a large input is read
@@ -118,7 +119,7 @@ def command(
         page_size=page_size,
         machine=machine,
         compression=compression,
-        uuid=None if uuid is None else parse_uuid(uuid),
+        uuid=None if uuid is None else _uuid(uuid),
         witness=witness,
         elsewhere=True,
     )
@@ -144,6 +145,12 @@ def command(
         say(describe(failure))
     codes = [exit_code(reports)] if reports else []
     return gravest(codes + [ExitCode.FAILED] * bool(failures))
+
+
+def _uuid(text: str) -> UUID:
+    from multifd_codec.plan.file import parse_uuid  # noqa: PLC0415 -- rarely given
+
+    return parse_uuid(text)
 
 
 def _show(reports: list[Report], form: str, output: Path | None, *, witness: bool, what_if: bool) -> None:
