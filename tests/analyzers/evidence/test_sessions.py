@@ -106,22 +106,34 @@ def test_handshake_that_never_begins(samples: Path, tmp_path: Path) -> None:
     assert (fact.actor, round(fact.duration or 0)) == (Actor.SOURCE, LATE)
 
 
-def test_handshake_that_is_refused(tmp_path: Path) -> None:
-    """An alert in the clear says that it failed, and who made it fail."""
+def _talk(tmp_path: Path, answer: bytes) -> Recorded:
+    """A connection with a ClientHello, an answer, and both FINs."""
     talk = Conversation(client="10.0.0.1", server="10.0.0.2")
     hello = RECORD_HEADER.pack(HANDSHAKE, 0x0301, 104) + bytes((CLIENT_HELLO, 0, 0, 100)) + bytes(100)
-    alert = RECORD_HEADER.pack(ALERT, 0x0303, 2) + bytes((FATAL, AlertDescription.HANDSHAKE_FAILURE))
     segments = [
         talk.to_server(-1, flags=SYN),
         talk.to_client(-1, flags=SYN | ACK),
         talk.to_server(0, hello),
-        talk.to_client(0, alert, acknowledged=len(hello)),
-        talk.to_client(len(alert), flags=ACK | FIN, acknowledged=len(hello)),
-        talk.to_server(len(hello), flags=ACK | FIN, acknowledged=len(alert) + 1),
+        talk.to_client(0, answer, acknowledged=len(hello)),
+        talk.to_client(len(answer), flags=ACK | FIN, acknowledged=len(hello)),
+        talk.to_server(len(hello), flags=ACK | FIN, acknowledged=len(answer) + 1),
     ]
-    path = tmp_path / "refused.pcap"
+    path = tmp_path / "talk.pcap"
     path.write_bytes(packets.pcap([packets.frame(segment) for segment in segments]))
-    happened = _happened(path)
+    return _happened(path)
+
+
+def test_handshake_that_is_refused(tmp_path: Path) -> None:
+    """An alert in the clear says that it failed, and who made it fail."""
+    refusal = bytes((FATAL, AlertDescription.HANDSHAKE_FAILURE))
+    happened = _talk(tmp_path, RECORD_HEADER.pack(ALERT, 0x0303, len(refusal)) + refusal)
     assert (happened.ended, happened.gave_up_first) == (Ended.FAILED, Side.DESTINATION)
     (fact,) = [fact for fact in happened.evidence if fact.kind is Kind.TLS_ALERT]
     assert (fact.actor, fact.frame, fact.because) == (Actor.DESTINATION, 4, "handshake_failure (fatal)")
+
+
+@pytest.mark.parametrize(("answer", "silent"), [(0, Actor.DESTINATION), (90, Actor.SOURCE)])
+def test_handshake_that_is_never_finished(tmp_path: Path, answer: int, silent: Actor) -> None:
+    """Who does not go on: a destination without a ServerHello, or a source behind one."""
+    happened = _talk(tmp_path, RECORD_HEADER.pack(HANDSHAKE, 0x0303, answer) + bytes(answer) if answer else b"")
+    assert [fact.actor for fact in happened.evidence if fact.kind is Kind.TLS_UNFINISHED] == [silent]
