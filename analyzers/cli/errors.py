@@ -10,7 +10,6 @@ from typing import Any
 import click
 
 from analyzers.report.exit_codes import ExitCode
-from analyzers.report.texts import printable
 from multifd_codec.errors import MultifdError
 
 INTERRUPTED = 130
@@ -29,6 +28,8 @@ class Stop(Exception):  # noqa: N818
 
 def say(message: str) -> None:
     """One line on stderr."""
+    from analyzers.report.texts import printable  # noqa: PLC0415 (only where something is wrong)
+
     text = f"multifd: {printable(' '.join(message.split()))}"
     with suppress(OSError):  # stderr may be closed: then there is nobody to tell
         click.echo(text, err=True)

@@ -6,12 +6,14 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from analyzers.report.content import Block
-from analyzers.report.text import blocks_lines
 from multifd_codec.errors import InputError
+
+if TYPE_CHECKING:
+    from analyzers.report.content import Block
 
 
 def output_path(text: str) -> Path:
@@ -66,6 +68,8 @@ def show_blocks(blocks: Iterable[Block], output: Path | None = None) -> None:
 
         print_blocks(blocks, Console())
     else:
+        from analyzers.report.text import blocks_lines  # noqa: PLC0415
+
         write_text("\n".join(blocks_lines(blocks)) + "\n", output)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from typing import TYPE_CHECKING
 
-from analyzers.findings import Report
+if TYPE_CHECKING:
+    from analyzers.findings import Report
 
 FORMATS = {
     "text": ("text", "render_text"),

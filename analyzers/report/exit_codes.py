@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from analyzers.findings import Outcome, Report, Severity
+from analyzers.findings import Outcome, Severity
+
+if TYPE_CHECKING:
+    from analyzers.findings import Report
 
 
 class ExitCode(enum.IntEnum):
