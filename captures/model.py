@@ -197,6 +197,8 @@ class Migration(NamedTuple):
     notes: tuple[CaptureNote, ...] = ()
     connections: tuple[MigrationConnection, ...] = ()
     """In the order in which they were opened, those without a byte and those that failed too; none without packets."""
+    legs: tuple[Migration, ...] = ()
+    """The same migration where it was recorded in front of a proxy, from the source on: this is the last leg."""
 
     @property
     def destination_gave_up_first(self) -> bool:

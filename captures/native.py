@@ -20,6 +20,7 @@ from captures.frames.flows import FlowTable
 from captures.frames.frame import Skip
 from captures.frames.links import SYN
 from captures.identify import group_migrations
+from captures.legs import with_legs_joined
 from captures.model import CaptureNote, NoteKind, ProgressCallback, Recording, RecordingFile
 from captures.tcp.collect import SegmentCollector
 from captures.tcp.conversations import Conversations
@@ -104,7 +105,7 @@ class CaptureReading:
     def finish(self) -> NativeCapture:
         """To be called once, when everything is read; the recording closes the files."""
         parts, conversations = self.parts, self.conversations()
-        migrations = group_migrations(conversations.candidates(), conversations.to)
+        migrations = with_legs_joined(group_migrations(conversations.candidates(), conversations.to))
         notes = [*self._file_notes(), *_skip_notes(self._skipped, bool(migrations))]
         if not migrations:
             text = f"no connection looks like a migration channel ({self._frames} frames, {len(self._flows)} TCP flows)"

@@ -288,6 +288,14 @@ class Kind(enum.StrEnum):
         "the destination closes all its connections within {r.microseconds:,} µs, before the source closes one: "
         "its process has ended",
     )
+    LEGS = (
+        "legs",
+        "one migration, recorded in front of and behind a proxy: {r.connection}; judged is what the last leg carries",
+    )
+    LOST_BETWEEN_LEGS = (
+        "lost-between-legs",
+        "{r.bytes:,} bytes of {r.who} came to the proxy, from {r.at} on, and did not go on to {r.connection}",
+    )
     SILENCE = "silence", "nothing new from here on, for {r.duration:.1f} s"
 
 

@@ -71,6 +71,10 @@ def test_healthy_ones_are_not_blamed(name: str) -> None:
         ("gl2704-unknown-section-q10.0", "SHUT, value 1"),
         ("bras-2022-multifd-postcopy-abort-q7.2", "behind its SHUT the destination's process ends"),
         ("postcopy-pause-recover-q11.1", "goes on over 127.0.0.1:50102 > 127.0.0.1:35279: a second main connection"),
+        (
+            "kubevirt-proxy-both-legs-any",
+            "109,792 bytes of channel 1 came to the proxy, from offset 60000 (frame 39) on, and did not go on to",
+        ),
         ("h3c-2024-network-cut-2-of-8-channels-snap1500", "nothing of channel 3 comes behind offset 900,000"),
     ],
 )
