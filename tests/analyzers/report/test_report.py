@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any
 from xml.etree import ElementTree
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -35,14 +34,11 @@ from analyzers.findings import (
 from analyzers.findings.recorded import Ended, Recorded, Side, Stall
 from analyzers.findings.report import Elsewhere
 from analyzers.report import FORMATS, render
-from analyzers.report.exit_codes import ExitCode, exit_code, gravest
 from analyzers.report.sarif import path_uri
-from analyzers.report.selection import parse_codes, with_selected_findings
 from analyzers.report.terminal import print_reports
 from analyzers.rulebook.registry import FAMILIES, RULES
 from multifd_codec.dialect.destination import Destination
 from multifd_codec.dialect.releases import Mode
-from multifd_codec.errors import InputError
 
 PACKET_NUM = Finding("MFD228", Severity.WARNING, "packet_num 4 is missing", 1, 99, 1344, None, "packet_num")
 SYNC_COUNT = Finding("MFD301", Severity.ERROR, "2 SYNC, 3 FLUSH", 0, 4096, 1344, 17, "flags", 4012)
@@ -375,45 +371,6 @@ def check_junit(root: ElementTree.Element, reports: list[Report]) -> None:
             name for code, name in FAMILIES.items() if not any(f.rule[:4] == code for f in errors)
         }
         assert len(suite.findall("testcase/skipped")) == (Outcome.UNDECIDED in report.possible_outcomes)
-
-
-@pytest.mark.parametrize(
-    ("outcomes", "findings", "code"),
-    [
-        ((Outcome.COMPLETES,), (), ExitCode.CLEAN),
-        ((Outcome.COMPLETES,), (PACKET_NUM,), ExitCode.CLEAN),
-        ((Outcome.HANGS,), (PACKET_NUM, SYNC_COUNT), ExitCode.FINDINGS),
-        ((Outcome.COMPLETES, Outcome.UNDECIDED), (PACKET_NUM,), ExitCode.INCOMPLETE),
-        ((Outcome.UNDECIDED,), (SYNC_COUNT,), ExitCode.FINDINGS),
-    ],
-)
-def test_exit_code(outcomes: tuple[Outcome, ...], findings: tuple[Finding, ...], code: ExitCode) -> None:
-    report = replace(REPORT, possible_outcomes=outcomes, findings=findings)
-    assert exit_code([report]) == code
-    clean = replace(REPORT, possible_outcomes=(Outcome.COMPLETES,), findings=())
-    assert exit_code([clean, report, clean]) == code
-
-
-def test_the_gravest_exit_code_counts() -> None:
-    assert exit_code([]) == ExitCode.FAILED
-    order = [ExitCode.FAILED, ExitCode.FINDINGS, ExitCode.INCOMPLETE, ExitCode.CLEAN]
-    assert [gravest(order[index:]) for index in range(4)] == order
-
-
-def test_selection_takes_prefixes_and_leaves_the_outcome() -> None:
-    def rules(*, select: str = "", ignore: str = "") -> list[str]:
-        chosen = with_selected_findings(
-            REPORT, select=parse_codes([select], RULES), ignore=parse_codes([ignore], RULES)
-        )
-        assert chosen.possible_outcomes == REPORT.possible_outcomes and chosen.reasons == REPORT.reasons
-        return [finding.rule for finding in chosen.findings]
-
-    assert rules() == ["MFD228", "MFD301"]
-    assert rules(select="mfd3, MFD501") == ["MFD301"]
-    assert rules(ignore="MFD301") == ["MFD228"]
-    assert rules(select="MFD", ignore="MFD2,MFD3") == []
-    with pytest.raises(InputError, match="MFD8"):
-        parse_codes(["MFD3,MFD8"], RULES)
 
 
 def test_paths_become_uri_references() -> None:
