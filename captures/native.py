@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from captures.connection import Connection
-from captures.formats.joined import JoinedTimes, JoinedView, Part
+from captures.formats.joined import JoinedRecords, JoinedView, Part
 from captures.formats.magics import CAPTURE_FORMATS, MAGIC_SIZE
 from captures.formats.mapped import MappedFile, Opened, open_mapped
 from captures.formats.records import CaptureFormat, FrameBatch
@@ -126,8 +126,8 @@ class CaptureReading:
         """Only this instead of ``finish``: the files stay the caller's."""
         parts, flows = self.parts, self._flows
         view = parts[0].file.view if len(parts) == 1 else JoinedView(parts)
-        time = parts[0].capture.time if len(parts) == 1 else JoinedTimes(parts)
-        return Conversations(view, self._collector.finish(len(flows)), flows, time)
+        records = parts[0].capture if len(parts) == 1 else JoinedRecords(parts)
+        return Conversations(view, self._collector.finish(len(flows)), flows, records)
 
     def close(self) -> None:
         """Instead of ``finish``."""

@@ -45,13 +45,22 @@ class JoinedView:
         return self._view[start - self._low : stop - self._low]
 
 
-class JoinedTimes:
-    """When a frame was recorded, by the position of its record among the bytes of all files."""
+class JoinedRecords:
+    """When and where a frame was seen, by the position of its record among the bytes of all files."""
 
     def __init__(self, parts: list[Part]) -> None:
         self._parts = parts
         self._bases = [part.base for part in parts]
 
-    def __call__(self, record: int) -> float | None:
-        part = self._parts[bisect_right(self._bases, record) - 1]
+    def time(self, record: int) -> float | None:
+        """As of a CaptureFormat."""
+        part = self._part(record)
         return part.capture.time(record - part.base)
+
+    def interface(self, record: int) -> int | None:
+        """As of a CaptureFormat."""
+        part = self._part(record)
+        return part.capture.interface(record - part.base)
+
+    def _part(self, record: int) -> Part:
+        return self._parts[bisect_right(self._bases, record) - 1]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from captures.formats.leaps import CAPTURED_OFFSET, LONGEST_RECORD, RecordForm, Typical, leap
 from captures.formats.mapped import MappedFile
-from captures.formats.records import BATCH_FRAMES, MAX_CAPTURED, FrameBatch
+from captures.formats.records import BATCH_FRAMES, COOKED_V2, COOKED_V2_INTERFACE, MAX_CAPTURED, FrameBatch
 from captures.model import CaptureNote, InputForm, NoteKind
 
 I64 = NDArray[np.int64]
@@ -104,6 +104,12 @@ class PcapFile:
     def time(self, record: int) -> float:
         seconds, fraction = self._time.unpack_from(self._file.view, record)
         return float(seconds + fraction / self._variant.fraction)
+
+    def interface(self, record: int) -> int | None:
+        at = record + self._variant.record_header + COOKED_V2_INTERFACE
+        if self._link != COOKED_V2 or at + 4 > self._file.size:
+            return None
+        return int.from_bytes(self._file.view[at : at + 4], "big")
 
     def _records(self) -> I64:
         """File offsets of the next records whose headers are whole, by their lengths alone."""

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captures.formats.mapped import MappedFile
-from captures.formats.records import BATCH_FRAMES, FrameBatch
+from captures.formats.records import BATCH_FRAMES, COOKED_V2, COOKED_V2_INTERFACE, FrameBatch
 from captures.model import CaptureNote, InputForm, NoteKind
 
 I64 = NDArray[np.int64]
@@ -113,6 +113,21 @@ class PcapngFile:
         interface = self._interfaces[number]
         high, low = section.unpack("II", view, record + form.time)
         return float(interface.offset + (high << 32 | low) / interface.ticks)
+
+    def interface(self, record: int) -> int | None:
+        index = self._section_at(record)
+        section, view = self._sections[index], self._file.view
+        form = PACKET_BLOCKS[section.unpack("I", view, record)[0]]
+        if form.interface is None:
+            return None
+        at, size = form.interface
+        (number,) = section.unpack(UNSIGNED[size], view, record + at)
+        number += section.first_interface
+        at = record + form.data + COOKED_V2_INTERFACE
+        cooked = number < self._last_interface(index) and self._interfaces[number].link == COOKED_V2
+        if not cooked or at + 4 > self._file.size:
+            return int(number)
+        return int(number) << 32 | int.from_bytes(view[at : at + 4], "big")
 
     def _section_at(self, position: int) -> int:
         return bisect_right(self._sections, position, key=lambda section: section.position) - 1

@@ -13,6 +13,9 @@ from captures.model import CaptureNote, InputForm
 
 BATCH_FRAMES = 8192
 """Frames at a time: their headers fit the CPU's caches, and the columns of a batch are small change."""
+COOKED_V2 = 276
+"""Link type of ``tcpdump -i any``: its header says on which interface a frame was seen."""
+COOKED_V2_INTERFACE = 4
 MAX_CAPTURED = 262144
 """Longest frame that capture programs write, unless the file itself announces a longer one."""
 
@@ -47,3 +50,6 @@ class CaptureFormat(Protocol):
 
     def time(self, record: int) -> float | None:
         """Seconds since the epoch of the frame whose record is at that file offset; None when it does not say."""
+
+    def interface(self, record: int) -> int | None:
+        """A number for the interface on which that frame was seen; None when it does not say."""

@@ -25,6 +25,10 @@ Time = Callable[[int], float | None]
 """Seconds since the epoch of the frame whose record is at that file offset."""
 
 
+Interface = Callable[[int], int | None]
+"""The same of the interface on which it was seen."""
+
+
 class Side(NamedTuple):
     """What one side sent, in frame order. ``first``: sequence number of its first byte, None when no SYN said."""
 
@@ -33,11 +37,11 @@ class Side(NamedTuple):
     first: int | None
 
 
-def observe(client: Side, server: Side, time: Time) -> Conduct:
+def observe(client: Side, server: Side, time: Time, interface: Interface) -> Conduct:
     """How the two sides of one connection behaved."""
     sides = (client, server)
-    halves = [_half(side, peer, time) for side, peer in (sides, sides[::-1])]
-    attempts = [Attempt(moment, answers) for side in sides for moment, answers in _syns(side, time)]
+    halves = [_half(side, peer, time, interface) for side, peer in (sides, sides[::-1])]
+    attempts = [Attempt(moment, answers) for side in sides for moment, answers in _syns(side, time, interface)]
     attempts.sort(key=lambda attempt: attempt.moment.frame)
     return Conduct(tuple(attempts), *halves)
 
@@ -56,14 +60,24 @@ def _data_moment(data: DataColumns, row: int, time: Time) -> Moment:
     return Moment(int(data.frame[row]), time(int(data.position[row]) - int(data.back[row])))
 
 
-def _syns(side: Side, time: Time) -> Iterator[tuple[Moment, bool]]:
+def _syns(side: Side, time: Time, interface: Interface) -> Iterator[tuple[Moment, bool]]:
     rows = np.flatnonzero(side.control.flags & SYN)
+    if len(rows) > 1:
+        rows = rows[_not_copies(side.control.record[rows], int(side.control.record[rows[0]]), interface)]
     moments = _moments(side.control.frame, side.control.record, rows, time)
     for moment, flags in zip(moments, side.control.flags[rows].tolist(), strict=True):
         yield moment, bool(flags & ACK)
 
 
-def _half(side: Side, peer: Side, time: Time) -> Half:
+def _not_copies(records: I64, first: int, interface: Interface) -> NDArray[np.bool_]:
+    """Which frames are no copies, seen on their way through another interface than the ``first`` frame of its kind."""
+    home = interface(first)
+    if home is None:
+        return np.ones(len(records), np.bool_)
+    return np.array([interface(record) == home for record in records.tolist()], np.bool_)
+
+
+def _half(side: Side, peer: Side, time: Time, interface: Interface) -> Half:
     data, control = side.data, side.control
     offset, base = unwrap(data.sequence, side.first)
     length = data.length.astype(np.int64)
@@ -83,7 +97,7 @@ def _half(side: Side, peer: Side, time: Time) -> Half:
         last=_last(side, time),
         acknowledged=acknowledged,
         stuck=_stuck(data, offset, end, acknowledged, time),
-        retransmissions=_retransmissions(data, offset, end, reached, acknowledged, time),
+        retransmissions=_retransmissions(data, offset, end, reached, acknowledged, time, interface),
         shut=tuple(_windows(peer.control, base, time)),
         fin=_control_moment(control, np.flatnonzero((ends & FIN) != 0), time),
         reset=_control_moment(control, resets, time),
@@ -147,7 +161,13 @@ def _stuck(data: DataColumns, offset: I64, end: I64, acknowledged: int | None, t
 
 
 def _retransmissions(
-    data: DataColumns, offset: I64, end: I64, reached: I64, acknowledged: int | None, time: Time
+    data: DataColumns,
+    offset: I64,
+    end: I64,
+    reached: I64,
+    acknowledged: int | None,
+    time: Time,
+    interface: Interface,
 ) -> Retransmissions | None:
     """Segments that bring nothing new. A single byte in front of what was sent is a keep-alive or window probe."""
     if len(end) < 2:
@@ -155,6 +175,9 @@ def _retransmissions(
     again = np.zeros(len(end), np.bool_)
     again[1:] = (end[1:] <= reached[:-1]) & (data.length[1:] > 1)
     rows = np.flatnonzero(again)
+    records = data.position - data.back
+    if len(rows):
+        rows = rows[_not_copies(records[rows], int(records[0]), interface)]
     if not len(rows):
         return None
     return Retransmissions(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from captures.conduct import Endpoint
 from captures.connection import Connection
-from captures.formats.joined import Sliceable
+from captures.formats.joined import JoinedRecords, Sliceable
+from captures.formats.records import CaptureFormat
 from captures.frames.columns import take
 from captures.frames.flows import FlowTable
 from captures.frames.links import ACK, FIN, RST, SYN
@@ -66,13 +67,14 @@ class Conversations:
     """Each connection is put together at most once."""
 
     def __init__(
-        self, view: Sliceable, collected: Collected, flows: FlowTable, time: Callable[[int], float | None]
+        self, view: Sliceable, collected: Collected, flows: FlowTable, records: CaptureFormat | JoinedRecords
     ) -> None:
-        """``view`` and ``time`` as in SegmentSource."""
+        """``view`` as in SegmentSource; ``records`` say when and where frames were seen."""
         self._view = view
         self._collected = collected
         self._flows = flows
-        self._time = time
+        self._time = records.time
+        self._interface = records.interface
         self._reverse = flows.reverse()
         self._done: set[tuple[int, int]] = set()
 
@@ -161,7 +163,10 @@ class Conversations:
             notes_to_server=notes[0],
             notes_to_client=notes[1],
             conduct=observe(
-                Side(*parts[client], era.first[client]), Side(*parts[server], era.first[server]), self._time
+                Side(*parts[client], era.first[client]),
+                Side(*parts[server], era.first[server]),
+                self._time,
+                self._interface,
             ),
         )
 

@@ -110,3 +110,27 @@ def test_captures_of_headers(path: Path, tmp_path_factory: pytest.TempPathFactor
         (report,) = lint_recording(headers)
     assert report.outcome is Outcome.UNDECIDED
     assert not [finding for finding in report.findings if finding.severity is Severity.ERROR]
+
+
+def test_frames_seen_on_two_interfaces_are_not_sent_twice(tmp_path: Path) -> None:
+    header, frames = records(WHOLE)
+    cooked = tmp_path / "any.pcap"
+    with cooked.open("wb") as file:
+        file.write(header[:20] + struct.pack("<I", 276))
+        for frame in frames:
+            for interface in (3, 7):
+                link = struct.pack(">HHIHBB8s", 0x0800, 0, interface, 1, 0, 6, bytes(8))
+                captured, original = struct.unpack_from("<II", frame, 8)
+                lengths = struct.pack("<II", captured + len(link) - 14, original + len(link) - 14)
+                file.write(frame[:8] + lengths + link + frame[30:])
+    with open_recording(WHOLE) as whole, open_recording(cooked) as twice:
+        seen = [
+            [
+                (one.label, len(one.attempts), half.sent, half.retransmissions and half.retransmissions.number)
+                for one in recording.migrations[0].connections
+                for half in (one.to_destination, one.to_source)
+            ]
+            for recording in (whole, twice)
+        ]
+    assert seen[0] == seen[1]
+    assert sum(number or 0 for *_, number in seen[0]) == 1
