@@ -178,7 +178,7 @@ class SegmentCollector:
 
     def _turning(self, flow: I64, rows: I64, shut: NDArray[np.bool_]) -> I64:
         """Those of the acknowledging ``rows`` that shut a window or open it again. Windows are open at first."""
-        if not (shut[rows].any() or self._shut.any()):
+        if not len(rows) or not (shut[rows].any() or self._shut.any()):
             return rows[:0]
         rows = rows[flow[rows].argsort(kind="stable")]
         flows, now = flow[rows], shut[rows]
