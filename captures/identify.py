@@ -26,7 +26,7 @@ from captures.model import (
     StreamSource,
 )
 from multifd_codec.channel.framing import HEADER, INIT, MARK
-from multifd_codec.source import ByteSource, pieces, read_known
+from multifd_codec.source import ByteSource, HoleReason, pieces, read_known
 from multifd_codec.wire.packet import KNOWN_FLAGS
 from multifd_codec.wire.qemufile import FILE_MARK, RECOVERY_MARK
 
@@ -177,8 +177,8 @@ def group_migrations(connections: Iterable[Connection], more: MoreConnections | 
         # Nothing but TLS: several connections at once are a migration's habit, a single one is better than nothing.
         found = [group for group in groups if len(group) > 1] or groups
     guessed = not found
-    if guessed:
-        found = _by_conduct(streams)
+    found = found or _by_conduct(streams)
+    recoveries += _later_ones(streams, found)
     found.sort(key=lambda group: min(stream.connection.first_frame for stream in group))
     resumed = [_resumed(recovery, found) for recovery in recoveries]
     beside = [
@@ -200,21 +200,30 @@ def _by_conduct(streams: Sequence[_Stream]) -> list[list[_Stream]]:
         if stream.connection.established and _is_cut(stream.source):
             between[stream.sender.address, stream.receiver].append(stream)
     return [
-        group
-        for members in between.values()
-        for group in _at_once(members)
-        if len(group) > 1
-        and _bytes(stream.source for stream in group) >= LEAST_BYTES
-        and _bytes(stream.source for stream in group) > ONE_WAY * _bytes(stream.return_path for stream in group)
+        group for members in between.values() for group in _at_once(members) if len(group) > 1 and _goes_one_way(group)
     ]
+
+
+def _later_ones(streams: Sequence[_Stream], found: Sequence[Sequence[_Stream]]) -> list[_Stream]:
+    """Connections cut to headers that may be recoveries, by what they carry: a migration may not be over yet."""
+    taken = {id(stream) for group in found for stream in group}
+    later = [one for one in streams if id(one) not in taken and one.connection.opened and _goes_one_way([one])]
+    holes = [None if one.source is None else one.source.next_hole(0) for one in later]
+    cut = [hole is not None and hole.start < INIT.size and hole.reason is HoleReason.SNAPLEN for hole in holes]
+    later = [one for one, is_cut in zip(later, cut, strict=True) if is_cut and _resumed(one, found) is not None]
+    for stream in later:
+        stream.identity = Identity(ChannelKind.RECOVERY)
+    return later
 
 
 def _is_cut(source: StreamSource | None) -> bool:
     return source is None or len(read_known(source, 0, MAGIC_LENGTH)) < MAGIC_LENGTH
 
 
-def _bytes(sources: Iterable[StreamSource | None]) -> int:
-    return sum(source.size for source in sources if source is not None)
+def _goes_one_way(group: Sequence[_Stream]) -> bool:
+    sent = sum(one.source.size for one in group if one.source is not None)
+    back = sum(one.return_path.size for one in group if one.return_path is not None)
+    return sent >= LEAST_BYTES and sent > ONE_WAY * back
 
 
 def _resumed(recovery: _Stream, groups: Sequence[Sequence[_Stream]]) -> int | None:

@@ -84,6 +84,7 @@ def command(
     """
     from analyzers.extraction.output import Folder  # noqa: PLC0415
     from analyzers.extraction.rebuild import RebuildOptions  # noqa: PLC0415
+    from captures.formats.pipes import is_pipe  # noqa: PLC0415
     from multifd_codec.dialect.releases import Mode  # noqa: PLC0415
 
     options = RebuildOptions(
@@ -101,7 +102,8 @@ def command(
         wanted = list(enumerate(recording.migrations, 1))
         if migration is not None:
             wanted = [(migration, choose_migration(recording, migration))]
-        keep = [*path] if keylog is None else [*path, keylog]
+        named = [one for one in path if not is_pipe(one)]
+        keep = named if keylog is None else [*named, keylog]
         top = Folder(output, overwrite=force, keep=keep)
         from analyzers.extraction.manifest import manifest, text_lines  # noqa: PLC0415
 
