@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -65,6 +65,18 @@ class MemoryVerdict:
     overlaps: list[Overlap] = field(default_factory=list)
     kept_zero_pages: list[KeptZeroPage] = field(default_factory=list)
     never_sent: int = 0
+
+    def add(self, other: MemoryVerdict) -> None:
+        """What another check found, behind what is there."""
+        self.wrong += other.wrong
+        self.raced += other.raced
+        self.overlaps += other.overlaps
+        self.kept_zero_pages += other.kept_zero_pages
+        self.never_sent += other.never_sent
+
+
+Known = dict[object, Any]
+"""What was found for one destination and is the same for others, by what it depends on."""
 
 
 class Loaded:
@@ -168,19 +180,32 @@ def judge_memory(
     destination: DestinationHabits,
     sender: Sender,
     mode: Mode,
+    known: Known,
     *,
     gaps: bool,
 ) -> MemoryVerdict:
-    """What is wrong with page content whoever reads first. ``gaps``: packet numbers are missing."""
+    """What is wrong with page content whoever reads first. ``gaps``: packet numbers are missing. ``known`` is of the
+    same channels, sender and ``gaps``, and grows."""
+
+    def found(key: tuple[object, ...], check: Callable[[MemoryVerdict], None]) -> None:
+        if key not in known:
+            known[key] = MemoryVerdict()
+            check(known[key])
+        verdict.add(known[key])
+
     verdict = MemoryVerdict()
-    _overlaps(verdict, channels, main, mode, unread_same=sender.maybe(lambda habits: habits.repeats_page))
+    unread_same = sender.maybe(lambda habits: habits.repeats_page)
+    on_main = mode if main is not None and main.pages else None
+    found(("overlaps", on_main), lambda own: _overlaps(own, channels, main, mode, unread_same=unread_same))
     if destination.zero_pages or sender.maybe(lambda habits: habits.zero_pages):
-        _stale_zero_pages(verdict, channels, destination)
+        marks = destination.zero_pages, destination.normal_pages_unmarked
+        found(("stale", *marks), lambda own: _stale_zero_pages(own, channels, destination))
     verdict.wrong += misaligned_zero_pages(channels, destination)
     if main is not None and main.overlapping is not None:
         verdict.wrong.append(Reason(Kind.REGIONS_OVERLAP, Actor.MAIN, "main", because=main.overlapping))
-    _coverage(verdict, channels, main, sender, gaps=gaps)
-    _dropped_zero_pages(verdict, channels, sender)
+    twice = bool(verdict.overlaps)
+    found(("coverage", twice), lambda own: _coverage(own, channels, main, sender, gaps=gaps, twice=twice))
+    found(("dropped",), lambda own: _dropped_zero_pages(own, channels, sender))
     return verdict
 
 
@@ -322,9 +347,9 @@ def _stale_zero_pages(verdict: MemoryVerdict, channels: Channels, destination: D
 
 
 def _coverage(
-    verdict: MemoryVerdict, channels: Channels, main: MainSurvey | None, sender: Sender, *, gaps: bool
+    verdict: MemoryVerdict, channels: Channels, main: MainSurvey | None, sender: Sender, *, gaps: bool, twice: bool
 ) -> None:
-    """Pages of the block list that nobody ever sends."""
+    """Pages of the block list that nobody ever sends. ``twice``: some page stands on two channels in one round."""
     if main is None or main.blocks is None or main.eof is None or main.postcopy or main.capabilities:
         return
     if any(survey.unreadable or survey.stops_being_packets or survey.cut_headers for _, survey in channels):
@@ -355,5 +380,5 @@ def _coverage(
         return  # packets of zero pages only were not sent: memory is zero there anyway
     if not content and drops:
         gaps = False  # without content nobody knows whether packets are compressed
-    repeated = any(REPEATED_NORMAL_PAGE in survey.hits for _, survey in channels) or bool(verdict.overlaps)
+    repeated = any(REPEATED_NORMAL_PAGE in survey.hits for _, survey in channels) or twice
     (verdict.wrong if gaps or repeated else verdict.raced).append(reason)

@@ -12,7 +12,7 @@ from analyzers.judge.content import Channels
 from analyzers.judge.doubts import doubts, foreign_pages
 from analyzers.judge.effects import Fault
 from analyzers.judge.infer import Sender
-from analyzers.judge.memory import MemoryVerdict, judge_memory, mark_lost_data
+from analyzers.judge.memory import Known, MemoryVerdict, judge_memory, mark_lost_data
 from analyzers.judge.misaligned import harmless
 from analyzers.judge.scripts import build
 from analyzers.receiver.script import MAIN_TERMINAL, Act, ChannelStep, MainAct, MainStep, Script
@@ -32,6 +32,9 @@ class Verdict(NamedTuple):
     faults: dict[int, Fault]
 
 
+DOUBTS = "doubts"
+
+
 def judge(
     channels: Channels,
     main: MainSurvey | None,
@@ -40,16 +43,25 @@ def judge(
     *,
     gaps: bool,
     second_main: bool,
+    known: Known | None = None,
 ) -> Verdict:
     """Solve the migration for one destination.
 
     ``gaps``: packet numbers are missing that the sender must have used. ``second_main``: another main channel is
-    connected, which a destination before 10.1 drops and trips over when it cleans up.
+    connected, which a destination before 10.1 drops and trips over when it cleans up. ``known``: what was found for
+    another destination and is the same for this one; it grows.
     """
+    known = {} if known is None else known
     script, faults = build(channels, main, destination)
-    memory = judge_memory(channels, main, destination.habits, sender, destination.mode, gaps=gaps)
-    memory.raced += foreign_pages(channels, main, sender, destination.habits)
-    may_fail = tuple(MainStep(MainAct.FAIL, offset, reason) for offset, reason in doubts(channels, main))
+    habits = destination.habits
+    memory = judge_memory(channels, main, habits, sender, destination.mode, known, gaps=gaps)
+    foreign = ("foreign", habits.zero_pages, habits.zero_fill_checked)
+    if foreign not in known:
+        known[foreign] = foreign_pages(channels, main, sender, habits)
+    memory.raced += known[foreign]
+    if DOUBTS not in known:
+        known[DOUBTS] = tuple(MainStep(MainAct.FAIL, at, reason) for at, reason in doubts(channels, main))
+    may_fail = known[DOUBTS]
     if any(fault.chance for fault in faults.values()) or solve(script) & {Outcome.COMPLETES, Outcome.LOSES_DATA}:
         script = mark_lost_data(script, channels, main, faults)  # what is lost matters to those that complete
     script = _without_harmless(script, channels, main, destination.mode)

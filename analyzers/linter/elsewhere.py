@@ -64,7 +64,7 @@ def compare(judged: Judged, options: LintOptions, seen: Recorded) -> Compared:
     """Hold what was seen against the verdict, and judge the streams elsewhere."""
     connected = all(connection.answered for connection in judged.surveyed.migration.connections)
     if seen.ended is Ended.HUNG and judged.surveyed.main is not None and judged.surveyed.main.eof is not None:
-        judged = replace(judged, surveyed=judged.surveyed.over())
+        judged = replace(judged, surveyed=judged.surveyed.over(), known={})
     wrong = contradicts(seen, judged.outcomes, connected=connected)
     found = explaining(judged, options, seen) if wrong else _seen_to_be(judged, seen)
     why = None
@@ -142,7 +142,9 @@ def _others(like: Destination) -> Iterator[Destination]:
 
 def _judged(judged: Judged, options: LintOptions, destination: Destination) -> Judged:
     """The same streams judged by another destination."""
-    return judge_by(judged.surveyed, options, ProfileChoice(destination, inferred=False), judged.context.sender)
+    return judge_by(
+        judged.surveyed, options, ProfileChoice(destination, inferred=False), judged.context.sender, judged.known
+    )
 
 
 def elsewhere(judged: Judged, options: LintOptions) -> tuple[Elsewhere, ...]:

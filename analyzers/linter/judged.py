@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 import numpy as np
@@ -12,6 +12,7 @@ from analyzers.findings import Outcome, ProfileChoice, Reason
 from analyzers.judge.arrival import NEVER_STARTS, NOT_RECORDED, Arrived, Ending, ending
 from analyzers.judge.handshake import Connection, Handshake, judge_handshake
 from analyzers.judge.infer import Facts, Sender, choose, infer_mode
+from analyzers.judge.memory import Known
 from analyzers.judge.verdict import Verdict, judge
 from analyzers.linter.context import Context
 from analyzers.receiver.explain import Carrier, explain
@@ -61,6 +62,8 @@ class Judged:
     verdict: Verdict
     end: Ending | None
     """How it ends before the load begins; None when that begins."""
+    known: Known = field(default_factory=dict)
+    """What was found on the way that other destinations need not find again."""
 
     @property
     def outcomes(self) -> frozenset[Outcome]:
@@ -82,6 +85,9 @@ class Judged:
         return tuple(reason.framed(self.context.frame) for reason in reasons)
 
 
+GAPS = "gaps"
+
+
 def judge_surveyed(surveyed: Surveyed, options: LintOptions) -> Judged:
     """Choose the destination, then judge connections, packets and records by it."""
     if surveyed.main is not None and options.machine is not None:
@@ -96,8 +102,11 @@ def judge_surveyed(surveyed: Surveyed, options: LintOptions) -> Judged:
     return judge_by(surveyed, options, profile, sender)
 
 
-def judge_by(surveyed: Surveyed, options: LintOptions, profile: ProfileChoice, sender: Sender) -> Judged:
-    """The same by a destination that is chosen already."""
+def judge_by(
+    surveyed: Surveyed, options: LintOptions, profile: ProfileChoice, sender: Sender, known: Known | None = None
+) -> Judged:
+    """The same by a destination that is chosen already. ``known``: of the same surveyed migration."""
+    known = {} if known is None else known
     main, surveys, destination = surveyed.main, surveyed.surveys, profile.destination
     handshake = judge_handshake(
         [Connection(position, one.survey, one.name) for position, one in enumerate(surveyed.channels)],
@@ -109,8 +118,10 @@ def judge_by(surveyed: Surveyed, options: LintOptions, profile: ProfileChoice, s
         mains=len(surveyed.mains),
     )
     read = [] if surveyed.mapped_ram else [(channel.name, channel.survey) for channel in surveyed.channels]
-    gaps = not surveyed.partial and sender.surely(lambda s: s.packet_num_dense) and _misses_packets(surveys)
-    verdict = judge(read, main, destination, sender, gaps=gaps, second_main=len(surveyed.mains) > 1)
+    if GAPS not in known:
+        dense = not surveyed.partial and sender.surely(lambda s: s.packet_num_dense)
+        known[GAPS] = dense and _misses_packets(surveys)
+    verdict = judge(read, main, destination, sender, gaps=known[GAPS], second_main=len(surveyed.mains) > 1, known=known)
     given = options.mode is not None or options.profile is not None
     infers = given and not surveyed.partial
     context = Context(
@@ -126,7 +137,7 @@ def judge_by(surveyed: Surveyed, options: LintOptions, profile: ProfileChoice, s
         sources=_sources(surveyed),
     )
     end = _ending(surveyed, options, context, handshake, verdict)
-    return Judged(surveyed, context, handshake, verdict, end)
+    return Judged(surveyed, context, handshake, verdict, end, known)
 
 
 def _sources(surveyed: Surveyed) -> dict[ChannelName, StreamSource]:
