@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 from analyzers.evidence.cleanup import died_in_cleanup
 from analyzers.evidence.evidence import evidence
+from analyzers.evidence.giving_up import hello_unanswered, lost_alone, source_died
 from analyzers.evidence.return_path import Said, said
 from analyzers.evidence.sessions import refused_by, was_cut
-from analyzers.evidence.timeline import NamedConnection, Timeline, timeline
+from analyzers.evidence.timeline import NamedConnection, Timeline, ends_as_main, timeline
 from analyzers.findings.recorded import Ended, Recorded, Side, Stall
 from analyzers.survey.migration import Surveyed
 from captures.conduct import Moment, Window
@@ -54,7 +55,8 @@ def recorded(surveyed: Surveyed) -> Recorded:
     if line is None:
         return Recorded()
     recoveries = (one.return_path for one in surveyed.migration.connections if one.kind is ChannelKind.RECOVERY)
-    paths = (surveyed.migration.return_path, *recoveries)
+    late = (named.connection.return_path for named in line.mains if surveyed.migration.return_path is None)
+    paths = (surveyed.migration.return_path, *recoveries, *late)
     messages = tuple(message for path in paths for message in said(path))
     progress = _progress(surveyed, line)
     ended, gave_up = _ended(line, progress, messages)
@@ -76,6 +78,9 @@ def _progress(surveyed: Surveyed, line: Timeline) -> Progress:
     elif main is not None:
         lacking = main.skipped is not None or bool(main.source.holes())
         ended = True if main.eof is not None else (None if lacking else False)
+    elif any(not named.connection.attempts for named in line.connections):
+        # Begun before the recording: what is not seen may have been there.
+        ended = True if any(ends_as_main(named.connection.wire[0]) for named in line.mains) else None
     else:
         encrypted = any(channel.kind is ChannelKind.TLS for channel in surveyed.migration.channels)
         cut = any(c.source.holes() for c in surveyed.migration.channels)
@@ -104,16 +109,22 @@ def _ended(line: Timeline, progress: Progress, messages: Sequence[Said]) -> tupl
             return Ended.COMPLETED, None
         first = line.closed if line.closed == line.source_closed else None
         left = first is not None and shut.moment is not None and first < shut.moment
-        return Ended.FAILED, Side.SOURCE if left and not progress.main_ended else Side.DESTINATION
-    if any(named.connection.refused for named in line.connections):
-        return Ended.FAILED, Side.NETWORK
+        if not left or progress.main_ended:
+            return Ended.FAILED, Side.NETWORK if lost_alone(line) else Side.DESTINATION
+        return _source_left(line, progress), Side.SOURCE
+    refusals = [one for named in line.connections if (one := named.connection.refused) is not None]
+    if refusals:
+        gone = line.closed is not None and line.closed == line.destination_closed and line.closed < min(refusals)
+        return Ended.FAILED, Side.DESTINATION if gone else Side.NETWORK
+    if any(hello_unanswered(named) for named in line.connections):
+        return Ended.FAILED, Side.DESTINATION
     silence = line.between(*line.silence)
     hung = silence >= LONG or (silence >= LONG_FULL and any(_full(line, named) for named in line.connections))
     source, destination = line.source_closed, line.destination_closed
     who = Side.SOURCE if line.closed is source else Side.DESTINATION
-    refused = refused_by(line)
-    if refused is not None:
-        return Ended.FAILED, Side(refused.value)
+    alert = refused_by(line)
+    if alert is not None:
+        return Ended.FAILED, Side(alert.value)
     if progress.cut and not hung:
         return Ended.FAILED, who
     if progress.main_ended and source is not None and (destination is None or source < destination):
@@ -126,14 +137,39 @@ def _ended(line: Timeline, progress: Progress, messages: Sequence[Said]) -> tupl
     paused = _paused(line, progress, messages)
     if paused is not None:
         return (Ended.HUNG if hung or line.between(paused, line.last) >= LONG else Ended.FAILED), who
+    if lost_alone(line) is not None:
+        return Ended.FAILED, Side.NETWORK
+    if hung and who is Side.SOURCE and _was_free(line, progress):
+        return _source_left(line, progress), who
     if hung and not progress.main_ended:
         blocked = any(named.connection.attempts and not named.connection.answered for named in line.connections)
         return Ended.HUNG, None if blocked and who is Side.DESTINATION else who
     if who is Side.DESTINATION:
-        return (Ended.FAILED if progress.main_ended is not None else Ended.UNKNOWN), who
+        if progress.main_ended is not None:
+            return Ended.FAILED, who
+        # Behind TLS: one that completes has taken all that was sent.
+        lost = any(named.halves[0].stuck is not None for named in line.connections)
+        return (Ended.FAILED, who) if lost else (Ended.UNKNOWN, None)
     if progress.main_ended is None:
         return Ended.UNKNOWN, None
-    return (Ended.FAILED if progress.inside else Ended.CANCELLED), who
+    return _source_left(line, progress), who
+
+
+def _source_left(line: Timeline, progress: Progress) -> Ended:
+    """The source closed first: cancelled at packet boundaries, or it failed or died."""
+    return Ended.FAILED if progress.inside or source_died(line) else Ended.CANCELLED
+
+
+def _was_free(line: Timeline, progress: Progress) -> bool:
+    """Whether the source could have gone on at any time before it left: all connections had begun, all that it sent was
+    acknowledged, and nobody's window was 0. It paused, as before a switchover."""
+    return progress.main_ended is False and all(
+        named.connection.answered
+        and named.halves[0].segments
+        and named.halves[0].stuck is None
+        and _full(line, named) is None
+        for named in line.connections
+    )
 
 
 def _main_sent(line: Timeline) -> Moment:
@@ -160,10 +196,11 @@ def _left_unread(line: Timeline) -> bool:
     that anything came behind."""
     for named in line.connections:
         sent, back = named.halves
-        if named not in line.mains and back.reset is not None and sent.last_new is not None:
-            closed = back.gave_up
-            if closed is not None and sent.last_new < closed:
-                return True
+        if back.reset is None or sent.last_new is None or (named in line.mains and back.fin is not None):
+            continue
+        closed = back.gave_up
+        if closed is not None and sent.last_new < closed:
+            return True
     return False
 
 

@@ -6,13 +6,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from analyzers.evidence.cleanup import died_in_cleanup
+from analyzers.evidence.giving_up import Given, given_up
 from analyzers.evidence.return_path import Said
 from analyzers.evidence.sessions import tls_facts
 from analyzers.evidence.timeline import NamedConnection, Timeline
 from analyzers.findings.kinds import Actor, Kind
-from analyzers.findings.reason import Reason, Share
+from analyzers.findings.reason import Reason
 from analyzers.findings.recorded import Ended, Side, Stall
-from captures.conduct import Half, Moment
+from captures.conduct import Moment
 from captures.model import ChannelKind
 from multifd_codec.dialect.releases import HandshakeError
 from multifd_codec.dialect.words import since
@@ -22,10 +23,6 @@ FIRST_IS_MAIN = (
     f"a destination before {since(lambda release: release.destination.handshake_error is HandshakeError.EXITS)} "
     "takes its first connection for main, and never starts"
 )
-FIRST_BYTES = 64
-"""What a connection carries that was refused: at most a ChannelInit."""
-AT_ONCE = 0.001
-"""Seconds within which the kernel closes all connections of a process that ends."""
 LONG = 2.0
 """Seconds of silence that are worth a word."""
 SAID: dict[tuple[ReturnPathType, ...], Kind] = {
@@ -52,7 +49,8 @@ def evidence(
         *(_seen(line, fact.kind, fact.actor, fact.moment, **fact.fields) for fact in tls_facts(line, main_ended)),
     ]
     if ended is Ended.FAILED:
-        facts += _given_up(line)
+        says_so = any(message.type == ReturnPathType.SHUT and message.value for message in messages)
+        facts += (_given(line, one) for one in given_up(line, main_ended, says_so=says_so))
     if ended in (Ended.FAILED, Ended.HUNG):
         facts += _order(line)
     if ended is Ended.HUNG and line.destination_closed is None and line.source_closed is not None:
@@ -69,18 +67,6 @@ def evidence(
     return tuple(sorted(facts, key=lambda fact: (fact.frame or 0, str(fact.channel))))
 
 
-def _is_kept(half: Half, source: Moment | None) -> bool:
-    """Whether a destination took a channel and did not close it before the source closed one."""
-    return half.reset is None and (half.fin is None or (source is not None and source < half.fin))
-
-
-def _while_main_is_open(line: Timeline, shut: Moment) -> bool:
-    """Whether neither side had closed main by then."""
-    mains = [half for one in line.mains for half in one.halves]
-    ends = [end for half in mains if (end := half.gave_up) is not None]
-    return bool(mains) and all(shut < end and line.between(shut, end) > AT_ONCE / 10 for end in ends)
-
-
 def _order(line: Timeline) -> Iterator[Reason]:
     """Whether main was not the first to be taken."""
     taken = {
@@ -95,30 +81,9 @@ def _order(line: Timeline) -> Iterator[Reason]:
         yield _seen(line, Kind.MAIN_CAME_LATER, Actor.DESTINATION, taken["main"], **fields)
 
 
-def _given_up(line: Timeline) -> Iterator[Reason]:
-    """How a destination gave up, where that tells why."""
-    channels = [one for one in line.connections if one.connection.kind is ChannelKind.MULTIFD]
-    source = line.source_closed
-    early = [
-        reset
-        for one in channels
-        if (reset := one.connection.to_source.reset) is not None and (source is None or reset < source)
-    ]
-    kept = [one for one in channels if _is_kept(one.connection.to_source, source)]
-    closed = [end for one in line.connections if (end := one.connection.to_source.gave_up) is not None]
-    shut = [one.connection.to_source.fin for one in channels]
-    if early and kept:
-        share = Share(len(kept), len(channels))
-        yield _seen(line, Kind.TAKES_FEWER, Actor.DESTINATION, min(early), syncs=share)
-    elif early and all(one.connection.to_destination.sent <= FIRST_BYTES for one in channels):
-        if all(one.connection.to_destination.sent <= FIRST_BYTES for one in line.connections):
-            yield _seen(line, Kind.TAKES_NONE, Actor.DESTINATION, min(early))
-    elif all(shut) and channels and _while_main_is_open(line, max(end for end in shut if end is not None)):
-        yield _seen(line, Kind.CHANNELS_SHUT, Actor.DESTINATION, min(end for end in shut if end is not None))
-    elif len(closed) == len(line.connections) > 1 and (source is None or max(closed) < source):
-        duration = line.between(min(closed), max(closed))
-        if duration <= AT_ONCE:
-            yield _seen(line, Kind.DIED, Actor.DESTINATION, min(closed), duration=duration)
+def _given(line: Timeline, one: Given) -> Reason:
+    fields: dict[str, Any] = {"channel": one.channel, "duration": one.duration, "because": one.because}
+    return _seen(line, one.kind, one.actor, one.moment, syncs=one.share, **fields)
 
 
 def _seen(line: Timeline, kind: Kind, actor: Actor, moment: Moment | None, **fields: Any) -> Reason:

@@ -9,10 +9,11 @@ from functools import cached_property
 from typing import NamedTuple
 
 from captures.conduct import Alert, Half, Moment, Pause
-from captures.model import ChannelKind, Migration, MigrationConnection
+from captures.model import ChannelKind, Migration, MigrationConnection, StreamSource
 from captures.tls import AlertDescription, Records, is_tls, read_records
 from multifd_codec.errors import ChannelName
 from multifd_codec.source import read_known
+from multifd_codec.wire.qemufile import SectionType
 
 LAST_WORDS = 0.5
 """Seconds before a connection is closed in which who closes it may still send."""
@@ -175,7 +176,35 @@ def timeline(migration: Migration) -> Timeline | None:
     first = migration.connections[0]
     if "main" not in names.values() and first.kind is ChannelKind.UNKNOWN and not first.to_destination.segments:
         names[first.label] = "main"  # a source opens it first
+    unnamed = [one for one in migration.connections if one.kind is ChannelKind.UNKNOWN and not one.attempts]
+    if "main" not in names.values() and (late := [one for one in unnamed if _is_main(one)]):
+        names[late[0].label] = "main"
     return Timeline(tuple(_named(migration.connections, names)))
+
+
+VMDESCRIPTION = bytes((SectionType.EOF, SectionType.VMDESCRIPTION))
+LONGEST_DESCRIPTION = 1 << 20
+"""Bytes of main in which the beginning of its last section is looked for."""
+
+
+def _is_main(connection: MigrationConnection) -> bool:
+    """Whether a connection that was open before the recording began is main: only main is answered."""
+    return connection.to_source.sent > 0 or ends_as_main(connection.wire[0])
+
+
+def ends_as_main(source: StreamSource | None) -> bool:
+    """Whether the last bytes are EOF and a VMDESCRIPTION of just that length."""
+    if source is None:
+        return False
+    start = max(0, source.size - LONGEST_DESCRIPTION)
+    tail = read_known(source, start, source.size - start)
+    position = tail.find(VMDESCRIPTION)
+    while position >= 0:
+        text = position + len(VMDESCRIPTION) + 4
+        if text + int.from_bytes(tail[text - 4 : text], "big") == len(tail) and tail[text : text + 1] == b"{":
+            return True
+        position = tail.find(VMDESCRIPTION, position + 1)
+    return False
 
 
 def _named(connections: Iterable[MigrationConnection], names: dict[str, ChannelName]) -> Iterator[NamedConnection]:

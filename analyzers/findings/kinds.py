@@ -208,7 +208,11 @@ class Kind(enum.StrEnum):
         "{r.who} is not acknowledged behind offset {r.offset:,}: {r.bytes:,} bytes in flight, sent again {r.times}",
     )
     CUT = "cut", "nothing of {r.who} comes behind offset {r.offset:,}, inside a packet, while other channels go on"
-    WINDOW_SHUT = "window-shut", "the receive window of {r.who} is 0 from here on: the destination has stopped reading"
+    WINDOW_SHUT = (
+        "window-shut",
+        "the receive window of {r.who} is 0 from here on: the destination has stopped reading, or "
+        "a proxy in front of it",
+    )
     SOURCE_SILENT = "source-silent", "the source could send on {r.who} and does not"
     NOT_CLOSED = (
         "not-closed",
@@ -279,6 +283,42 @@ class Kind(enum.StrEnum):
         "the destination shuts its multifd channels at once while main stays open: a receive thread met an error, "
         "as it does when multifd-compression differs",
     )
+    LOAD_FAILED = (
+        "load-failed",
+        "the destination shuts its multifd channels at once, then main: its load failed on main, where a machine type, "
+        "RAM block, device or setting is not like the source's; its log says which",
+    )
+    GAVE_UP_LOADING = (
+        "gave-up-loading",
+        "the destination shuts its multifd channels at once, then main: its load failed on main (a machine type, RAM "
+        "block, device or setting is not like the source's) or in a receive thread (multifd-compression differs); its "
+        "log says which",
+    )
+    LOST_ALONE = (
+        "lost-alone",
+        "{r.who} alone is closed from the destination's side, in the middle, while all others stay open for "
+        "{r.milliseconds:.1f} ms: a QEMU closes all together, so something on the way did it (a proxy, a firewall)",
+    )
+    SOURCE_DIED = (
+        "source-died",
+        "the source closes all its connections at once, before the destination closes one: its process has ended",
+    )
+    TAKES_NOTHING = (
+        "takes-nothing",
+        "the destination closes every connection right behind its first bytes, main too: it expects TLS (tls-creds) "
+        "and the source speaks plain text, or its process has ended",
+    )
+    KNOWS_NO_TLS = (
+        "knows-no-tls",
+        "the destination closes {r.who} without an answer to its ClientHello: it does not expect TLS (no tls-creds), "
+        "the source does",
+    )
+    NOT_BEGUN = (
+        "not-begun",
+        "the destination has read nothing{r.because}: it has not begun, as while it waits for more connections than "
+        "the source opens (its multifd-channels is greater than {r.syncs.number}, or multifd is on at the destination "
+        "alone), or it was stopped before",
+    )
     MAIN_CAME_LATER = (
         "main-came-later",
         "the destination took channel {r.channel} first and main {r.duration:.3f} s later: {r.because}",
@@ -286,7 +326,7 @@ class Kind(enum.StrEnum):
     DIED = (
         "died",
         "the destination closes all its connections within {r.microseconds:,} µs, before the source closes one: "
-        "its process has ended",
+        "its process has ended (killed, crashed, or on an error that its log tells)",
     )
     LEGS = (
         "legs",

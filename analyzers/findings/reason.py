@@ -225,6 +225,10 @@ class Words:
         return [self._reason.channel, *(place.channel for place in self._reason.also)]
 
     @property
+    def milliseconds(self) -> float:
+        return (self._reason.duration or 0) * 1e3
+
+    @property
     def microseconds(self) -> int:
         return round((self._reason.duration or 0) * 1e6)
 

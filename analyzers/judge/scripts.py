@@ -172,6 +172,7 @@ def main_steps(
     steps += [
         MainStep(MainAct.FAIL, offset, refusal.reason(seen, name), rule.code)
         for rule, refusal in MAIN_REFUSALS
+        if destination.channels or not refusal.beside_channels
         for offset, name in refusal.places(seen)
     ]
     if main.skipped is not None:

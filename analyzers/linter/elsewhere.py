@@ -17,7 +17,7 @@ from multifd_codec.dialect.compression import COMPRESSIONS
 from multifd_codec.dialect.destination import Destination
 from multifd_codec.dialect.releases import RELEASES, DestinationHabits, Mode
 
-GUESSES = (Kind.TAKES_NONE, Kind.CHANNELS_SHUT)
+GUESSES = (Kind.TAKES_NONE, Kind.CHANNELS_SHUT, Kind.GAVE_UP_LOADING)
 """Facts that allow several readings: their own sentence names them."""
 FORESEEN = {
     Ended.COMPLETED: frozenset({Outcome.COMPLETES, Outcome.LOSES_DATA}),
@@ -80,7 +80,7 @@ def _seen_to_be(judged: Judged, seen: Recorded) -> tuple[Destination, ...]:
             return (replace(judged.context.destination, channels=fact.syncs.number),)
         if fact.kind is Kind.TAKES_NONE:
             return (replace(judged.context.destination, channels=0),)
-        if fact.kind is Kind.CHANNELS_SHUT:
+        if fact.kind in (Kind.CHANNELS_SHUT, Kind.GAVE_UP_LOADING):
             like = judged.context.destination
             others = [method for method in COMPRESSIONS.values() if method.stock and method.name != like.compression]
             return tuple(replace(like, compression=method.name) for method in others)

@@ -48,7 +48,8 @@ def found_by_packets(seen: Recorded) -> Iterator[tuple[Rule, Found]]:
     elif seen.ended is Ended.FAILED and seen.gave_up_first is Side.SOURCE:
         yield MFD707, _found(first, _how(first, "the source gave up"))
     elif seen.ended is Ended.FAILED:
-        yield MFD704, _found(first, "a connection of the migration was refused")
+        alone = next((fact for fact in seen.evidence if fact.kind is Kind.LOST_ALONE), None)
+        yield MFD704, _found(alone, "a connection of the migration was refused" if alone is None else alone.text)
     elif seen.ended is Ended.HUNG:
         yield MFD708, _found(_stand_still(seen), _stood_still(seen))
 
@@ -64,6 +65,18 @@ def _explained(seen: Recorded, explained: tuple[Destination, ...]) -> str:
     return f"; it is what {destination_text(explained[0])} does" if explained else "; no other destination explains it"
 
 
+HOW = (
+    Kind.CHANNELS_SHUT,
+    Kind.LOAD_FAILED,
+    Kind.GAVE_UP_LOADING,
+    Kind.TAKES_FEWER,
+    Kind.TAKES_NONE,
+    Kind.TAKES_NOTHING,
+    Kind.KNOWS_NO_TLS,
+    Kind.DIED,
+    Kind.SOURCE_DIED,
+)
+"""How somebody gave up."""
 TOLD = frozenset(
     {
         Kind.UNANSWERED,
@@ -79,6 +92,13 @@ TOLD = frozenset(
         Kind.CHANNELS_SHUT,
         Kind.TAKES_NONE,
         Kind.DIED,
+        Kind.TAKES_NOTHING,
+        Kind.KNOWS_NO_TLS,
+        Kind.LOAD_FAILED,
+        Kind.GAVE_UP_LOADING,
+        Kind.LOST_ALONE,
+        Kind.SOURCE_DIED,
+        Kind.NOT_BEGUN,
         Kind.MAIN_CAME_LATER,
         Kind.SILENCE,
         Kind.DIED_IN_CLEANUP,
@@ -123,7 +143,7 @@ def _gave_up(seen: Recorded) -> Reason | None:
     """The first fact that says that somebody did, of the side that did it first."""
     side = {Side.SOURCE: Actor.SOURCE, Side.DESTINATION: Actor.DESTINATION}.get(seen.gave_up_first or Side.NETWORK)
     ends = [fact for fact in seen.evidence if fact.kind in (Kind.SHUT, Kind.CLOSED, Kind.RESET) and fact.actor is side]
-    kinds = (Kind.DIED_IN_CLEANUP, Kind.SHUT, Kind.CHANNELS_SHUT, Kind.TAKES_FEWER, Kind.TAKES_NONE, Kind.DIED)
+    kinds = (Kind.DIED_IN_CLEANUP, Kind.SHUT, *HOW)
     said = [fact for fact in seen.evidence if fact.kind in kinds and fact.actor is side]
     said.sort(key=lambda fact: fact.kind is not Kind.DIED_IN_CLEANUP)
     return next(iter([*said, *ends]), None)
