@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 
+from captures.formats.images import snapshots, stream_at
 from captures.formats.mapped import MappedFile, Opened, open_mapped
 from captures.identify import CHANNEL_ORDER, Identity, identify
 from captures.model import (
@@ -50,6 +51,24 @@ def read_channel_file(opened: Opened) -> Recording:
     kind = InputForm.MAPPED_RAM if is_mapped_ram(source) else InputForm.CHANNEL_FILE
     migration = Migration((_channel(path.name, source, identify(source)),))
     return Recording(path, kind, file.size, 0, (migration,), notes, [file.close])
+
+
+def read_offset(opened: Opened) -> Recording:
+    """A main channel that starts inside a file (``stream_at``)."""
+    path, file, notes = opened
+    source = FileSource(file.view[stream_at(file) or 0 :])
+    if is_mapped_ram(source):
+        raise InputError(f"{path}: a mapped-ram stream that does not start at the file's beginning is not read")
+    migration = Migration((_channel(path.name, source, identify(source)),))
+    return Recording(path, InputForm.CHANNEL_FILE, file.size, 0, (migration,), notes, [file.close])
+
+
+def read_snapshots(opened: Opened) -> Recording:
+    """The internal snapshots of a qcow2 image, each a migration."""
+    path, file, notes = opened
+    sources = [(name, FileSource(state)) for name, state in snapshots(file)]
+    migrations = tuple(Migration((_channel(name, source, identify(source)),)) for name, source in sources)
+    return Recording(path, InputForm.CHANNEL_FILE, file.size, 0, migrations, notes, [file.close])
 
 
 def read_folder(path: Path) -> Recording:

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from captures.files import is_channel_file, read_channel_file, read_folder
+from captures.files import is_channel_file, read_channel_file, read_folder, read_offset, read_snapshots
+from captures.formats.images import is_qcow2, stream_at
 from captures.formats.joined import Part
 from captures.formats.mapped import MappedFile, Opened, first_bytes, open_mapped
 from captures.formats.pipes import is_pipe
@@ -229,5 +230,7 @@ def _read_with_tshark(path: Path, wish: Wish) -> Recording:
 INPUT_KINDS = (
     InputKind("a capture (pcap, pcapng)", is_capture, _read_capture),
     InputKind("a migration stream", is_channel_file, lambda opened, _: read_channel_file(opened)),
+    InputKind("an image with one inside", lambda file: stream_at(file) is not None, lambda o, _: read_offset(o)),
+    InputKind("a qcow2 image with a snapshot", is_qcow2, lambda opened, _: read_snapshots(opened)),
 )
 """What a file may be; the first one that recognises it reads it. A folder is one of channel files."""

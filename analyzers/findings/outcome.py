@@ -22,3 +22,8 @@ class Outcome(enum.StrEnum):
     def rank(self) -> int:
         """0 for the most harmless; the worst outcome of a set has the highest rank."""
         return list(Outcome).index(self)
+
+    @property
+    def is_error(self) -> bool:
+        """Worse than ``undecided``."""
+        return self.rank > Outcome.UNDECIDED.rank

@@ -78,11 +78,13 @@ def judge_handshake(
     uuid: bytes | None = None,
     partial: bool = False,
     mains: int = 1,
+    demanded: bool = False,
 ) -> Handshake:
     """Check every ChannelInit and the number of channels against what the destination expects.
 
     ``uuid`` is the destination's; by default the one most channels carry. ``partial``: connections may be missing in
     the recording rather than in the migration. ``mains``: main channels.
+    ``demanded``: the destination's number of channels is given, not inferred.
     """
     if main is not None and "mapped-ram" in main.capabilities:
         message = f"{len(connections)} multifd connections beside a mapped-ram main channel: nothing reads them"
@@ -106,7 +108,9 @@ def judge_handshake(
     if len(connections) > channels:
         message = f"{len(connections)} multifd channels, the destination takes {channels}: the rest is refused"
         problems.append(SetProblem(MFD606, None, "id", message))
-        outcomes = {Outcome.FAILS, Outcome.LOSES_DATA}  # a source fails, a recording that is replayed does not
+        # A source fails, a recording that is replayed does not; measured with 10.0: it waits where the
+        # one it takes has an id beyond its own.
+        outcomes = {Outcome.FAILS, Outcome.LOSES_DATA, Outcome.HANGS}
         if any(c.number == channels for c in connections) and not destination.channel_id_checked:
             outcomes.add(Outcome.CRASHES)  # when that one is connected before another
         return Handshake(
@@ -120,7 +124,9 @@ def judge_handshake(
         )
         if partial:
             reason = _reason(Kind.CHANNELS_PERHAPS_MISSING, message)
-            return Handshake(tuple(problems), frozenset({Outcome.UNDECIDED}), reason)
+            # A channel that is there no more than in the recording hangs; whether it is nobody can tell.
+            outcomes = {Outcome.UNDECIDED, Outcome.HANGS} if demanded else {Outcome.UNDECIDED}
+            return Handshake(tuple(problems), frozenset(outcomes), reason)
         problems.append(SetProblem(MFD606, None, "id", message))
         waits_for = tuple(Party(Actor.CHANNEL, number) for number in missing)
         reason = _reason(Kind.CHANNELS_MISSING, message, problems[-1].rule.code)._replace(waits_for=waits_for)

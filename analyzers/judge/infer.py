@@ -132,6 +132,21 @@ CLUES: tuple[Clue, ...] = (
         "stale next_packet_size in SYNC packets: {which}",
     ),
     _METHODS[-1],
+    Clue(
+        lambda r: not r.destination.postcopy_refused,
+        lambda f: CERTAIN * (bool(f.channels) and f.main is not None and f.main.advised is not None),
+        "postcopy-ram beside multifd: {which}",
+    ),
+    Clue(
+        lambda r: r.destination.compress_page,
+        lambda f: CERTAIN * (not f.channels and f.main is not None and f.main.compress_page is not None),
+        "COMPRESS_PAGE records without multifd: {which}",
+    ),
+    Clue(
+        lambda r: r.sender.flush_without_multifd,
+        lambda f: CERTAIN * (not f.channels and f.main is not None and bool(f.main.page_records and f.flushes())),
+        "FLUSH records without multifd: {which}",
+    ),
     Clue(_per_round, lambda f: f.flushes(), "FLUSH records: {which}"),
     Clue(
         lambda r: r.sender.header_stale,

@@ -143,9 +143,10 @@ _FLUSH = since(lambda r: r.destination.flush_known)
 
 
 def main_steps(
-    main: MainSurvey | None, destination: Destination, transferred: Collection[DeviceKey]
+    main: MainSurvey | None, destination: Destination, transferred: Collection[DeviceKey], *, multifd: bool
 ) -> tuple[MainStep, ...]:
-    """Steps of the main channel. ``transferred``: devices whose state travels on channels."""
+    """Steps of the main channel. ``transferred``: devices whose state travels on channels. ``multifd``: there are
+    multifd channels."""
     if main is None:
         return (MainStep(MainAct.OPEN, 0, "the main channel is not in the recording"),)
     steps: list[MainStep] = []
@@ -168,9 +169,9 @@ def main_steps(
             repeated = transferred and any(step.act is MainAct.START_LOADERS for step in steps)
             act = MainAct.CRASH if repeated else MainAct.START_LOADERS
             steps.append(MainStep(act, command.offset, "SWITCHOVER_START"))
-    seen = MainSeen(main, habits, transferred)
+    seen = MainSeen(main, habits, transferred, multifd)
     steps += [
-        MainStep(MainAct.FAIL, offset, refusal.reason(seen, name), rule.code)
+        MainStep(MainAct.CRASH if refusal.crashes else MainAct.FAIL, offset, refusal.reason(seen, name), rule.code)
         for rule, refusal in MAIN_REFUSALS
         if destination.channels or not refusal.beside_channels
         for offset, name in refusal.places(seen)
@@ -258,7 +259,7 @@ def build(
     script = Script(
         channels=tuple(steps),
         channel_ids=tuple(number for number, _ in channels),
-        main=main_steps(main, destination, carried & {device.device for device in devices}),
+        main=main_steps(main, destination, carried & {device.device for device in devices}, multifd=bool(channels)),
         devices=devices,
         error_fails=destination.habits.error_fails_migration,
     )

@@ -76,6 +76,8 @@ def judge(
         outcomes |= solve(unread)
     for step in script.may_fail:
         outcomes |= solve(_failing(script, step))
+    if main is not None and main.cut_regions and Outcome.FAILS in outcomes:
+        outcomes |= {Outcome.CRASHES}  # with multifd, whose threads read the pages: SIGSEGV (10.0 to 11.1, measured)
     if memory.raced and Outcome.COMPLETES in outcomes:
         outcomes |= {Outcome.LOSES_DATA}
     configs = _configs(script)

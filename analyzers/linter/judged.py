@@ -116,6 +116,7 @@ def judge_by(
         uuid=None if options.uuid is None else options.uuid.bytes,
         partial=surveyed.partial,
         mains=len(surveyed.mains),
+        demanded=options.channels is not None,
     )
     read = [] if surveyed.mapped_ram else [(channel.name, channel.survey) for channel in surveyed.channels]
     if GAPS not in known:

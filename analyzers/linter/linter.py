@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from analyzers.evidence.ending import recorded
 from analyzers.evidence.summary import connection_summaries
 from analyzers.findings import Actor, Finding, InputInfo, Kind, Outcome, Reason, Report
-from analyzers.findings.recorded import NOT_RECORDED, Recorded
+from analyzers.findings.recorded import NOT_RECORDED, Ended, Recorded
 from analyzers.linter import device_state, packets, sync
 from analyzers.linter import recording as recording_checks
 from analyzers.linter.connections import found_by_arrival
@@ -16,6 +16,7 @@ from analyzers.linter.found import Collector
 from analyzers.linter.happened import found_by_packets, story
 from analyzers.linter.judged import Judged, LintOptions, judge_surveyed
 from analyzers.linter.legs import between_legs
+from analyzers.linter.outcome import with_outcome
 from analyzers.linter.rows import found_by_handshake, found_by_reader, found_by_rows
 from analyzers.linter.summary import channel_summary, device_summaries, main_summary, stream_facts
 from analyzers.receiver.explain import witness
@@ -71,6 +72,8 @@ def lint_surveyed(recording: Recording, surveyed: Surveyed, options: LintOptions
         encrypted = any(channel.kind is ChannelKind.TLS for channel in surveyed.migration.channels)
         why = Kind.UNREADABLE if encrypted else Kind.HEADERS_ONLY
         return _unjudged(recording, surveyed.migration, notes, why, seen), None
+    if seen.ended is Ended.COMPLETED and surveyed.main is not None:
+        surveyed.main.accepted()
     judged = judge_surveyed(surveyed, options)
     compared = compare(judged, options, seen)
     return _report(recording, judged, _findings(judged, notes, compared), options, compared), judged.verdict.script
@@ -145,4 +148,4 @@ def _findings(judged: Judged, notes: Sequence[CaptureNote], compared: Compared) 
     headers_cut = any(survey.unreadable for _, survey in context.channels)
     collect.add_all(found_by_reader(notes, labels, headers_cut=headers_cut))
     collect.add_all(recording_checks.CHECKS.found(context))
-    return collect.findings()
+    return with_outcome(collect, judged)

@@ -95,12 +95,15 @@ def kept_zero_pages(context: Context) -> Iterator[Found]:
 
 @CHECKS.of(MFD216)
 def on_two_channels(context: Context) -> Iterator[Found]:
+    ends = [survey.source.end for _, survey in context.channels]
+    # In a stream that ends early the page is yet to be sent again, and no page is known to be never sent.
+    goes_on = context.main is None or context.main.eof is None or any(end is not StreamEnd.CLOSED for end in ends)
     for overlap, place in overlaps(context, on_main=False):
         at_boundary = overlap.behind_page - overlap.first_page == 1 and context.sender.maybe(lambda s: s.repeats_page)
         why = f"; {_REPEATS} a page may stand in two packets in a row" if at_boundary else ""
         harm = "" if overlap.differs else ", harmless: same content, or sent again later"
         where = f"is also on channel {overlap.channels[1]} in round {overlap.round}"
-        harmless = at_boundary and not overlap.differs and not context.pages_lost
+        harmless = at_boundary and (goes_on or not (overlap.differs or context.pages_lost))
         severity = Severity.INFO if harmless else None
         yield place._replace(message=f"{place.message} {where}{harm}{why}", severity=severity)
 

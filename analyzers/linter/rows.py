@@ -41,7 +41,7 @@ def _of(hits: Hits, channel: ChannelName, field: str) -> Iterator[Found]:
     """Each place kept; the last stands for those that are only counted."""
     for position, hit in enumerate(hits.kept, 1):
         repeats = hits.count - len(hits.kept) if position == len(hits.kept) else 0
-        yield Found(hit.message, channel, hit.offset, hit.length, field, repeats=repeats)
+        yield Found(hit.message, channel, hit.offset, hit.length, field, hit.severity, repeats)
 
 
 def _device_state(context: Context) -> Iterator[tuple[Rule, Found]]:
@@ -71,8 +71,8 @@ def _main(context: Context) -> Iterator[tuple[Rule, Found]]:
         if rule.beside_channels and not context.channels:
             continue
         for found in _of(hits, "main", main.fields[rule]):
-            yield rule, found._replace(severity=Severity.ERROR if found.offset == ending else None)
-    seen = MainSeen(main, context.destination.habits)
+            yield rule, found._replace(severity=Severity.ERROR if found.offset == ending else found.severity)
+    seen = MainSeen(main, context.destination.habits, multifd=bool(context.channels))
     for rule, refusal in MAIN_REFUSALS:
         if refusal.says is None or (refusal.beside_channels and not context.channels):
             continue

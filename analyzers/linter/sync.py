@@ -144,6 +144,8 @@ def flush_without_channels(context: Context) -> Iterator[Found]:
     main = context.main
     if main is not None and not context.channels and "mapped-ram" not in main.capabilities:
         severity = None if context.destination.habits.flush_known else Severity.ERROR
+        if severity is None and context.sender.surely(lambda habits: habits.flush_without_multifd):
+            severity = Severity.INFO
         yield from (_at_record(record, "FLUSH without multifd channels", severity) for record in _flushes(main))
 
 
@@ -166,7 +168,10 @@ def silent_in_postcopy(context: Context) -> Iterator[Found]:
         if (number, item.offset) in pages:
             yield pages[number, item.offset]
         elif item.kind is ItemKind.SYNC:
-            yield _at_item(number, item, "SYNC that belongs to no rendezvous in precopy")
+            # Who goes on waiting in postcopy pairs it there.
+            paired = not context.destination.habits.flush_in_postcopy_fails
+            severity = Severity.INFO if paired else None
+            yield _at_item(number, item, "SYNC that belongs to no rendezvous in precopy", severity)
 
 
 @CHECKS.of(MFD314)
@@ -230,8 +235,8 @@ def _pages_behind(context: Context) -> Iterator[Found]:
             yield _at_item(number, item, f"{item.packets} RAM packets with pages {what}")
 
 
-def _at_item(number: int, item: Item, message: str) -> Found:
-    return Found(message, number, item.offset, item.end - item.offset)
+def _at_item(number: int, item: Item, message: str, severity: Severity | None = None) -> Found:
+    return Found(message, number, item.offset, item.end - item.offset, severity=severity)
 
 
 def _at_record(record: Record, message: str, severity: Severity | None = None) -> Found:

@@ -129,6 +129,8 @@ class MainSeen(NamedTuple):
     destination: DestinationHabits
     transferred: Collection[DeviceKey] = ()
     """Devices whose state travels on multifd channels."""
+    multifd: bool = False
+    """There are multifd channels."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -146,6 +148,8 @@ class MainRefusal:
     """Bytes of the record that the finding is about."""
     beside_channels: bool = False
     """Said only where there are multifd channels."""
+    crashes: bool = False
+    """The load does not fail there, the destination aborts."""
 
 
 def once(offset: int | None) -> Iterable[tuple[int, str]]:

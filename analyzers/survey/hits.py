@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from analyzers.findings import Severity
+
 KEPT = 20
 """Places kept in detail for each condition and channel; the rest is counted."""
 
@@ -17,6 +19,8 @@ class Hit(NamedTuple):
     length: int
     segment: int
     message: str
+    severity: Severity | None = None
+    """None: that of the rule."""
 
 
 @dataclass(slots=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
+from analyzers.findings import Severity
 from analyzers.rulebook.codes import MFD501
 from analyzers.rulebook.rule import Rule
 from analyzers.survey.hits import Hit, Hits
@@ -141,6 +142,8 @@ class MainSurvey:
     """Offset up to which the stream was understood."""
     skipped: int | None = None
     """First place in front of EOF that was skipped: what it held is not known."""
+    cut_regions: bool = False
+    """Pages of a mapped-ram file lie behind its end."""
     overlapping: str | None = None
     """Regions of a mapped-ram file that overlap, in one line."""
     compress_page: int | None = None
@@ -149,6 +152,8 @@ class MainSurvey:
     """Why decoding ended in front of EOF, when neither the stream's end nor a failure explains it."""
     vmdescription: bool = False
     page_records: int = 0
+    skips_pages: bool = False
+    """A device whose pages the source need not send: virtio-mem, or a balloon with free page hinting."""
     postcopy: bool = False
     hits: defaultdict[Rule, Hits] = field(default_factory=lambda: defaultdict(Hits))
     """Places by the rule they break."""
@@ -169,10 +174,19 @@ class MainSurvey:
         if self.failure is None or self.configured_at < self.failure[0]:
             self.failure = self.configured_at, message
 
-    def hit(self, rule: Rule, name: str, offset: int, length: int, message: str) -> None:
-        """Note a violation; ``name`` is the wire field."""
+    def accepted(self) -> None:
+        """A destination was seen to load this: it does without the configuration section as the sender does
+        (send-configuration=off)."""
+        left_out = self.hits.pop(MFD501, None) is not None and self.configured_at is None
+        if left_out and self.failure is not None and self.failure[0] == self.setup:
+            self.failure = None
+
+    def hit(
+        self, rule: Rule, name: str, offset: int, length: int, message: str, severity: Severity | None = None
+    ) -> None:
+        """Note a violation; ``name`` is the wire field. ``severity``: by default that of the rule."""
         self.fields.setdefault(rule, name)
-        self.hits[rule].add(Hit(offset, length, 0, message))
+        self.hits[rule].add(Hit(offset, length, 0, message, severity))
 
     def count(self, kind: RecordKind) -> int:
         """Records of one kind outside of postcopy."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from analyzers.findings import Severity
 from analyzers.rulebook.codes import MFD501, MFD502, MFD517, MFD518, MFD519, MFD520, MFD521
 from analyzers.rulebook.conditions import Load, MainProblem
 from analyzers.rulebook.registry import PROBLEMS
@@ -20,7 +21,6 @@ from multifd_codec.layout import layout
 from multifd_codec.main import events as ev
 from multifd_codec.main.decoder import MainDecoder
 from multifd_codec.main.problems import Problem, ProblemKind
-from multifd_codec.main.vmdescription import find_description
 from multifd_codec.source import ByteSource, StreamEnd, bytes_known
 from multifd_codec.wire.qemufile import CommandId, SectionFooter, SectionType
 from multifd_codec.wire.ram import MappedRamHeader
@@ -47,7 +47,8 @@ def survey_main(
     """Read the whole main channel once."""
     survey = MainSurvey(source)
     decoder = MainDecoder(source, page_size=page_size)
-    reader = _Reader(survey, decoder)
+    guesses = page_size is None and bool(source.holes()) and decoder.description is None
+    reader = _Reader(survey, decoder, guesses=guesses)
     for count, item in enumerate(decoder.walk()):
         reader.take(item)
         if progress is not None and count % 1024 == 0:
@@ -57,7 +58,9 @@ def survey_main(
 
 
 class _Reader:
-    def __init__(self, survey: MainSurvey, decoder: MainDecoder) -> None:
+    def __init__(self, survey: MainSurvey, decoder: MainDecoder, *, guesses: bool) -> None:
+        self.guesses = guesses
+        """Nothing has said the page size yet, and what says it may be in a hole."""
         self.survey = survey
         self.decoder = decoder
         self.kind = SectionKind.OTHER
@@ -87,7 +90,7 @@ class _Reader:
                     if isinstance(part, ev.ConfigurationUuid):
                         survey.uuid = part.uuid
                     if isinstance(part, ev.TargetPageBits) and part.bits < 32:
-                        survey.page_size, survey.page_size_stated = 1 << part.bits, True
+                        survey.page_size, survey.page_size_stated, self.guesses = 1 << part.bits, True, False
             case ev.SectionStart() | ev.SectionPart() | ev.SectionEnd() | ev.SectionFull():
                 self._section(item)
             case ev.BlockList():
@@ -145,7 +148,9 @@ class _Reader:
     def finish(self) -> None:
         survey = self.survey
         known = survey.skipped is None or (survey.setup is not None and survey.skipped > survey.setup)
-        if survey.setup is not None and not self.configured and known:
+        # A sender that leaves it out has machine type 2.3 or older, or send-configuration=off, and so has a destination
+        # like it; one whose vmdescription describes it has not left it out.
+        if survey.setup is not None and not self.configured and known and not self._left_out():
             survey.hit(MFD501, "", survey.setup, 1, "no configuration section in front of the first section")
             self._fail(survey.setup, "the configuration section is missing")
         if survey.setup is None and survey.eof is not None and not self.configured and known:
@@ -162,24 +167,36 @@ class _Reader:
         certain = survey.stopped is None and survey.skipped is None and survey.failure is None
         if survey.eof is None and closed and certain:
             survey.hit(MFD517, "", survey.source.size, 0, "the main channel ends in front of its EOF byte")
-        if survey.advised is not None and not survey.postcopy and (closed or survey.eof is not None):
-            survey.doubts.append((survey.advised, "POSTCOPY_ADVISE with page sizes, which needs postcopy-ram"))
         described = survey.vmdescription or survey.postcopy or MFD518 in survey.hits
         if survey.eof is not None and closed and not described:
-            survey.hit(MFD518, "", survey.eof, 1, "no vmdescription behind the EOF byte")
+            survey.hit(MFD518, "", survey.eof, 1, "no vmdescription behind the EOF byte", severity=Severity.INFO)
         if survey.eof is not None and not survey.vmdescription and closed:
-            elsewhere = find_description(survey.source)  # what was sent is described wherever it stands
-            self._versions(elsewhere.description.described() if elsewhere is not None else ())
+            described_anywhere = self.decoder.description
+            self._versions(described_anywhere.described() if described_anywhere is not None else ())
+        survey.skips_pages = self.decoder.description is not None and self.decoder.description.skips_pages
         if survey.page_size is None:
             survey.page_size = self.decoder.page_size
+
+    def _left_out(self) -> bool:
+        """Whether the sender leaves the configuration section out: machine types that do so have no footers either, and
+        from 8.2 on the vmdescription does not describe it."""
+        described = self.decoder.description is not None and self.decoder.description.configuration
+        return not described and not self.decoder.footers
 
     def _problem(self, item: ev.MainItem, problem: Problem) -> None:
         if self.incomplete or (isinstance(item, ev.MainEnd) and self.survey.end is not StreamEnd.CLOSED):
             return
+        if problem.kind is ProblemKind.RAM_FLAGS and self.guesses:
+            self.incomplete = True  # what seems to be flags may be an address of smaller pages
+            return
         rule, condition = PROBLEMS[problem.kind]
         if not condition.silent and not isinstance(item, ev.Flush):  # FLUSH in a mapped-ram file is MFD314
             length = max(1, item.offset + item.length - problem.offset)
-            self.survey.hit(rule, problem.field, item.offset, max(item.length, length), problem.message)
+            mild = problem.kind is ProblemKind.END_MISSING and self.survey.page_records > 0
+            severity = Severity.INFO if mild else None  # a background snapshot ends without END
+            self.survey.hit(rule, problem.field, item.offset, max(item.length, length), problem.message, severity)
+        if self._cut_short(item, problem):
+            self.survey.cut_regions = self.incomplete = True  # nothing stands where it would be read
         if problem.kind is ProblemKind.ZERO_FILL:
             self.survey.zero_fill = self.survey.zero_fill or item.offset
         elif isinstance(item, ev.BlockList) and self._overlaps(item, problem):
@@ -188,6 +205,13 @@ class _Reader:
             self.survey.doubts.append((item.offset, problem.message))
         elif condition.load is Load.FAILS and not self._ignored(item, problem, condition):
             self._fail(item.offset, problem.message)
+
+    def _cut_short(self, item: ev.MainItem, problem: Problem) -> bool:
+        """Whether a mapped-ram file ends in front of pages that its headers name."""
+        if problem.kind is not ProblemKind.MAPPED_RAM_HEADER or not isinstance(item, ev.BlockList):
+            return False
+        end, headers = self.survey.source.size, [(block.mapped_ram, block.used_length) for block in item.blocks]
+        return any(header is not None and header.pages_offset + used > end for header, used in headers)
 
     def _overlaps(self, item: ev.BlockList, problem: Problem) -> bool:
         """Regions of a mapped-ram file that overlap: only alignment is checked (parse_ramblock_mapped_ram)."""

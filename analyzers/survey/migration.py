@@ -165,9 +165,11 @@ def survey_migration(
         done += channel.source.size
         found.append(SurveyedChannel(name, channel, survey))
     unknown = [one for one in found if one.captured.kind is ChannelKind.UNKNOWN]
-    has_preempt = main is not None and main.postcopy  # the preempt channel of postcopy starts with no magic
+    # The preempt channel starts with no magic, and stays empty where no page is asked for.
+    has_preempt = main is not None and (main.postcopy or main.advised is not None)
     strange = [one for one in unknown if _starts(one.captured) and not has_preempt]
     known = [one for one in found if one.captured.kind is ChannelKind.MULTIFD or one.survey.packets]
+    none_short = cut or has_preempt
     known.sort(key=lambda one: one.name)
     framed = next((one for one in known if one.survey.packets), known[0] if known else None)
     guessed = framed.survey.page_size if framed is not None else main.page_size if main is not None else None
@@ -178,7 +180,9 @@ def survey_migration(
         channels=tuple(known),
         ignored=tuple(migration.channels[position] for position in sorted(late)),
         foreign=tuple(one.captured for one in strange if not one.survey.packets or one.survey.starts_late),
-        short=tuple(one.captured for one in unknown if not (cut or one.survey.packets) and _is_short(one.captured)),
+        short=tuple(
+            one.captured for one in unknown if not (none_short or one.survey.packets) and _is_short(one.captured)
+        ),
         page_size=page_size or guessed or DEFAULT_PAGE_SIZE,
     )
 

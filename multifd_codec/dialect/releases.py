@@ -59,6 +59,8 @@ class SenderHabits(NamedTuple):
     """Can run per-round (8.1 and later)."""
     flush_at_complete: bool = False
     """Per-round: an explicit SYNC with FLUSH ends the last RAM section (8.1 to 9.0)."""
+    flush_without_multifd: bool = False
+    """Writes FLUSH records although multifd is off (8.1 only)."""
     unpaired_sync_at_complete: bool = False
     """Per-round: that SYNC is still sent, its FLUSH no longer (9.1, 9.2)."""
     device_state: bool = False
@@ -95,6 +97,8 @@ class DestinationHabits(NamedTuple):
     flush_in_postcopy_fails: bool = False
     postcopy_refused: bool = False
     """Cannot have postcopy-ram on beside multifd (8.1 to 10.0): POSTCOPY_ADVISE with page sizes fails."""
+    postcopy_aborts: bool = False
+    """Aborts at the end of postcopy beside multifd, in yank.c (6.0, which has yank, up to 8.0; measured with 7.2)."""
     handshake_error: HandshakeError = HandshakeError.NEVER_STARTS
     channel_id_checked: bool = False
     """Refuses an id equal to the channel count; earlier releases index out of bounds."""
@@ -137,16 +141,19 @@ _CHANGES: dict[Version, tuple[dict[str, Any], dict[str, Any]]] = {
     (5, 0): ({"sync_size_stale": True}, {}),
     (5, 1): ({}, {}),
     (5, 2): ({}, {}),
-    (6, 0): ({}, {}),
+    (6, 0): ({}, {"postcopy_aborts": True}),
     (6, 1): ({}, {}),
     (6, 2): ({}, {}),
     (7, 0): ({}, {"pages_alloc_factor": 1}),
     (7, 1): ({}, {}),
     (7, 2): ({}, {}),
     (8, 0): ({"repeats_page": False}, {"handshake_error": HandshakeError.EXITS}),
-    (8, 1): ({"per_round": True, "flush_at_complete": True}, {"flush_known": True, "postcopy_refused": True}),
+    (8, 1): (
+        {"per_round": True, "flush_at_complete": True, "flush_without_multifd": True},
+        {"flush_known": True, "postcopy_refused": True, "postcopy_aborts": False},
+    ),
     (8, 2): (
-        {"sync_size_stale": False, "configuration_described": True},
+        {"sync_size_stale": False, "configuration_described": True, "flush_without_multifd": False},
         {"zero_fill_checked": True, "hook_fails": False},
     ),
     (9, 0): (

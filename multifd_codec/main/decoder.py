@@ -152,6 +152,16 @@ class MainDecoder:
             raise FormatError(message, channel="main", offset=body.offset, field="body")
         return device_fields(device, self.source.read(body.offset, body.length), body.offset)
 
+    @property
+    def footers(self) -> bool | None:
+        """Whether sections have footers; None while that is not known."""
+        return self._state.footers
+
+    @property
+    def description(self) -> Description | None:
+        """The vmdescription, wherever it stands; None without one, and while more bytes are expected."""
+        return self._describe()
+
     def _describe(self) -> Description | None:
         if not self._description_sought and not self._state.reader.waits:
             self._description_sought = True

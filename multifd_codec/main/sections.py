@@ -39,6 +39,8 @@ from multifd_codec.wire.ram import RAM_IDSTR, RAM_VERSION
 
 _ID = layout(wire.SectionPart).span("section_id").offset
 _VERSION_FROM_END = VERSION.size - layout(wire.SectionVersion).span("version_id").offset
+ENDLESS = frozenset({b"dirty-bitmap"})
+"""Handlers that end only when they have something to send (dirty_bitmap_save_complete, block-dirty-bitmap.c)."""
 FOOTER_LOOKAHEAD = 1 << 16
 """Bytes searched for a footer before a stream counts as one without footers."""
 
@@ -225,7 +227,7 @@ def _eof(state: MainState) -> ev.MainEvent:
     found: list[Problem] = []
     if not state.lost and not state.packages:
         for section_id, bound in state.sections.items():
-            if bound.iterable and not bound.ended:
+            if bound.iterable and not bound.ended and bound.idstr not in ENDLESS:
                 message = f"section {section_id} ({text(bound.idstr)}) has no END"
                 found += problem(ProblemKind.END_MISSING, offset, "type", message)
     state.position += 1

@@ -31,6 +31,8 @@ MAX_DEPTH = 64
 SEARCH_CHUNK = 1 << 20
 _MARK = re.compile(rb"\x06[\x00-\x04](?s:...)\{\s*\"")
 _LARGEST_SIZE = 1 << 48
+SKIPS_PAGES = ("virtio-mem-device", "virtio-balloon-device/free-page")
+"""What the vmstates begin with of devices that tell the source which pages hold nothing."""
 
 
 @dataclass(slots=True)
@@ -40,6 +42,8 @@ class Description:
     page_size: int | None
     devices: list[dict[str, Any]] = field(default_factory=list)
     keys: list[DeviceKey] = field(default_factory=list)
+    configuration: bool = False
+    """The configuration section is described (8.2 and later, where it was sent)."""
     _of: dict[DeviceKey, list[dict[str, Any]]] = field(default_factory=dict)
 
     def add(self, key: DeviceKey, device: dict[str, Any]) -> None:
@@ -52,10 +56,32 @@ class Description:
         devices = zip(self.keys, self.devices, strict=True)
         return tuple(DescribedDevice(*key, body_size(device), _version(device)) for key, device in devices)
 
+    @property
+    def skips_pages(self) -> bool:
+        """Whether a device tells the source which pages hold nothing: virtio-mem's unplugged blocks, or a balloon whose
+        driver hints free pages (virtio_mem_*, hw/virtio/virtio-mem.c; virtio_balloon_free_page_support)."""
+        return any(_skips(device) for device in self.devices)
+
     def device(self, key: DeviceKey, number: int) -> dict[str, Any] | None:
         """What describes the FULL section of ``key`` in front of which there were ``number`` others of that name."""
         found = self._of.get(key, ())
         return found[min(number, len(found) - 1)] if found else None
+
+
+def _skips(device: dict[str, Any]) -> bool:
+    left = [device]
+    while left:
+        described = left.pop()
+        if str(described.get("vmsd_name", "")).startswith(SKIPS_PAGES):
+            return True
+        left += _items(described, "subsections")
+        left += [inside for field in _items(described, "fields") if isinstance(inside := field.get("struct"), dict)]
+    return False
+
+
+def _items(device: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    found = device.get(name)
+    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
 
 
 class Located(NamedTuple):
@@ -118,7 +144,7 @@ def parse_description(text: Buffer, offset: int = 0) -> Description:
     devices = value.get("devices") if isinstance(value, dict) else None
     if not isinstance(devices, list):
         raise FormatError("no list of devices in it", channel="main", offset=offset, field="devices")
-    result = Description(_page_size(value.get("page_size")))
+    result = Description(_page_size(value.get("page_size")), configuration="configuration" in value)
     for device in devices:
         name = device.get("name") if isinstance(device, dict) else None
         instance = device.get("instance_id") if isinstance(device, dict) else None

@@ -18,6 +18,7 @@ from analyzers.linter.linter import lint_recording
 from analyzers.mutation.mutation import COMPLETES, CRASHES, FAILS, HANGS, LOSES, LacksError, Mutation
 from analyzers.produce.draft_of_recording import draft_of_migration
 from analyzers.produce.mutate import Mutated, apply, mutate, mutations_of
+from analyzers.report.exit_codes import ExitCode, report_exit_code
 from analyzers.rulebook.mutation_registry import MUTATIONS, WITHOUT
 from analyzers.rulebook.registry import RULES
 from captures.memory import recording_of
@@ -100,7 +101,10 @@ def violated(
     done = apply(draft, mutation)
     report = judge(draft, done, folder, captured=captured)
     rules = {finding.rule for finding in report.findings}
-    assert mutation.code in rules <= {mutation.code} | mutation.also | known
+    assert mutation.code in rules <= {mutation.code, "MFD709"} | mutation.also | known  # MFD709: the outcome
+    assert max(report.possible_outcomes, key=lambda o: o.rank).is_error <= (
+        report_exit_code(report) is ExitCode.FINDINGS
+    )
     own = [finding for finding in report.findings if finding.rule == mutation.code]
     assert any(is_at(finding, done) for finding in own), own
     return report

@@ -118,4 +118,17 @@ RULES = (
         since=ANY,
         example="main: FLUSH (nothing for 15 s); channels 0, 2, 3: S (window 0)",
     ),
+    Rule(
+        code="MFD709",
+        title="A destination completes, whatever the timing",
+        severity=Severity.ERROR,
+        why=(
+            "Some order of events ends otherwise, and no rule says by itself that something is wrong: what the streams"
+            " do together does it, or what a destination like the sender cannot be known to have."
+        ),
+        destination="As the outcome and its reasons say.",
+        reference="not QEMU: docs/receiver.md of this project",
+        since=ANY,
+        example="destination with 3 channels: main: START[B F E] ..., nothing on any channel",
+    ),
 )

@@ -7,6 +7,7 @@ import struct
 from random import Random
 from typing import Any
 
+from analyzers.findings import Severity
 from analyzers.mutation.edits import Demand, Finder, before, behind, drops, having, multifd, one, sets
 from analyzers.mutation.legal import another_part, more_syncs, with_subsections
 from analyzers.mutation.main_edits import configuration, eof, first, fulls, last_iteration, part_section
@@ -341,7 +342,7 @@ MUTATIONS = (
     Mutation("MFD523", "PING without return path", FAILS, unopened, same(never_opened), "command"),
     Mutation("MFD524", "a package without RUN", FAILS, no_run, same(repacked), "command"),
     Mutation("MFD524", "a package that is cut", FAILS, cut_package, same(repacked), "length"),
-    Mutation("MFD518", "no vmdescription", COMPLETES, no_description, same(another_key)),
+    Mutation("MFD518", "no vmdescription", COMPLETES, no_description, same(another_key), severity=Severity.INFO),
     Mutation("MFD518", "a vmdescription that is no JSON", COMPLETES, no_json, same(another_key), "json"),
     Mutation("MFD518", "a vmdescription that is cut", COMPLETES, cut_description, same(another_key), "length"),
     Mutation("MFD519", "a device that was not sent", COMPLETES, not_sent, same(both_orders), "devices"),

@@ -137,12 +137,23 @@ RULES = (
             MainProblem(ProblemKind.COMMAND_PAYLOAD),
             MainProblem(ProblemKind.COMMAND_ORDER, answered=frozenset({CommandId.POSTCOPY_RESUME})),
             MainRefusal(
-                places=lambda s: once(s.main.advised) if s.destination.postcopy_refused else (),
+                places=lambda s: once(s.main.advised) if s.multifd and s.destination.postcopy_refused else (),
                 reason=lambda _, name: "POSTCOPY_ADVISE beside multifd: postcopy-ram must be off",
                 says=lambda _, name, release: f"POSTCOPY_ADVISE beside multifd, which {release} does not combine",
                 field="command",
                 length=5,
                 beside_channels=True,
+            ),
+            MainRefusal(
+                places=lambda s: (
+                    once(s.main.eof) if s.multifd and s.main.postcopy and s.destination.postcopy_aborts else ()
+                ),
+                reason=lambda _, name: "postcopy beside multifd ends: an assertion about registered yank functions",
+                says=lambda _, name, release: f"postcopy beside multifd, at whose end {release} aborts",
+                field="type",
+                length=1,
+                beside_channels=True,
+                crashes=True,
             ),
             MainRefusal(
                 places=lambda s: (

@@ -9,7 +9,7 @@ from random import Random
 from analyzers.mutation.edits import drops, sets
 from analyzers.mutation.legal import another_part, more_syncs, never_normal
 from analyzers.mutation.main_edits import add_behind, configuration, in_ram_section, unlisted, zero_page
-from analyzers.mutation.mutation import COMPLETES, FAILS, LOSES, Edit, Mutation, Place, same, untouched
+from analyzers.mutation.mutation import COMPLETES, CRASHES, FAILS, LOSES, Edit, Mutation, Place, same, untouched
 from analyzers.mutation.shape import Shape, avoid, need, pick
 from multifd_codec.draft.draft import Draft, Record
 from multifd_codec.draft.main_records import end_of_ram
@@ -196,7 +196,7 @@ MUTATIONS = (
     Mutation("MFD525", "version 2", FAILS, mapped(version=2), untouched, "version"),
     Mutation("MFD525", "pages that are not aligned", FAILS, mapped(page_size=1 << 21), same(mapped(page_size=1 << 20)),
         "pages_offset"),
-    Mutation("MFD525", "pages behind the end of the file", FAILS, mapped(pages_offset=1 << 40), untouched,
+    Mutation("MFD525", "pages behind the end of the file", FAILS | CRASHES, mapped(pages_offset=1 << 40), untouched,
         "pages_offset", also=frozenset({"MFD508"})),
     Mutation("MFD525", "pages in front of the bitmap", LOSES, PAGES_IN_FRONT, untouched, "pages_offset"),
 )  # fmt: skip

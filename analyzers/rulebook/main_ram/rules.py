@@ -160,7 +160,7 @@ RULES = (
         conditions=(
             MainProblem(ProblemKind.COMPRESSED_LENGTH),
             MainRefusal(
-                places=lambda s: once(s.main.compress_page),
+                places=lambda s: once(s.main.compress_page) if s.multifd or not s.destination.compress_page else (),
                 reason=lambda s, name: (
                     "COMPRESS_PAGE: "
                     + (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
+from analyzers.findings import Severity
 from analyzers.mutation.edits import Demand, asks, having, multifd
 from analyzers.mutation.legal import (
     another_part,
@@ -385,7 +386,8 @@ MUTATIONS = (
     Mutation("MFD314", "FLUSH in a mapped-ram file", FAILS, IN_MAPPED_RAM, same(another_part), "flags"),
     Mutation("MFD315", "a page on main and on a channel", COMPLETES | LOSES, zero_on_main, same(zero_in_setup),
         "offset"),
-    Mutation("MFD311", "FLUSH in a migration without multifd", COMPLETES, flush_without_multifd, untouched, "flags"),
+    Mutation("MFD311", "FLUSH in a migration without multifd", COMPLETES, flush_without_multifd, untouched, "flags",
+        severity=Severity.INFO),
     Mutation("MFD311", "a migration without its channels", UNDECIDED, without_channels, untouched, "flags"),
     Mutation("MFD312", "FLUSH while pages are postcopied", FAILS, flush_in_postcopy, untouched, "flags"),
     Mutation("MFD313", "a RAM packet in postcopy", COMPLETES | LOSES, data_in_postcopy, untouched),

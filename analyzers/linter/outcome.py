@@ -1,0 +1,20 @@
+"""MFD709: no report has an outcome that is an error beside no finding that is one."""
+
+from __future__ import annotations
+
+from analyzers.findings import Finding, Severity
+from analyzers.linter.found import Collector, Found
+from analyzers.linter.judged import Judged
+from analyzers.rulebook.codes import MFD709
+
+
+def with_outcome(collect: Collector, judged: Judged) -> tuple[Finding, ...]:
+    """The findings, among them an error (MFD709) wherever the outcome is one and no rule has said why."""
+    worst = judged.sorted_outcomes[-1]
+    findings = collect.findings()
+    if worst.is_error and all(finding.severity is not Severity.ERROR for finding in findings):
+        why = next((f": {reason.text}" for reason in judged.reasons), "")
+        may = "a possible outcome" if len(judged.outcomes) > 1 else "the outcome"
+        collect.add(MFD709, Found(f"{may} is {worst}{why}"))
+        findings = collect.findings()
+    return findings
