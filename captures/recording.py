@@ -46,8 +46,9 @@ def open_recording(
     keylog: Path | None = None,
     progress: ProgressCallback | None = None,
 ) -> Recording:
-    """Opens a capture (pcap, pcapng), a folder of channel files, a channel file or a mapped-ram file; files may be
-    compressed with gzip or zstd. The content of a file does as well as its path, but for tshark.
+    """Opens a capture (pcap, pcapng), a folder of channel files, a channel file or a mapped-ram file, a save image of
+    virsh, a stream behind zeros (``file:PATH,offset=N``), or a qcow2 image, whose internal snapshots are migrations.
+    Files may be compressed with gzip or zstd. The content of a file does as well as its path, but for tshark.
 
     Captures are read by tshark when ``reader`` says so or a TLS key log is given, and with ``"auto"`` also when the
     native reader finds no migration, but frames that it does not speak. tshark knows more file formats, too. Raises

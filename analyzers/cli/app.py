@@ -80,7 +80,8 @@ def multifd(ctx: click.Context) -> int | None:
     """Decode and judge QEMU multifd migration streams.
 
     INPUT of a command is a packet capture (pcap or pcapng, also compressed with gzip or zstd), a folder with one file a
-    channel, a single channel file, or a mapped-ram file. It is recognised by content, whatever it is called.
+    channel, a single channel file, a mapped-ram file, a virsh save image, or a qcow2 image with internal snapshots. It
+    is recognised by content, whatever it is called.
     """
     if ctx.invoked_subcommand is not None:
         return None
