@@ -6,7 +6,6 @@ linter's way must come to the same outcomes, which ``model`` checks.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import lru_cache
 
 from analyzers.receiver.script import Act, ChannelStep, DeviceScript, MainAct, MainStep, Script
@@ -40,7 +39,7 @@ def script_of(draft: Draft, destination: Destination, known: tuple[Draft, Script
         same = number < len(before) and before[number][0] == line
         channels.append(before[number][1] if same else tuple(_channel(line, habits)))
     if known is not None and known[0].main == draft.main:
-        return replace(known[1], channels=tuple(channels), channel_ids=tuple(range(len(channels))))
+        return known[1]._replace(channels=tuple(channels), channel_ids=tuple(range(len(channels))))
     devices = tuple(
         DeviceScript(DeviceKey(record.event.device, record.event.instance_id))
         for record in draft.main

@@ -148,7 +148,7 @@ def mark_lost_data(script: Script, channels: Channels, main: MainSurvey | None, 
                 differs = step.matters or _differs(survey, loaded, step.offset, survey.source.size, segment)
             marked.append(replace(step, matters=True) if differs else step)
         streams.append(tuple(marked))
-    return replace(script, channels=tuple(streams))
+    return script._replace(channels=tuple(streams))
 
 
 def _differs(survey: ChannelSurvey, loaded: Loaded, start: int, end: int, segment: int) -> bool:

@@ -65,7 +65,7 @@ def judge(
     if any(fault.chance for fault in faults.values()) or solve(script) & {Outcome.COMPLETES, Outcome.LOSES_DATA}:
         script = mark_lost_data(script, channels, main, faults)  # what is lost matters to those that complete
     script = _without_harmless(script, channels, main, destination.mode)
-    script = replace(script, may_fail=may_fail, memory_wrong=bool(memory.wrong), crashes_at_cleanup=second_main)
+    script = script._replace(may_fail=may_fail, memory_wrong=bool(memory.wrong), crashes_at_cleanup=second_main)
     outcomes = solve(script)
     for position, fault in faults.items():
         if fault.chance:
@@ -99,7 +99,7 @@ def _without_harmless(
                 replace(step, spoils=False) if segment in segments_without else step
                 for segment, _, step in segments(streams[position])
             )
-    return replace(script, channels=tuple(streams))
+    return script._replace(channels=tuple(streams))
 
 
 def _out_of_bounds(
@@ -110,7 +110,7 @@ def _out_of_bounds(
     if not chances:
         return frozenset()
     script, _ = build(channels, main, destination, ignoring=chances)
-    lucky = solve(replace(like, channels=script.channels))
+    lucky = solve(like._replace(channels=script.channels))
     return lucky | ({Outcome.LOSES_DATA} if Outcome.COMPLETES in lucky else frozenset())
 
 
@@ -118,7 +118,7 @@ def _as_error(script: Script, position: int) -> Script:
     steps = script.channels[position]
     ending: ChannelStep = replace(steps[-1], act=Act.ERROR)
     changed = (*steps[:-1], ending)
-    return replace(script, channels=(*script.channels[:position], changed, *script.channels[position + 1 :]))
+    return script._replace(channels=(*script.channels[:position], changed, *script.channels[position + 1 :]))
 
 
 def _same_where_unread(script: Script) -> Script:
@@ -127,13 +127,13 @@ def _same_where_unread(script: Script) -> Script:
         tuple(replace(step, matters=False) if step.act in (Act.ERROR, Act.DATA) else step for step in steps)
         for steps in script.channels
     )
-    return replace(script, channels=tuple(channels))
+    return script._replace(channels=tuple(channels))
 
 
 def _failing(script: Script, failure: MainStep) -> Script:
     """The same with a load that fails there."""
     before = tuple(step for step in script.main if step.offset < failure.offset)
-    return script if any(step.act in MAIN_TERMINAL for step in before) else replace(script, main=(*before, failure))
+    return script if any(step.act in MAIN_TERMINAL for step in before) else script._replace(main=(*before, failure))
 
 
 class _Config(NamedTuple):

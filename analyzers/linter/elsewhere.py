@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from analyzers.findings import Actor, Kind, Outcome, ProfileChoice, Reason
 from analyzers.findings.recorded import Ended, Recorded, Side
@@ -29,8 +30,7 @@ MOST_CHANNELS = 16
 """Numbers of channels up to which a destination is looked for that explains what was seen."""
 
 
-@dataclass(frozen=True, slots=True)
-class Compared:
+class Compared(NamedTuple):
     """What was seen beside what other destinations do."""
 
     seen: Recorded
@@ -64,7 +64,7 @@ def compare(judged: Judged, options: LintOptions, seen: Recorded) -> Compared:
     """Hold what was seen against the verdict, and judge the streams elsewhere."""
     connected = all(connection.answered for connection in judged.surveyed.migration.connections)
     if seen.ended is Ended.HUNG and judged.surveyed.main is not None and judged.surveyed.main.eof is not None:
-        judged = replace(judged, surveyed=judged.surveyed.over(), known={})
+        judged = judged._replace(surveyed=judged.surveyed.over(), known={})
     wrong = contradicts(seen, judged.outcomes, connected=connected)
     found = explaining(judged, options, seen) if wrong else _seen_to_be(judged, seen)
     why = None

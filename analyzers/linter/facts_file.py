@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -29,7 +28,8 @@ def with_facts(options: LintOptions, path: Path) -> LintOptions:
         return options
     facts = _read(beside)
     found = {name: value for name, value in _known(facts).items() if getattr(options, name) is None}
-    return replace(options, **found)
+    known: LintOptions = options._replace(**found)
+    return known
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from typing import NamedTuple
 from uuid import UUID
 
 import numpy as np
@@ -30,8 +30,7 @@ from multifd_codec.dialect.releases import Mode
 from multifd_codec.errors import ChannelName
 
 
-@dataclass(frozen=True, slots=True)
-class LintOptions:
+class LintOptions(NamedTuple):
     """What the stream does not say. None: inferred from it."""
 
     profile: str | None = None
@@ -52,8 +51,7 @@ class LintOptions:
     """Judge the streams for every release and mode, too."""
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
+class Judged(NamedTuple):
     """A surveyed migration and what a destination makes of it."""
 
     surveyed: Surveyed
@@ -62,7 +60,7 @@ class Judged:
     verdict: Verdict
     end: Ending | None
     """How it ends before the load begins; None when that begins."""
-    known: Known = field(default_factory=dict)
+    known: Known
     """What was found on the way that other destinations need not find again."""
 
     @property

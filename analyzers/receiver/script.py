@@ -7,7 +7,7 @@ is made; the machine itself is the same for all.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from multifd_codec.device_key import DeviceKey
@@ -104,8 +104,7 @@ class DeviceScript(NamedTuple):
     """Loading succeeds with device state missing (buffers behind the config)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Script:
+class Script(NamedTuple):
     """The whole migration. Every channel ends in one TERMINAL step, main in one MAIN_TERMINAL step."""
 
     channels: tuple[tuple[ChannelStep, ...], ...]
@@ -120,4 +119,3 @@ class Script:
     """The process aborts when it cleans up after the migration."""
     may_fail: tuple[MainStep, ...] = ()
     """Where on main the load fails if the destination is not quite like the stream. The solver does not look at it."""
-    notes: dict[str, str] = field(default_factory=dict)

@@ -206,7 +206,7 @@ def _arrival_orders(script: Script) -> Iterator[Script]:
         channels = list(script.channels)
         for position, index in itertools.chain(*chosen):
             channels[position] = _cut(channels[position], index)
-        yield replace(script, channels=tuple(channels)) if any(chosen) else script
+        yield script._replace(channels=tuple(channels)) if any(chosen) else script
 
 
 def crashes_before_setup(steps: Sequence[ChannelStep]) -> bool:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
 from analyzers.receiver.device_state import state_buffers
@@ -158,8 +157,7 @@ def loader_done(state: State, device: DeviceKey) -> bool:
 S = TypeVar("S", bound=ChannelState | MainState)
 
 
-@dataclass(frozen=True, slots=True)
-class Row(Generic[S]):
+class Row(NamedTuple, Generic[S]):
     """One transition."""
 
     state: S
@@ -185,8 +183,7 @@ class Row(Generic[S]):
         return f"{actor}: {self.state}, {self.trigger}"
 
 
-@dataclass(frozen=True, slots=True)
-class Table(Generic[S]):
+class Table(NamedTuple, Generic[S]):
     """Every transition of one kind of thread."""
 
     joint: tuple[Row[S], ...]
