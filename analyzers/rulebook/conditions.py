@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from analyzers.findings import Severity
+from analyzers.rulebook.row import Row
 
 if TYPE_CHECKING:
     from analyzers.linter.context import Context
@@ -50,8 +50,7 @@ def if_zero_pages_read(context: Context) -> Severity | None:
     return Severity.ERROR if context.destination.habits.zero_pages else Severity.WARNING
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class PacketCondition:
+class PacketCondition(Row, kw_only=True):
     """What may hold of a RAM packet. A survey notes where; what it means is up to the sender and the destination."""
 
     field: str
@@ -78,8 +77,7 @@ class PacketCondition:
         return self.severity(context)
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class HeaderCondition(PacketCondition):
+class HeaderCondition(PacketCondition, kw_only=True):
     """One that a packet's header shows. Those of pages and payloads are found by surveys that follow a channel."""
 
     when: Callable[[Columns], Mask]
@@ -102,8 +100,7 @@ class DeviceStateSeen(NamedTuple):
         return self.buffer.packet
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class DeviceStateCondition:
+class DeviceStateCondition(Row, kw_only=True):
     """What may hold of a device-state packet."""
 
     when: Callable[[DeviceStateSeen], object]
@@ -133,8 +130,7 @@ class MainSeen(NamedTuple):
     """There are multifd channels."""
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class MainRefusal:
+class MainRefusal(Row, kw_only=True):
     """Something legal on the main channel at which the load fails on some destinations."""
 
     places: Callable[[MainSeen], Iterable[tuple[int, str]]]
@@ -169,8 +165,7 @@ class Load(enum.Enum):
     """Some releases refuse it (``analyzers.judge.scripts``)."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class MainProblem:
+class MainProblem(Row):
     """A problem that the decoder of the main channel finds."""
 
     kind: ProblemKind
@@ -182,8 +177,7 @@ class MainProblem:
     """Not said: it limits the reader, not the stream."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class RecordingNote:
+class RecordingNote(Row):
     """What a reader notices about a recording."""
 
     kind: NoteKind

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from analyzers.findings import Severity
 from analyzers.rulebook.conditions import Condition
+from analyzers.rulebook.row import Row
 
 if TYPE_CHECKING:
     from analyzers.mutation.mutation import Mutation
@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 LETTERS = {"MFD3": "S", "MFD4": "V", "MFD5": "M", "MFD6": "C"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Rule:
+class Rule(Row, kw_only=True):
     """One thing a stream may do wrong. Its code is its only name."""
 
     code: str
