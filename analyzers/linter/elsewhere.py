@@ -150,13 +150,20 @@ def _judged(judged: Judged, options: LintOptions, destination: Destination) -> J
 def elsewhere(judged: Judged, options: LintOptions) -> tuple[Elsewhere, ...]:
     """Every release in every mode it has, oldest first; those that behave alike are judged once."""
     like = judged.context.destination
-    known: dict[tuple[DestinationHabits, Mode], Judged] = {(like.habits, like.mode): judged}
+    known: dict[tuple[DestinationHabits, Mode], tuple[tuple[Outcome, ...], str]] = {
+        (like.habits, like.mode): _in_short(judged)
+    }
     found = []
     for release in RELEASES.values():
         for mode in Mode if release.destination.flush_known else (Mode.PER_SECTION,):
             key = (release.destination, mode)
             if key not in known:
-                known[key] = _judged(judged, options, replace(like, profile=release.name, mode=mode))
-            why = next((reason.text for reason in known[key].reasons), "")
-            found.append(Elsewhere(release.name, mode, known[key].sorted_outcomes, why))
+                other = replace(like, profile=release.name, mode=mode)
+                known[key] = _in_short(_judged(judged, options, other))
+            found.append(Elsewhere(release.name, mode, *known[key]))
     return tuple(found)
+
+
+def _in_short(judged: Judged) -> tuple[tuple[Outcome, ...], str]:
+    """How it ends, and the first reason."""
+    return judged.sorted_outcomes, next((reason.text for reason in judged.reasons), "")
