@@ -125,6 +125,7 @@ class Kind(enum.StrEnum):
         "{r.ram_packets} at {r.place}: no rendezvous waits for them, "
         "they are loaded only if the channel is faster than main",
     )
+    NOTED = ("noted", "{r.because}")
     PAGES_NEVER_SENT = (
         "pages-never-sent",
         "never sent: {r.pages} pages of {r.block!r}, the first at {r.block_offset:#x}",

@@ -46,7 +46,12 @@ def doubts(channels: Channels, main: MainSurvey | None) -> Iterator[tuple[int, s
         yield main.setup, "every packet names a RAM block that is not in the block list: the list may be wrong"
     if _hits(surveys, OUTSIDE_BLOCK, ZERO_PAGE_OUTSIDE_BLOCK) >= SEVERAL:
         yield main.setup, "packets name pages beyond the block list's lengths: the list may be wrong"
-    if main.eof is None or main.source.holes() or any(_partly_recorded(survey) for survey in surveys):
+    if (
+        main.eof is None
+        or main.skips_pages
+        or main.source.holes()
+        or any(_partly_recorded(survey) for survey in surveys)
+    ):
         return
     if any(condition.hides_pages for survey in surveys for condition in survey.hits):
         return

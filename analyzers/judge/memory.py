@@ -19,7 +19,7 @@ from analyzers.receiver.script import Act, ChannelStep, Script
 from analyzers.receiver.solve import lockstep, segments
 from analyzers.rulebook.packets.page_rules import REPEATED_NORMAL_PAGE
 from analyzers.survey.channel import ChannelSurvey
-from analyzers.survey.main import MainSurvey, SectionKind
+from analyzers.survey.main import MainSurvey
 from analyzers.survey.pages import EMPTY, Runs, merge, missing, overlap, shared, without
 from multifd_codec.arrays import distinct
 from multifd_codec.dialect.releases import DestinationHabits, Mode
@@ -352,8 +352,7 @@ def _coverage(
     """Pages of the block list that nobody ever sends. ``twice``: some page stands on two channels in one round."""
     if main is None or main.blocks is None or main.eof is None or main.postcopy or main.capabilities:
         return
-    iterates = any(record.section is SectionKind.PART for record in main.records)
-    if main.skips_pages or not (channels or main.pages or iterates):
+    if main.skips_pages or not (channels or main.pages or main.iterates):
         return  # without an iteration nothing was pending: memory is shared with the destination (cpr-transfer)
     if any(survey.unreadable or survey.stops_being_packets or survey.cut_headers for _, survey in channels):
         return

@@ -16,6 +16,7 @@ from analyzers.linter.found import Collector
 from analyzers.linter.happened import found_by_packets, story
 from analyzers.linter.judged import Judged, LintOptions, judge_surveyed
 from analyzers.linter.legs import between_legs
+from analyzers.linter.noted import noted
 from analyzers.linter.outcome import with_outcome
 from analyzers.linter.rows import found_by_handshake, found_by_reader, found_by_rows
 from analyzers.linter.summary import channel_summary, device_summaries, main_summary, stream_facts
@@ -121,7 +122,13 @@ def _report(
         channels=tuple(channel_summary(one.name, one.survey, one.captured) for one in surveyed.channels),
         devices=device_summaries(surveyed.surveys),
         findings=findings,
-        reasons=(*between_legs(surveyed.migration), *story(compared.seen), *compared.reasons(judged), *judged.reasons),
+        reasons=(
+            *between_legs(surveyed.migration),
+            *story(compared.seen),
+            *noted(surveyed),
+            *compared.reasons(judged),
+            *judged.reasons,
+        ),
         witness=tuple(step.framed(context.frame) for step in witness(script, worst)) if options.witness else (),
         monitor_alive=(end is not None and end.monitor_alive) if worst is Outcome.HANGS else None,
         facts=stream_facts(surveyed.main, surveyed.surveys, context, surveyed.migration),

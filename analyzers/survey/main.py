@@ -164,6 +164,11 @@ class MainSurvey:
     def end(self) -> StreamEnd:
         return self.source.end
 
+    @property
+    def iterates(self) -> bool:
+        """Whether RAM has a PART section: something was pending."""
+        return any(record.section is SectionKind.PART for record in self.records)
+
     def expect_machine(self, local: str) -> None:
         """The load fails if the destination's machine type does not start with the stream's (configuration_post_load,
         migration/savevm.c)."""

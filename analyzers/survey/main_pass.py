@@ -180,8 +180,11 @@ class _Reader:
     def _left_out(self) -> bool:
         """Whether the sender leaves the configuration section out: machine types that do so have no footers either, and
         from 8.2 on the vmdescription does not describe it."""
-        described = self.decoder.description is not None and self.decoder.description.configuration
-        return not described and not self.decoder.footers
+        description = self.decoder.description
+        if description is not None and description.configuration:
+            return False
+        describes = any(seen.number == CommandId.SWITCHOVER_START for seen in self.survey.commands)
+        return not self.decoder.footers or (describes and description is not None)
 
     def _problem(self, item: ev.MainItem, problem: Problem) -> None:
         if self.incomplete or (isinstance(item, ev.MainEnd) and self.survey.end is not StreamEnd.CLOSED):
