@@ -58,6 +58,7 @@ def lint(
     page_size: int | None = None,
     machine: str | None = None,
     compression: str | None = None,
+    postcopy: bool | None = None,
     uuid: UUID | None = None,
     witness: bool = False,
     elsewhere: bool = True,
@@ -72,7 +73,18 @@ def lint(
     from analyzers.linter.judged import LintOptions  # noqa: PLC0415
     from analyzers.linter.linter import lint_recording  # noqa: PLC0415
 
-    options = LintOptions(profile, mode, channels, page_size, machine, compression, uuid, witness, elsewhere)
+    options = LintOptions(
+        profile=profile,
+        mode=mode,
+        channels=channels,
+        page_size=page_size,
+        machine=machine,
+        compression=compression,
+        postcopy=postcopy,
+        uuid=uuid,
+        witness=witness,
+        elsewhere=elsewhere,
+    )
     with opened(source, reader=reader, keylog=keylog) as recording:
         return lint_recording(recording, options)
 

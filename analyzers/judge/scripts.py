@@ -169,7 +169,7 @@ def main_steps(
             repeated = transferred and any(step.act is MainAct.START_LOADERS for step in steps)
             act = MainAct.CRASH if repeated else MainAct.START_LOADERS
             steps.append(MainStep(act, command.offset, "SWITCHOVER_START"))
-    seen = MainSeen(main, habits, transferred, multifd)
+    seen = MainSeen(main, habits, transferred, multifd, destination.postcopy)
     steps += [
         MainStep(MainAct.CRASH if refusal.crashes else MainAct.FAIL, offset, refusal.reason(seen, name), rule.code)
         for rule, refusal in MAIN_REFUSALS

@@ -44,13 +44,14 @@ class Compared(NamedTuple):
     def found(self, judged: Judged) -> Iterator[tuple[Rule, Found]]:
         """MFD701."""
         if self.contradicts:
-            yield MFD701, found_by_comparison(self.seen, judged.sorted_outcomes[-1], self.explained_by)
+            destination, outcome = judged.context.destination, judged.sorted_outcomes[-1]
+            yield MFD701, found_by_comparison(self.seen, destination, outcome, self.explained_by)
 
     def reasons(self, judged: Judged) -> Iterator[Reason]:
         """A destination that explains what was seen, in words."""
         if self.contradicts and self.seen.ended is Ended.FAILED:
             text = (
-                "nothing in the streams makes a destination like the sender fail: its log says why "
+                "nothing in the streams makes such a destination fail: its log says why "
                 "(a device, RAM block or size that it has not got, a setting that differs)"
             )
             yield Reason(Kind.EXPLAINED_BY, Actor.DESTINATION, because=text)

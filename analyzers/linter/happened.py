@@ -54,9 +54,12 @@ def found_by_packets(seen: Recorded) -> Iterator[tuple[Rule, Found]]:
         yield MFD708, _found(_stand_still(seen), _stood_still(seen))
 
 
-def found_by_comparison(seen: Recorded, outcome: Outcome, explained: tuple[Destination, ...]) -> Found:
-    """MFD701: what was seen is none of what a destination like the sender does."""
-    return Found(f"{IN_WORDS[seen.ended]}, where a destination like the sender {outcome}{_explained(seen, explained)}")
+def found_by_comparison(
+    seen: Recorded, judged_as: Destination, outcome: Outcome, explained: tuple[Destination, ...]
+) -> Found:
+    """MFD701: what was seen is none of what the destination that judges does."""
+    foreseen = f"where {destination_text(judged_as)} {outcome}"
+    return Found(f"{IN_WORDS[seen.ended]}, {foreseen}{_explained(seen, explained)}")
 
 
 def _explained(seen: Recorded, explained: tuple[Destination, ...]) -> str:

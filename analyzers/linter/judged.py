@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 from uuid import UUID
 
@@ -43,6 +44,8 @@ class LintOptions(NamedTuple):
     """The destination's machine type."""
     compression: str | None = None
     """The destination's multifd-compression."""
+    postcopy: bool | None = None
+    """The destination's capability postcopy-ram."""
     uuid: UUID | None = None
     """The destination's uuid."""
     witness: bool = False
@@ -97,6 +100,8 @@ def judge_surveyed(surveyed: Surveyed, options: LintOptions) -> Judged:
         channels=options.channels,
         compression=options.compression,
     )
+    if options.postcopy is not None:
+        profile = profile._replace(destination=replace(profile.destination, postcopy=options.postcopy))
     return judge_by(surveyed, options, profile, sender)
 
 

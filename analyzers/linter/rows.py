@@ -72,7 +72,8 @@ def _main(context: Context) -> Iterator[tuple[Rule, Found]]:
             continue
         for found in _of(hits, "main", main.fields[rule]):
             yield rule, found._replace(severity=Severity.ERROR if found.offset == ending else found.severity)
-    seen = MainSeen(main, context.destination.habits, multifd=bool(context.channels))
+    destination = context.destination
+    seen = MainSeen(main, destination.habits, multifd=bool(context.channels), postcopy=destination.postcopy)
     for rule, refusal in MAIN_REFUSALS:
         if refusal.says is None or (refusal.beside_channels and not context.channels):
             continue

@@ -128,6 +128,8 @@ class MainSeen(NamedTuple):
     """Devices whose state travels on multifd channels."""
     multifd: bool = False
     """There are multifd channels."""
+    postcopy: bool | None = None
+    """The destination's capability postcopy-ram; None: as the source has it."""
 
 
 class MainRefusal(Row, kw_only=True):

@@ -28,6 +28,8 @@ class Destination:
     """Target page size in bytes."""
     compression: str = "none"
     """multifd-compression."""
+    postcopy: bool | None = None
+    """The capability postcopy-ram; None: as the source has it."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "mode", Mode(self.mode))  # its word is taken as well, as JSON and callers have it

@@ -58,6 +58,7 @@ Exit codes:
 )
 @click.option("--no-multifd", is_flag=True, help="The destination's multifd is off, as --channels 0.")
 @click.option("--compression", type=click.Choice(tuple(COMPRESSIONS)), help="Destination's multifd-compression.")
+@click.option("--postcopy/--no-postcopy", default=None, help="Destination's capability postcopy-ram. [as the source's]")
 @click.option("--machine", metavar="TYPE", help="Destination's machine type, pc-q35-10.0.")
 @click.option("--uuid", metavar="UUID", help="Destination's uuid.")
 @click.option("--what-if", is_flag=True, help="What becomes of the streams for every release and mode, with reasons.")
@@ -80,6 +81,7 @@ def command(
     channels: int | None,
     no_multifd: bool,
     compression: str | None,
+    postcopy: bool | None,
     machine: str | None,
     uuid: str | None,
     what_if: bool,
@@ -119,6 +121,7 @@ def command(
         page_size=page_size,
         machine=machine,
         compression=compression,
+        postcopy=postcopy,
         uuid=None if uuid is None else _uuid(uuid),
         witness=witness,
         elsewhere=True,

@@ -137,6 +137,15 @@ RULES = (
             MainProblem(ProblemKind.COMMAND_PAYLOAD),
             MainProblem(ProblemKind.COMMAND_ORDER, answered=frozenset({CommandId.POSTCOPY_RESUME})),
             MainRefusal(
+                places=lambda s: once(s.main.advised) if s.postcopy is False else (),
+                reason=lambda _, name: "POSTCOPY_ADVISE with page sizes, and the destination's postcopy-ram is off",
+                says=lambda _, name, release: (
+                    "POSTCOPY_ADVISE with page sizes: the destination must have postcopy-ram on"
+                ),
+                field="command",
+                length=5,
+            ),
+            MainRefusal(
                 places=lambda s: once(s.main.advised) if s.multifd and s.destination.postcopy_refused else (),
                 reason=lambda _, name: "POSTCOPY_ADVISE beside multifd: postcopy-ram must be off",
                 says=lambda _, name, release: f"POSTCOPY_ADVISE beside multifd, which {release} does not combine",
