@@ -12,6 +12,7 @@ from analyzers.evidence.return_path import Said, said
 from analyzers.evidence.sessions import refused_by, was_cut
 from analyzers.evidence.timeline import NamedConnection, Timeline, ends_as_main, timeline
 from analyzers.findings.recorded import Ended, Recorded, Side, Stall
+from analyzers.survey.damage import frames_lost
 from analyzers.survey.migration import Surveyed
 from captures.conduct import Moment, Window
 from captures.model import ChannelKind, StreamSource
@@ -60,6 +61,12 @@ def recorded(surveyed: Surveyed) -> Recorded:
     messages = tuple(message for path in paths for message in said(path))
     progress = _progress(surveyed, line)
     ended, gave_up = _ended(line, progress, messages)
+    if (
+        ended in (Ended.HUNG, Ended.FAILED, Ended.CANCELLED)
+        and not _says_so(messages)
+        and frames_lost(surveyed.migration)
+    ):
+        ended, gave_up = Ended.UNKNOWN, None  # what shows nothing of it may not have been recorded
     silence = line.between(*line.silence)
     stalled = (
         tuple(_stalls(line, progress.inside, still=ended is Ended.HUNG and not progress.main_ended))
@@ -68,6 +75,11 @@ def recorded(surveyed: Surveyed) -> Recorded:
     )
     seen = evidence(line, messages, stalled, silence, ended, progress.main_ended, _paused(line, progress, messages))
     return Recorded(ended, gave_up, line.between(line.first, line.last), silence, stalled, seen)
+
+
+def _says_so(messages: Sequence[Said]) -> bool:
+    """Whether the destination says that it failed."""
+    return any(message.type == ReturnPathType.SHUT and message.value for message in messages)
 
 
 def _progress(surveyed: Surveyed, line: Timeline) -> Progress:

@@ -7,8 +7,6 @@ from dataclasses import replace
 from typing import NamedTuple
 from uuid import UUID
 
-import numpy as np
-
 from analyzers.findings import Outcome, ProfileChoice, Reason
 from analyzers.judge.arrival import NEVER_STARTS, NOT_RECORDED, Arrived, Ending, ending
 from analyzers.judge.handshake import Connection, Handshake, judge_handshake
@@ -20,12 +18,12 @@ from analyzers.receiver.explain import Carrier, explain
 from analyzers.receiver.script import MainAct
 from analyzers.receiver.solve import lockstep
 from analyzers.survey.channel import ChannelSurvey
+from analyzers.survey.damage import connection_missing, misses_numbers, undecidable
 from analyzers.survey.main import MainSurvey, RecordKind
 from analyzers.survey.migration import Surveyed
 from captures.model import (
     StreamSource,
 )
-from multifd_codec.arrays import distinct
 from multifd_codec.device_key import DeviceKey
 from multifd_codec.dialect.releases import Mode
 from multifd_codec.errors import ChannelName
@@ -65,10 +63,14 @@ class Judged(NamedTuple):
     """How it ends before the load begins; None when that begins."""
     known: Known
     """What was found on the way that other destinations need not find again."""
+    undecidable: bool
+    """The verdict may rest on what is only missing from the recording."""
 
     @property
     def outcomes(self) -> frozenset[Outcome]:
-        return self.verdict.outcomes if self.end is None else self.end.outcomes
+        """Where frames are missing, what seems to go wrong may be only their absence."""
+        outcomes = self.verdict.outcomes if self.end is None else self.end.outcomes
+        return (outcomes & {Outcome.COMPLETES}) | {Outcome.UNDECIDED} if self.undecidable else outcomes
 
     @property
     def sorted_outcomes(self) -> tuple[Outcome, ...]:
@@ -124,7 +126,7 @@ def judge_by(
     read = [] if surveyed.mapped_ram else [(channel.name, channel.survey) for channel in surveyed.channels]
     if GAPS not in known:
         dense = not surveyed.partial and sender.surely(lambda s: s.packet_num_dense)
-        known[GAPS] = dense and _misses_packets(surveys)
+        known[GAPS] = dense and misses_numbers(surveys)
     verdict = judge(read, main, destination, sender, gaps=known[GAPS], second_main=len(surveyed.mains) > 1, known=known)
     given = options.mode is not None or options.profile is not None
     infers = given and not surveyed.partial
@@ -141,7 +143,10 @@ def judge_by(
         sources=_sources(surveyed),
     )
     end = _ending(surveyed, options, context, handshake, verdict)
-    return Judged(surveyed, context, handshake, verdict, end, known)
+    lacking = undecidable(surveyed)
+    if options.channels is None and not lacking:
+        lacking = connection_missing(surveys, dense=known[GAPS], expected=destination.channels)
+    return Judged(surveyed, context, handshake, verdict, end, known, lacking)
 
 
 def _sources(surveyed: Surveyed) -> dict[ChannelName, StreamSource]:
@@ -171,11 +176,6 @@ def _carried(surveys: Sequence[ChannelSurvey]) -> dict[tuple[DeviceKey, int], Ca
         for item in survey.items
         if item.buffer is not None and item.buffer.index is not None
     }
-
-
-def _misses_packets(surveys: Sequence[ChannelSurvey]) -> bool:
-    numbers = distinct(np.concatenate([np.empty(0, np.int64), *(survey.packet_numbers() for survey in surveys)]))
-    return bool(len(numbers)) and len(numbers) <= int(numbers[-1])
 
 
 def _needs_channels(main: MainSurvey, verdict: Verdict) -> bool:

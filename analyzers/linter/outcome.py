@@ -12,9 +12,18 @@ def with_outcome(collect: Collector, judged: Judged) -> tuple[Finding, ...]:
     """The findings, among them an error (MFD709) wherever the outcome is one and no rule has said why."""
     worst = judged.sorted_outcomes[-1]
     findings = collect.findings()
+    if judged.undecidable:
+        return tuple(_at_most_a_warning(finding) for finding in findings)
     if worst.is_error and all(finding.severity is not Severity.ERROR for finding in findings):
         why = next((f": {reason.text}" for reason in judged.reasons), "")
         may = "a possible outcome" if len(judged.outcomes) > 1 else "the outcome"
         collect.add(MFD709, Found(f"{may} is {worst}{why}"))
         findings = collect.findings()
     return findings
+
+
+def _at_most_a_warning(finding: Finding) -> Finding:
+    """Where frames are missing, an error may be only their absence."""
+    if finding.severity is not Severity.ERROR or finding.rule.startswith("MFD7"):
+        return finding
+    return finding._replace(severity=Severity.WARNING, message=f"{finding.message} (or frames are missing)")

@@ -13,6 +13,7 @@ from uuid import UUID
 from analyzers.survey.channel import ChannelSurvey, survey_channel
 from analyzers.survey.main import MainSurvey
 from analyzers.survey.main_pass import survey_main
+from captures.connection import NoBytes
 from captures.model import CapturedChannel, ChannelKind, Migration, ProgressCallback, StreamSource
 from captures.tcp.streams import SegmentSource
 from multifd_codec.dialect.compression import usual
@@ -36,6 +37,12 @@ def _is_cut(channel: CapturedChannel) -> bool:
     """Whether the recording cuts off even what says what a connection is."""
     hole = channel.source.next_hole(0)
     return channel.kind is ChannelKind.UNKNOWN and hole is not None and hole.start < MAGIC_LENGTH
+
+
+def _is_lost(channel: CapturedChannel) -> bool:
+    """Whether a connection may have carried something that was not recorded."""
+    source = channel.source
+    return isinstance(source, NoBytes) or not channel.start_captured or source.next_hole(0) is not None
 
 
 class Missing(NamedTuple):
@@ -230,6 +237,11 @@ def _is_short(channel: CapturedChannel) -> bool:
 def _missing(surveyed: Surveyed) -> Iterator[Missing]:
     if any(channel.kind is ChannelKind.TLS for channel in surveyed.migration.channels):
         yield Missing(None, 0, "TLS sessions cannot be read without the key log of this migration (--keylog)")
+    read = {one.captured.label for one in surveyed.channels}
+    for channel in surveyed.migration.channels:
+        lost = channel.kind is ChannelKind.UNKNOWN and channel.label not in read and _is_lost(channel)
+        if lost and not any(channel is late for late in surveyed.ignored):
+            yield Missing(None, 0, f"what {channel.label} begins with is not in the recording")
     main = surveyed.main
     if main is None:
         yield Missing("main", 0, "the main channel is not in the recording")

@@ -103,15 +103,22 @@ class FlowTable:
 
     def flows_to(self, endpoint: Endpoint) -> I64:
         """The flows with this destination."""
+        return self._flows_of(endpoint, 1, 0)
+
+    def flows_from(self, endpoint: Endpoint) -> I64:
+        """The flows with this source."""
+        return self._flows_of(endpoint, 0, 16)
+
+    def _flows_of(self, endpoint: Endpoint, side: int, shift: int) -> I64:
         packed = ipaddress.ip_address(endpoint.address).packed
         if len(packed) == 4:
             address, pairs, kind = int.from_bytes(packed, "big"), self._pairs4, 0
         else:
             halves = self._halves6.lookup(np.array(struct.unpack(">QQ", packed), np.uint64))
             address, pairs, kind = int(self._addresses6.lookup(_join(halves[:1], halves[1:]))[0]), self._pairs6, 1
-        wanted: NDArray[np.bool_] = _split(pairs.values())[1] == address
+        wanted: NDArray[np.bool_] = _split(pairs.values())[side] == address
         flow_pairs, ports = _split(self._flows.values())
-        rows: I64 = np.flatnonzero((flow_pairs & 1 == kind) & (ports & 0xFFFF == endpoint.port))
+        rows: I64 = np.flatnonzero((flow_pairs & 1 == kind) & (ports >> shift & 0xFFFF == endpoint.port))
         found: I64 = rows[wanted[flow_pairs[rows] >> 1]]
         return found
 

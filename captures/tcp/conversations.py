@@ -107,8 +107,11 @@ class Conversations:
         return MARK in b"".join([view[position : position + length] for position, length in spans])
 
     def to(self, receivers: Iterable[Endpoint]) -> list[Connection]:
-        """Further connections to these endpoints."""
-        return self._connections(np.concatenate([self._flows.flows_to(receiver) for receiver in receivers]))
+        """Further connections to these endpoints, also those of which only the answers were recorded."""
+        flows = self._flows
+        return self._connections(
+            np.concatenate([side(receiver) for receiver in receivers for side in (flows.flows_to, flows.flows_from)])
+        )
 
     def _connections(self, flows: NDArray[np.int64]) -> list[Connection]:
         found: list[Connection] = []

@@ -1,0 +1,72 @@
+"""Whether frames are missing from a recording, so that what is not in it proves nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analyzers.survey.channel import ChannelSurvey
+from analyzers.survey.migration import Surveyed
+from captures.model import Migration, MigrationConnection, StreamSource
+from multifd_codec.arrays import distinct
+from multifd_codec.source import HoleReason
+
+
+def frames_lost(migration: Migration) -> bool:
+    """Whether frames that were on the wire are not in the recording: bytes between others or that were acknowledged, or
+    all that one side sent."""
+    return any(_lost(connection) for connection in migration.connections)
+
+
+def _lost(connection: MigrationConnection) -> bool:
+    sent, answered = connection.to_destination, connection.to_source
+    one_sided = sent.segments + answered.segments > 1 and (sent.last is None or answered.last is None)
+    return one_sided or any(_lacks(source) for source in connection.wire)
+
+
+def _lacks(source: StreamSource | None) -> bool:
+    return source is not None and any(hole.reason is not HoleReason.SNAPLEN for hole in source.holes())
+
+
+def undecidable(surveyed: Surveyed) -> bool:
+    """Whether a verdict may rest on something that is not there and may only not have been recorded."""
+    return surveyed.partial or any(_content_missing(survey) for survey in surveyed.surveys)
+
+
+def _content_missing(survey: ChannelSurvey) -> bool:
+    """Whether what is missing decides: compressed pages, which depend on each other, or headers of device state."""
+    if any(not item.buffer.recorded for item in survey.items if item.buffer is not None):
+        return True
+    return bool(survey.source.holes()) and any(survey.compressions)
+
+
+def connection_missing(surveys: Sequence[ChannelSurvey], *, dense: bool, expected: int) -> bool:
+    """Whether the recording lacks a whole connection: an id is left out, or the packet numbers that a channel takes,
+    one for each SYNC. Numbers are missing for other reasons, too, where a stream that is there breaks off.
+
+    ``dense``: the sender uses every number. ``expected``: channels there are, as far as the streams tell.
+    """
+    if not surveys or not all(_is_whole(survey) for survey in surveys):
+        return False
+    numbers = _numbers(surveys)
+    gaps = int(numbers[-1]) + 1 - len(numbers) if len(numbers) else 0
+    ids = {survey.init.id for survey in surveys if survey.init is not None}
+    left_out = gaps > 0 and len(ids) == len(surveys) <= max(ids)
+    rounds = min(survey.sync for survey in surveys)
+    return left_out or len(surveys) < expected or (dense and 0 < max(1, rounds - 1) <= gaps <= 2 * len(numbers))
+
+
+def _is_whole(survey: ChannelSurvey) -> bool:
+    return survey.init is not None and survey.ends_at_boundary and not survey.stops_being_packets
+
+
+def misses_numbers(surveys: Sequence[ChannelSurvey]) -> bool:
+    """Whether packet numbers are missing below the highest one."""
+    numbers = _numbers(surveys)
+    return bool(len(numbers)) and len(numbers) <= int(numbers[-1])
+
+
+def _numbers(surveys: Sequence[ChannelSurvey]) -> NDArray[np.int64]:
+    return distinct(np.concatenate([np.empty(0, np.int64), *(survey.packet_numbers() for survey in surveys)]))
