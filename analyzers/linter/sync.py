@@ -101,7 +101,9 @@ def same_mode(context: Context) -> Iterator[Found]:
 @CHECKS.of(MFD307)
 def flush_at_the_end(context: Context) -> Iterator[Found]:
     main = _complete_main(context)
-    if main is not None and context.stream_mode is Mode.PER_ROUND and main.eof is not None and not main.postcopy:
+    if main is None or main.postcopy or not main.iterates:  # with all memory shared, nothing is pending
+        return
+    if context.stream_mode is Mode.PER_ROUND and main.eof is not None:
         ends = [record for record in main.records if record.section is SectionKind.END]
         if ends and not any(record.kind is RecordKind.FLUSH for record in ends):
             yield Found("no FLUSH in the END section of ram", "main", ends[-1].offset, 8)
