@@ -199,6 +199,8 @@ class Migration(NamedTuple):
     """In the order in which they were opened, those without a byte and those that failed too; none without packets."""
     legs: tuple[Migration, ...] = ()
     """The same migration where it was recorded in front of a proxy, from the source on: this is the last leg."""
+    recorded_until: Moment | None = None
+    """The last frame of the recording, whatever it belongs to."""
 
     @property
     def destination_gave_up_first(self) -> bool:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from captures.conduct import Moment
 from captures.connection import Connection
 from captures.formats.joined import JoinedRecords, JoinedView, Part
 from captures.formats.magics import CAPTURE_FORMATS, MAGIC_SIZE
@@ -105,7 +106,9 @@ class CaptureReading:
     def finish(self) -> NativeCapture:
         """To be called once, when everything is read; the recording closes the files."""
         parts, conversations = self.parts, self.conversations()
-        migrations = with_legs_joined(group_migrations(conversations.candidates(), conversations.to))
+        until = Moment(self._frames, self.last)
+        found = group_migrations(conversations.candidates(), conversations.to)
+        migrations = with_legs_joined(migration._replace(recorded_until=until) for migration in found)
         notes = [*self._file_notes(), *_skip_notes(self._skipped, bool(migrations))]
         if not migrations:
             text = f"no connection looks like a migration channel ({self._frames} frames, {len(self._flows)} TCP flows)"

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 from analyzers.evidence.cleanup import died_in_cleanup
 from analyzers.evidence.evidence import evidence
 from analyzers.evidence.giving_up import hello_unanswered, lost_alone, source_died
+from analyzers.evidence.progress import Progress, progress_of
 from analyzers.evidence.return_path import Said, said
-from analyzers.evidence.sessions import refused_by, was_cut
-from analyzers.evidence.timeline import NamedConnection, Timeline, ends_as_main, timeline
+from analyzers.evidence.sessions import refused_by
+from analyzers.evidence.timeline import NamedConnection, Timeline, timeline
 from analyzers.findings.recorded import Ended, Recorded, Side, Stall
 from analyzers.survey.damage import frames_lost
 from analyzers.survey.migration import Surveyed
 from captures.conduct import Moment, Window
-from captures.model import ChannelKind, StreamSource
+from captures.model import ChannelKind
 from multifd_codec.errors import ChannelName
-from multifd_codec.source import read_known
-from multifd_codec.wire.qemufile import SectionType
 from multifd_codec.wire.return_path import ReturnPathType
 
 LONG = 2.0
@@ -31,23 +29,8 @@ LONG_FULL = 1.0
 CLOSES_WITHIN = 0.03
 """Seconds within which a destination that completes closes behind the source (measured: 20 ms); the kernel of one that
 does not acknowledges the source's FIN after 40 ms."""
-LAST_FOOTER = (int(SectionType.FOOTER), None, None, None, None, int(SectionType.EOF))
-"""A footer, the section's id in it, and EOF."""
 FEW = 2
 """Retransmissions of one stretch from which on it is not reordering that they show."""
-
-
-class Progress(NamedTuple):
-    """What the streams say of how far the source came. None: the recording does not show it."""
-
-    main_ended: bool | None
-    """Main's EOF was sent."""
-    inside: frozenset[ChannelName]
-    """Channels that end inside a packet, or inside a TLS record."""
-    cut: frozenset[ChannelName]
-    """Those that the source closes inside a TLS record, known without keys."""
-    postcopy: bool
-    """The guest runs on the destination: who gives up now pauses both."""
 
 
 def recorded(surveyed: Surveyed) -> Recorded:
@@ -59,7 +42,7 @@ def recorded(surveyed: Surveyed) -> Recorded:
     late = (named.connection.return_path for named in line.mains if surveyed.migration.return_path is None)
     paths = (surveyed.migration.return_path, *recoveries, *late)
     messages = tuple(message for path in paths for message in said(path))
-    progress = _progress(surveyed, line)
+    progress = progress_of(surveyed, line)
     ended, gave_up = _ended(line, progress, messages)
     if (
         ended in (Ended.HUNG, Ended.FAILED, Ended.CANCELLED)
@@ -73,43 +56,13 @@ def recorded(surveyed: Surveyed) -> Recorded:
         if ended in (Ended.HUNG, Ended.FAILED)
         else ()
     )
-    seen = evidence(line, messages, stalled, silence, ended, progress.main_ended, _paused(line, progress, messages))
+    seen = evidence(line, messages, stalled, silence, ended, progress, _paused(line, progress, messages))
     return Recorded(ended, gave_up, line.between(line.first, line.last), silence, stalled, seen)
 
 
 def _says_so(messages: Sequence[Said]) -> bool:
     """Whether the destination says that it failed."""
     return any(message.type == ReturnPathType.SHUT and message.value for message in messages)
-
-
-def _progress(surveyed: Surveyed, line: Timeline) -> Progress:
-    main = surveyed.main
-    if line.recovery is not None:
-        encrypted = line.recovery.tls is not None
-        ended = None if encrypted else _ends_with_eof(line.recovery.connection.wire[0])
-    elif main is not None:
-        lacking = main.skipped is not None or bool(main.source.holes())
-        ended = True if main.eof is not None else (None if lacking else False)
-    elif any(not named.connection.attempts for named in line.connections):
-        # Begun before the recording: what is not seen may have been there.
-        ended = True if any(ends_as_main(named.connection.wire[0]) for named in line.mains) else None
-    else:
-        encrypted = any(channel.kind is ChannelKind.TLS for channel in surveyed.migration.channels)
-        cut = any(c.source.holes() for c in surveyed.migration.channels)
-        ended = None if encrypted or cut else False
-    inside = frozenset[ChannelName](one.name for one in surveyed.channels if not one.survey.ends_at_boundary)
-    torn = frozenset(named.name for named in line.connections if was_cut(named, 0))
-    return Progress(ended, inside | torn, torn, main is not None and main.postcopy)
-
-
-def _ends_with_eof(source: StreamSource | None) -> bool | None:
-    """Whether the last bytes of a stream whose records are not decoded are a footer and EOF. None: not recorded."""
-    if source is None or source.size < len(LAST_FOOTER):
-        return False
-    last = read_known(source, source.size - len(LAST_FOOTER), len(LAST_FOOTER))
-    if len(last) < len(LAST_FOOTER):
-        return None
-    return all(wanted in (None, found) for wanted, found in zip(LAST_FOOTER, last, strict=True))
 
 
 def _ended(line: Timeline, progress: Progress, messages: Sequence[Said]) -> tuple[Ended, Side | None]:

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from analyzers.evidence.cleanup import died_in_cleanup
-from analyzers.evidence.giving_up import Given, given_up
+from analyzers.evidence.giving_up import Given, given_up, not_begun
+from analyzers.evidence.progress import Progress
 from analyzers.evidence.return_path import Said
 from analyzers.evidence.sessions import tls_facts
 from analyzers.evidence.timeline import NamedConnection, Timeline
@@ -39,22 +40,27 @@ def evidence(
     stalled: Sequence[Stall],
     silence: float,
     ended: Ended,
-    main_ended: bool | None,
+    progress: Progress,
     paused: Moment | None,
 ) -> tuple[Reason, ...]:
     """All that was seen, in order of frames."""
     facts = [
         *_connections(line, {stall.channel: stall for stall in stalled}),
         *_messages(line, messages),
-        *(_seen(line, fact.kind, fact.actor, fact.moment, **fact.fields) for fact in tls_facts(line, main_ended)),
+        *(
+            _seen(line, fact.kind, fact.actor, fact.moment, **fact.fields)
+            for fact in tls_facts(line, progress.main_ended)
+        ),
     ]
     if ended is Ended.FAILED:
         says_so = any(message.type == ReturnPathType.SHUT and message.value for message in messages)
-        facts += (_given(line, one) for one in given_up(line, main_ended, says_so=says_so))
+        facts += (_given(line, one) for one in given_up(line, progress.main_ended, says_so=says_so))
     if ended in (Ended.FAILED, Ended.HUNG):
         facts += _order(line)
     if ended is Ended.HUNG and line.destination_closed is None and line.source_closed is not None:
         facts.append(_seen(line, Kind.NOT_CLOSED, Actor.DESTINATION, line.source_closed))
+    if ended is Ended.HUNG and (begun := not_begun(line, stalled, asks=progress.asks)) is not None:
+        facts.append(_given(line, begun))
     if paused is not None:
         facts.append(_seen(line, Kind.PAUSED, Actor.DESTINATION, paused))
     died = died_in_cleanup(line, messages)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from analyzers.evidence.timeline import NamedConnection, Timeline
 from analyzers.findings.kinds import Actor, Kind
 from analyzers.findings.reason import Share
+from analyzers.findings.recorded import Side, Stall
 from captures.conduct import Half, Moment
 from captures.model import ChannelKind
 
@@ -99,6 +100,23 @@ def given_up(line: Timeline, main_ended: bool | None, *, says_so: bool) -> Itera
         duration = line.between(min(closed), max(closed))
         if duration <= AT_ONCE:
             yield Given(Kind.DIED, Actor.DESTINATION, min(closed), duration=duration)
+
+
+def not_begun(line: Timeline, stalled: Sequence[Stall], *, asks: bool) -> Given | None:
+    """A destination that has read nothing, where that can be told: the question for a return path, among main's first
+    bytes, is not answered, or they fill main's first buffer. Nobody closed, and each connection has got what one takes
+    that was never read."""
+    halves = [named.halves for named in line.connections]
+    if line.closed is not None or any((sent.acknowledged or 0) > UNREAD or back.sent for sent, back in halves):
+        return None
+    shut = [stall for stall in stalled if stall.by is Side.DESTINATION]
+    if not shut or not (asks or any(stall.channel == "main" for stall in shut)):
+        return None
+    number = sum(named.connection.kind is ChannelKind.MULTIFD for named in line.connections)
+    channels = f"{number} multifd channel{'' if number == 1 else 's'}"
+    why = f"it waits for more than the {channels} that the source opens" if number else "multifd is on there alone"
+    since = min((named.halves[0].first_data for named in line.connections if named.halves[0].first_data), default=None)
+    return None if since is None else Given(Kind.NOT_BEGUN, Actor.DESTINATION, since, because=why)
 
 
 def _ends(named: NamedConnection) -> Iterator[Moment]:

@@ -58,6 +58,8 @@ class Timeline:
     """``connections`` in the order in which they were opened."""
 
     connections: tuple[NamedConnection, ...]
+    recorded_until: Moment | None = None
+    """The last frame of the recording."""
 
     @cached_property
     def first(self) -> Moment:
@@ -66,7 +68,9 @@ class Timeline:
 
     @cached_property
     def last(self) -> Moment:
-        return max(self._moments())
+        """Its last frame; that of the recording where nobody closed: had anything come, it would be there."""
+        last = max(self._moments())
+        return last if self.closed is not None or self.recorded_until is None else max(last, self.recorded_until)
 
     def seconds(self, moment: Moment) -> float:
         """From the first frame of the migration; 0 where the capture has no clock."""
@@ -179,7 +183,7 @@ def timeline(migration: Migration) -> Timeline | None:
     unnamed = [one for one in migration.connections if one.kind is ChannelKind.UNKNOWN and not one.attempts]
     if "main" not in names.values() and (late := [one for one in unnamed if _is_main(one)]):
         names[late[0].label] = "main"
-    return Timeline(tuple(_named(migration.connections, names)))
+    return Timeline(tuple(_named(migration.connections, names)), migration.recorded_until)
 
 
 VMDESCRIPTION = bytes((SectionType.EOF, SectionType.VMDESCRIPTION))

@@ -316,9 +316,8 @@ class Kind(enum.StrEnum):
     )
     NOT_BEGUN = (
         "not-begun",
-        "the destination has read nothing{r.because}: it has not begun, as while it waits for more connections than "
-        "the source opens (its multifd-channels is greater than {r.syncs.number}, or multifd is on at the destination "
-        "alone), or it was stopped before",
+        "the destination has read nothing, not even main's first bytes: it has not begun, as while {r.because} "
+        "(multifd-channels, multifd), or it was stopped before",
     )
     MAIN_CAME_LATER = (
         "main-came-later",

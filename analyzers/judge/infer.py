@@ -257,6 +257,8 @@ def _misses_numbers(channels: Sequence[ChannelSurvey]) -> bool:
     """Whether numbers are missing between any two SYNCs: each rendezvous takes one number for every channel."""
     if any(number for channel in channels for number in channel.compressions):
         return False
+    if max(channel.sync for channel in channels) > min(channel.sync for channel in channels) + 1:
+        return False  # one did not get as far as the others: what is missing may be its own
     seen = distinct(np.concatenate([channel.packet_numbers() for channel in channels]))
     seen = seen[seen < 4 * len(seen)]  # a wild number says nothing about the others
     if len(seen) < 2 or len(seen) == int(seen[-1]) + 1:

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from analyzers.evidence.giving_up import LARGEST_BUFFER, UNREAD
 from analyzers.findings import Actor, Kind, Outcome, ProfileChoice, Reason
 from analyzers.findings.recorded import Ended, Recorded, Side
 from analyzers.findings.report import Elsewhere
 from analyzers.linter.found import Found
 from analyzers.linter.happened import destination_text, found_by_comparison
 from analyzers.linter.judged import Judged, LintOptions, judge_by
+from analyzers.receiver.explain import parked
+from analyzers.receiver.solve import lockstep
 from analyzers.rulebook.codes import MFD701
 from analyzers.rulebook.rule import Rule
 from multifd_codec.dialect.compression import COMPRESSIONS
 from multifd_codec.dialect.destination import Destination
+from multifd_codec.dialect.machine import machine_version
 from multifd_codec.dialect.releases import RELEASES, DestinationHabits, Mode
+from multifd_codec.errors import ChannelName
 
-GUESSES = (Kind.TAKES_NONE, Kind.CHANNELS_SHUT, Kind.GAVE_UP_LOADING)
+GUESSES = (Kind.TAKES_NONE, Kind.CHANNELS_SHUT, Kind.GAVE_UP_LOADING, Kind.NOT_BEGUN)
 """Facts that allow several readings: their own sentence names them."""
 FORESEEN = {
     Ended.COMPLETED: frozenset({Outcome.COMPLETES, Outcome.LOSES_DATA}),
@@ -69,7 +74,10 @@ def compare(judged: Judged, options: LintOptions, seen: Recorded) -> Compared:
     wrong = contradicts(seen, judged.outcomes, connected=connected)
     found = explaining(judged, options, seen) if wrong else _seen_to_be(judged, seen)
     why = None
-    if found:
+    parking = () if found or wrong else _parking(judged, options, seen)
+    if parking:
+        found, why = tuple(one for one, _ in parking), parking[0][1]
+    elif found:
         why = next(iter(_judged(judged, options, found[0]).reasons), None)
     return Compared(seen, wrong, found, elsewhere(judged, options) if options.elsewhere else (), why)
 
@@ -79,6 +87,10 @@ def _seen_to_be(judged: Judged, seen: Recorded) -> tuple[Destination, ...]:
     for fact in seen.evidence:
         if fact.kind is Kind.TAKES_FEWER and fact.syncs is not None:
             return (replace(judged.context.destination, channels=fact.syncs.number),)
+        if fact.kind is Kind.NOT_BEGUN:
+            least = len(judged.surveyed.channels) + 1
+            like = judged.context.destination
+            return tuple(replace(like, channels=number) for number in range(least, MOST_CHANNELS + 1))
         if fact.kind is Kind.TAKES_NONE:
             return (replace(judged.context.destination, channels=0),)
         if fact.kind in (Kind.CHANNELS_SHUT, Kind.GAVE_UP_LOADING):
@@ -88,8 +100,29 @@ def _seen_to_be(judged: Judged, seen: Recorded) -> tuple[Destination, ...]:
     return ()
 
 
-LARGEST_BUFFER = 8 << 20
-"""Bytes that a kernel may acknowledge on a connection that nobody reads (Linux: tcp_rmem, 6 MiB)."""
+def _parking(judged: Judged, options: LintOptions, seen: Recorded) -> tuple[tuple[Destination, Reason], ...]:
+    """Destinations that park all channels which nobody reads any more, where one like the sender parks none, and why;
+    a destination that parks a channel has read no more of it."""
+    shut = {stall.channel: stall.offset for stall in seen.stalled if stall.by is Side.DESTINATION}
+    network = any(stall.by is Side.NETWORK for stall in seen.stalled)
+    if seen.ended is not Ended.HUNG or not shut or network or _parked(judged, shut):
+        return ()
+    flipped = (one for one in _others(judged.context.destination) if one.mode is not judged.context.destination.mode)
+    found = ((one, _parked(_judged(judged, options, one), shut)) for one in flipped if one.habits.flush_known)
+    return tuple((one, reasons[0]) for one, reasons in found if len(reasons) == len(shut))
+
+
+def _parked(judged: Judged, shut: Mapping[ChannelName, int]) -> list[Reason]:
+    """Where these channels are parked, by what was acknowledged of them."""
+    script = judged.verdict.script
+    state = lockstep(script)
+    reasons = [
+        parked(script, position, state.reached)
+        for position, name in enumerate(script.channel_ids)
+        if name in shut and state.syncs[position] > state.reached
+    ]
+    near = [one for one in reasons if one.channel is not None and shut[one.channel] <= (one.offset or 0) + UNREAD]
+    return [reason.framed(judged.context.frame) for reason in near]
 
 
 def contradicts(seen: Recorded, outcomes: frozenset[Outcome], *, connected: bool) -> bool:
@@ -114,7 +147,11 @@ def explaining(judged: Judged, options: LintOptions, seen: Recorded) -> tuple[De
     by_label = {one.label: (one.to_destination.acknowledged or 0) - LARGEST_BUFFER for one in migration.connections}
     read = [by_label.get(one.captured.label, 0) for one in judged.surveyed.channels]
     found = []
+    main = judged.surveyed.main
+    machine = None if main is None else machine_version(main.machine or "")
     for other in _others(judged.context.destination):
+        if machine is not None and other.release.version < machine:
+            continue  # it has not got that machine type
         by_other = _judged(judged, options, other)
         if by_other.outcomes & foreseen and not _was_read_further(by_other, read):
             found.append(other)

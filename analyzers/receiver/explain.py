@@ -73,7 +73,7 @@ def explain(script: Script, outcomes: frozenset[Outcome], carried: Carried) -> l
         reasons += _early(script)
     if not state.blocked and script.main[0].act is not MainAct.OPEN:
         for position in (i for i, count in enumerate(state.syncs) if count > state.reached):
-            reasons.append(_parked(script, position, state.reached))
+            reasons.append(parked(script, position, state.reached))
     if Outcome.LOSES_DATA in outcomes:
         reasons += _lost(script)
     return reasons
@@ -184,7 +184,8 @@ def _parked_at(script: Script, position: int, reached: int) -> int:
     return next(step.offset for segment, _, step in steps if segment == reached and step.act is Act.SYNC)
 
 
-def _parked(script: Script, position: int, reached: int) -> Reason:
+def parked(script: Script, position: int, reached: int) -> Reason:
+    """A channel that waits at the SYNC which rendezvous ``reached`` (from 0) would release."""
     behind = list(_behind(script, position, reached))
     return Reason(
         Kind.PARKED,
