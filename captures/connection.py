@@ -31,6 +31,16 @@ class Connection(NamedTuple):
     notes_to_client: tuple[CaptureNote, ...] = ()
     conduct: Conduct | None = None
 
+    @property
+    def moments(self) -> tuple[float, ...]:
+        """When it was opened or closed, and each side's last frame, seconds since the epoch, where known."""
+        if self.conduct is None:
+            return ()
+        halves = (self.conduct.to_server, self.conduct.to_client)
+        ends = (moment for half in halves for moment in (half.fin, half.reset, half.last))
+        found = (*(attempt.moment for attempt in self.conduct.attempts), *ends)
+        return tuple(moment.seconds for moment in found if moment is not None and moment.seconds is not None)
+
 
 class NoBytes(BufferSource):
     """The source of a connection on which no byte was recorded."""

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from captures.formats.images import snapshots, stream_at
 from captures.formats.mapped import MappedFile, Opened, open_mapped
-from captures.identify import CHANNEL_ORDER, Identity, identify
+from captures.identify import CHANNEL_ORDER
+from captures.identity import Identity, identify
 from captures.model import (
     CapturedChannel,
     CaptureNote,

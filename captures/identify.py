@@ -11,11 +11,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import NamedTuple
 
-from captures import tls
 from captures.conduct import Endpoint
 from captures.connection import Connection, GoesOn, NoBytes
+from captures.identity import MAGIC_LENGTH, UNKNOWN, Identity, identify, is_migration_hello, resumes
 from captures.model import (
     CapturedChannel,
     CaptureNote,
@@ -25,13 +24,9 @@ from captures.model import (
     NoteKind,
     StreamSource,
 )
-from multifd_codec.channel.framing import HEADER, INIT, MARK
-from multifd_codec.source import ByteSource, HoleReason, pieces, read_known
-from multifd_codec.wire.packet import KNOWN_FLAGS
-from multifd_codec.wire.qemufile import FILE_MARK, RECOVERY_MARK
+from multifd_codec.channel.framing import INIT
+from multifd_codec.source import HoleReason, read_known
 
-MAGIC_LENGTH = 4
-LONGEST_REQUEST = len(RECOVERY_MARK) + 2 + 255
 LEAST_BYTES = 1 << 16
 ONE_WAY = 16
 """What a migration without any byte to know it by sends at least, in all and for each byte that comes back."""
@@ -40,52 +35,6 @@ GUESSED = CaptureNote(
     "no byte of these connections says what they are: they are taken for a migration because several were open at once,"
     " to one port, and carried much one way and little the other",
 )
-SEARCH_LENGTH = 1 << 20
-"""How far into a stream without a start packets are searched for."""
-
-
-class Identity(NamedTuple):
-    """What the bytes of one stream say."""
-
-    kind: ChannelKind
-    channel_id: int | None = None
-    """As in CapturedChannel."""
-    at_start: bool = False
-    """The bytes at offset 0 are those that a connection starts with."""
-
-
-UNKNOWN = Identity(ChannelKind.UNKNOWN)
-
-
-def identify(source: ByteSource, *, start_captured: bool = True) -> Identity:
-    """What a stream is by its first bytes; a multifd channel without its start is also known by packets further on."""
-    head = read_known(source, 0, INIT.size)
-    if head.startswith(FILE_MARK):
-        return Identity(ChannelKind.MAIN, at_start=True)
-    if head.startswith(MARK[:MAGIC_LENGTH]) and (start_captured or _is_channel_init(head)):
-        span = INIT.span("id")
-        channel_id = head[span.offset] if len(head) > span.offset else None
-        return Identity(ChannelKind.MULTIFD, channel_id, at_start=True)
-    if tls.is_tls(head):
-        return Identity(ChannelKind.TLS, at_start=tls.is_client_hello(head))
-    if (not start_captured or not head) and _has_packets(source):
-        return Identity(ChannelKind.MULTIFD)
-    return UNKNOWN
-
-
-def _is_channel_init(head: bytes) -> bool:
-    """Tells a ChannelInit from a packet, which starts with the same eight bytes: a UUID where the flags would be, and
-    nothing but zeros behind the id."""
-    if len(head) < INIT.size or not head.startswith(MARK):
-        return False
-    flags = HEADER.span("flags")
-    maybe_flags = int.from_bytes(head[flags.offset : flags.offset + flags.size], "big")
-    return (not maybe_flags or maybe_flags > KNOWN_FLAGS) and not any(head[INIT.span("unused1").offset :])
-
-
-def _has_packets(source: ByteSource) -> bool:
-    first = pieces(source, 0, min(source.size, SEARCH_LENGTH), overlap=len(MARK) - 1)
-    return any(MARK in piece for _, piece in first)
 
 
 @dataclass(slots=True)
@@ -226,6 +175,19 @@ def _goes_one_way(group: Sequence[_Stream]) -> bool:
     return sent >= LEAST_BYTES and sent > ONE_WAY * back
 
 
+def attempts_alone(connections: Sequence[Connection]) -> tuple[Migration, ...]:
+    """What there is of a migration that nobody took: attempts to connect from one host to one place, a recording of
+    which holds nothing else."""
+    streams = [_Stream(connection) for connection in connections if connection.opened]
+    if (
+        not streams
+        or len({(one.sender.address, one.receiver) for one in streams}) > 1
+        or len(streams) < len(connections)
+    ):
+        return ()
+    return (_migration([], streams),)
+
+
 def _resumed(recovery: _Stream, groups: Sequence[Sequence[_Stream]]) -> int | None:
     """Which migration goes on over a connection: the last one between the same two hosts that began before it. The port
     may be another one, and all that the migration had may be closed by then."""
@@ -262,33 +224,15 @@ def _oriented(connection: Connection) -> _Stream:
         source = stream.source
         if source is not None:
             identity = identify(source, start_captured=connection.opened)
-            if connection.opened and _resumes(source):
+            if connection.opened and resumes(source):
                 identity = Identity(ChannelKind.RECOVERY, at_start=True)
-            if identity.kind is ChannelKind.TLS and not _is_migration_hello(source):
+            if identity.kind is ChannelKind.TLS and not is_migration_hello(source):
                 identity = UNKNOWN
             if identity is not UNKNOWN:
                 stream.identity = identity
                 return stream
         stream.turn()
     return stream
-
-
-def _resumes(source: StreamSource) -> bool:
-    """Whether a stream starts as that over which a paused postcopy goes on: by asking for the bitmap of a RAM block
-    (ram_dirty_bitmap_sync_all, migration/ram.c, since 3.0)."""
-    head = read_known(source, 0, LONGEST_REQUEST)
-    name = head[len(RECOVERY_MARK) + 2 :][: head[len(RECOVERY_MARK)] - 1] if len(head) > len(RECOVERY_MARK) + 1 else b""
-    return (
-        head.startswith(RECOVERY_MARK)
-        and 0 < len(name) == head[len(RECOVERY_MARK)] - 1 == head[len(RECOVERY_MARK) + 1]
-        and name.isascii()
-        and name.decode().isprintable()
-    )
-
-
-def _is_migration_hello(source: StreamSource) -> bool:
-    head = read_known(source, 0, tls.LONGEST_HELLO)
-    return tls.is_client_hello(head) and not tls.names_application(head)
 
 
 def _split(members: Sequence[_Stream]) -> list[list[_Stream]]:
@@ -311,11 +255,20 @@ def _at_once(members: Iterable[_Stream]) -> list[list[_Stream]]:
     until: float = -1
     for stream in sorted(members, key=lambda stream: stream.lifetime):
         start, end = stream.lifetime
-        if start > until:
+        if start > until and not (groups and _comes_late(stream, groups[-1])):
             groups.append([])
         groups[-1].append(stream)
         until = max(until, end)
     return groups
+
+
+def _comes_late(stream: _Stream, group: Sequence[_Stream]) -> bool:
+    """Whether a multifd channel is opened right behind the end of all others: by a source that has not noticed yet."""
+    mains = [one for one in group if one.identity.kind is ChannelKind.MAIN]
+    begins = stream.connection.moments
+    ends = [moment for one in group for moment in one.connection.moments]
+    late = stream.identity.kind is ChannelKind.MULTIFD and bool(mains and begins and ends)
+    return late and min(begins) - max(ends) <= NOTICED_WITHIN
 
 
 def _split_by_main(group: list[_Stream]) -> list[list[_Stream]]:
@@ -339,6 +292,8 @@ def _split_by_main(group: list[_Stream]) -> list[list[_Stream]]:
     return parts
 
 
+NOTICED_WITHIN = 0.5
+"""Seconds within which a source that connects its channels notices that main was closed."""
 CHANNEL_ORDER = (ChannelKind.MAIN, ChannelKind.MULTIFD, ChannelKind.TLS, ChannelKind.UNKNOWN)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from captures.identify import identify
+from captures.identity import identify
 from captures.model import CapturedChannel, CaptureNote, ChannelKind, InputForm, Migration, Recording
 from captures.names import label
 from multifd_codec.draft.draft import Draft

@@ -20,7 +20,7 @@ from captures.frames.batch import SegmentColumns, dissect_batch
 from captures.frames.flows import FlowTable
 from captures.frames.frame import Skip
 from captures.frames.links import SYN
-from captures.identify import group_migrations
+from captures.identify import attempts_alone, group_migrations
 from captures.legs import with_legs_joined
 from captures.model import CaptureNote, NoteKind, ProgressCallback, Recording, RecordingFile
 from captures.tcp.collect import SegmentCollector
@@ -108,6 +108,7 @@ class CaptureReading:
         parts, conversations = self.parts, self.conversations()
         until = Moment(self._frames, self.last)
         found = group_migrations(conversations.candidates(), conversations.to)
+        found = found or attempts_alone(conversations.without_data())
         migrations = with_legs_joined(migration._replace(recorded_until=until) for migration in found)
         notes = [*self._file_notes(), *_skip_notes(self._skipped, bool(migrations))]
         if not migrations:

@@ -73,7 +73,8 @@ def given_up(line: Timeline, main_ended: bool | None, *, says_so: bool) -> Itera
     if source_died(line) and line.source_closed is not None:
         yield Given(Kind.SOURCE_DIED, Actor.SOURCE, line.source_closed)
         return
-    channels = [one for one in line.connections if one.connection.kind in (ChannelKind.MULTIFD, ChannelKind.UNKNOWN)]
+    kinds = (ChannelKind.MULTIFD, ChannelKind.UNKNOWN)
+    channels = [one for one in line.connections if one.connection.kind in kinds and one.connection.answered]
     source = line.source_closed
     early = [
         reset
@@ -139,9 +140,9 @@ def hello_unanswered(named: NamedConnection) -> bool:
 
 def _takes_nothing(line: Timeline) -> bool:
     """Whether the destination closed all, main too, right behind its first bytes."""
-    all_closed = all(one.halves[1].gave_up is not None and not _follows(one) for one in line.connections)
-    mains = [one.halves[0].acknowledged or 0 for one in line.mains]
-    return all_closed and bool(mains) and max(mains) <= FIRST_BYTES
+    mains = [one.halves[0].acknowledged or 0 for one in line.mains if not _follows(one)]
+    closed = all(one.halves[1].gave_up is not None for one in line.connections)
+    return closed and 0 < max(mains, default=0) <= FIRST_BYTES
 
 
 def _is_kept(half: Half, source: Moment | None) -> bool:

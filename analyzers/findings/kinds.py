@@ -171,6 +171,7 @@ class Kind(enum.StrEnum):
 
     # What ends it before anything is loaded, or keeps it from being judged.
     NO_MIGRATION = "no-migration", "no multifd migration was found in this input"
+    NOTHING_SENT = "nothing-sent", "no connection carries a byte: whether this was a migration cannot be told"
     UNREADABLE = (
         "unreadable",
         "the channels cannot be read: TLS sessions need the key log of this migration (--keylog)",
@@ -272,7 +273,7 @@ class Kind(enum.StrEnum):
     TAKES_FEWER = (
         "takes-fewer",
         "the destination takes {r.syncs.number} of {r.syncs.of} multifd channels and resets the others: "
-        "its multifd-channels is {r.syncs.number}",
+        "its multifd-channels is {r.syncs.number}, unless a proxy or firewall lets no more through",
     )
     TAKES_NONE = (
         "takes-none",

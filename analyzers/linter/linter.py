@@ -72,6 +72,8 @@ def lint_surveyed(recording: Recording, surveyed: Surveyed, options: LintOptions
     if not surveyed.readable:
         encrypted = any(channel.kind is ChannelKind.TLS for channel in surveyed.migration.channels)
         why = Kind.UNREADABLE if encrypted else Kind.HEADERS_ONLY
+        if not surveyed.migration.channels:
+            why = Kind.NOTHING_SENT
         return _unjudged(recording, surveyed.migration, notes, why, seen), None
     if seen.ended is Ended.COMPLETED and surveyed.main is not None:
         surveyed.main.accepted()

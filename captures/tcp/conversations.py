@@ -16,7 +16,7 @@ from captures.formats.records import CaptureFormat
 from captures.frames.columns import take
 from captures.frames.flows import FlowTable
 from captures.frames.links import ACK, FIN, RST, SYN
-from captures.identify import SEARCH_LENGTH
+from captures.identity import SEARCH_LENGTH
 from captures.model import CaptureNote, NoteKind
 from captures.tcp.behaviour import Side, observe
 from captures.tcp.collect import MARK_SIZE, Collected, ControlColumns, DataColumns
@@ -61,6 +61,10 @@ class _Side(NamedTuple):
 
     def has(self, flags: int) -> bool:
         return bool((self.control.flags & flags).any())
+
+
+MOST_ATTEMPTS = 1024
+"""Directions of connections; a migration has at most 256 connections."""
 
 
 class Conversations:
@@ -112,6 +116,12 @@ class Conversations:
         return self._connections(
             np.concatenate([side(receiver) for receiver in receivers for side in (flows.flows_to, flows.flows_from)])
         )
+
+    def without_data(self) -> list[Connection]:
+        """All connections of a recording in which none carries a byte, if it is such a one and they are few."""
+        if self._collected.data_bounds[-1] or len(self._flows) > MOST_ATTEMPTS:
+            return []
+        return self._connections(np.arange(len(self._flows), dtype=np.int64))
 
     def _connections(self, flows: NDArray[np.int64]) -> list[Connection]:
         found: list[Connection] = []
