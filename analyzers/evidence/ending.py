@@ -29,6 +29,8 @@ LONG_FULL = 1.0
 CLOSES_WITHIN = 0.03
 """Seconds within which a destination that completes closes behind the source (measured: 20 ms); the kernel of one that
 does not acknowledges the source's FIN after 40 ms."""
+LAST_ALERT = 64
+"""Bytes of a TLS record with close_notify, which may come when its receiver has left."""
 FEW = 2
 """Retransmissions of one stretch from which on it is not reordering that they show."""
 
@@ -81,7 +83,7 @@ def _ended(line: Timeline, progress: Progress, messages: Sequence[Said]) -> tupl
     if refusals:
         gone = line.closed is not None and line.closed == line.destination_closed and line.closed < min(refusals)
         return Ended.FAILED, Side.DESTINATION if gone else Side.NETWORK
-    if any(hello_unanswered(named) for named in line.connections):
+    if hello_unanswered(line) is not None:
         return Ended.FAILED, Side.DESTINATION
     silence = line.between(*line.silence)
     hung = silence >= LONG or (silence >= LONG_FULL and any(_full(line, named) for named in line.connections))
@@ -113,7 +115,8 @@ def _ended(line: Timeline, progress: Progress, messages: Sequence[Said]) -> tupl
         if progress.main_ended is not None:
             return Ended.FAILED, who
         # Behind TLS: one that completes has taken all that was sent.
-        lost = any(named.halves[0].stuck is not None for named in line.connections)
+        sent = (named.halves[0] for named in line.connections)
+        lost = any(half.sent - (half.acknowledged or 0) > LAST_ALERT for half in sent) or _left_unread(line)
         return (Ended.FAILED, who) if lost else (Ended.UNKNOWN, None)
     if progress.main_ended is None:
         return Ended.UNKNOWN, None

@@ -83,10 +83,11 @@ def given_up(line: Timeline, main_ended: bool | None, *, says_so: bool) -> Itera
         and (source is None or reset < source)
         and (one.halves[0].acknowledged or 0) <= UNREAD
     ]
-    kept = [one for one in channels if _is_kept(one.connection.to_source, source)]
+    known = [one for one in channels if one.connection.kind is ChannelKind.MULTIFD]
+    kept = [one for one in known if _is_kept(one.connection.to_source, source)]
     closed = [end for one in line.connections if (end := one.connection.to_source.gave_up) is not None]
     shut = [end for one in channels if (end := one.connection.to_source.gave_up) is not None]
-    hello = next((one for one in line.connections if hello_unanswered(one)), None)
+    hello = hello_unanswered(line)
     if hello is not None and (refused := hello.halves[1].gave_up) is not None:
         yield Given(Kind.KNOWS_NO_TLS, Actor.DESTINATION, refused, hello.name)
     elif closed and _takes_nothing(line):
@@ -130,12 +131,12 @@ def _follows(named: NamedConnection) -> bool:
     return sent is not None and (back is None or sent < back)
 
 
-def hello_unanswered(named: NamedConnection) -> bool:
-    """Whether the destination closed a TLS session instead of an answer to its ClientHello."""
-    sent, back = named.halves
-    closed, left = back.gave_up, sent.gave_up
-    silent = named.connection.kind is ChannelKind.TLS and not back.segments and named.connection.answered
-    return silent and closed is not None and (left is None or closed < left)
+def hello_unanswered(line: Timeline) -> NamedConnection | None:
+    """The TLS session that the destination closed instead of an answer to its ClientHello, where it answers none."""
+    if any(named.halves[1].segments for named in line.connections):
+        return None
+    sessions = (one for one in line.connections if one.connection.kind is ChannelKind.TLS and one.connection.answered)
+    return next((one for one in sessions if one.halves[1].gave_up is not None and not _follows(one)), None)
 
 
 def _takes_nothing(line: Timeline) -> bool:
