@@ -75,6 +75,18 @@ def test_healthy_ones_are_not_blamed(name: str) -> None:
             "kubevirt-proxy-both-legs-any",
             "109,792 bytes of channel 1 came to the proxy, from offset 60000 (frame 39) on, and did not go on to",
         ),
+        (
+            "src-per-section-dst-per-round-q10.0",
+            "a qemu-10.0 destination per-round with 2 channels, compression none hangs",
+        ),
+        ("dst-tls-src-not-q7.2", "main too: it expects TLS"),
+        ("proxy-resets-1-of-4-channels-q7.2", "a QEMU closes all together, so something on the way did it"),
+        ("source-killed-q7.2", "the source closes all its connections at once"),
+        ("dst-multifd-src-not-q7.2", "as while multifd is on there alone"),
+        ("channels-3-vs-4-q7.2", "more than the 3 multifd channels that the source opens"),
+        ("none-vs-zlib-q7.2", "as it does when multifd-compression differs"),
+        ("ram-size-differs-q10.0", "its load failed on main"),
+        ("main-refused-q10.0", "is refused"),
         ("h3c-2024-network-cut-2-of-8-channels-snap1500", "nothing of channel 3 comes behind offset 900,000"),
     ],
 )
