@@ -65,12 +65,16 @@ class Judged(NamedTuple):
     """What was found on the way that other destinations need not find again."""
     undecidable: bool
     """The verdict may rest on what is only missing from the recording."""
+    demanded: frozenset[Outcome] = frozenset()
+    """What comes of a number of channels that was asked for, whatever is missing."""
 
     @property
     def outcomes(self) -> frozenset[Outcome]:
         """Where frames are missing, what seems to go wrong may be only their absence."""
         outcomes = self.verdict.outcomes if self.end is None else self.end.outcomes
-        return (outcomes & {Outcome.COMPLETES}) | {Outcome.UNDECIDED} if self.undecidable else outcomes
+        if not self.undecidable:
+            return outcomes
+        return (outcomes & {Outcome.COMPLETES}) | {Outcome.UNDECIDED} | self.demanded
 
     @property
     def sorted_outcomes(self) -> tuple[Outcome, ...]:
@@ -146,7 +150,8 @@ def judge_by(
     lacking = undecidable(surveyed)
     if options.channels is None and not lacking:
         lacking = connection_missing(surveys, dense=known[GAPS], expected=destination.channels)
-    return Judged(surveyed, context, handshake, verdict, end, known, lacking)
+    demanded = handshake.outcomes if options.channels is not None else None
+    return Judged(surveyed, context, handshake, verdict, end, known, lacking, demanded or frozenset())
 
 
 def _sources(surveyed: Surveyed) -> dict[ChannelName, StreamSource]:

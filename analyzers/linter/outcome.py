@@ -11,15 +11,18 @@ from analyzers.rulebook.codes import MFD709
 def with_outcome(collect: Collector, judged: Judged) -> tuple[Finding, ...]:
     """The findings, among them an error (MFD709) wherever the outcome is one and no rule has said why."""
     worst = judged.sorted_outcomes[-1]
-    findings = collect.findings()
-    if judged.undecidable:
-        return tuple(_at_most_a_warning(finding) for finding in findings)
+    findings = _said(collect, judged)
     if worst.is_error and all(finding.severity is not Severity.ERROR for finding in findings):
         why = next((f": {reason.text}" for reason in judged.reasons), "")
         may = "a possible outcome" if len(judged.outcomes) > 1 else "the outcome"
         collect.add(MFD709, Found(f"{may} is {worst}{why}"))
-        findings = collect.findings()
+        findings = _said(collect, judged)
     return findings
+
+
+def _said(collect: Collector, judged: Judged) -> tuple[Finding, ...]:
+    findings = collect.findings()
+    return tuple(map(_at_most_a_warning, findings)) if judged.undecidable else findings
 
 
 def _at_most_a_warning(finding: Finding) -> Finding:
