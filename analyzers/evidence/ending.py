@@ -78,7 +78,8 @@ def _ended(line: Timeline, progress: Progress, messages: Sequence[Said]) -> tupl
         left = first is not None and shut.moment is not None and first < shut.moment
         if not left or progress.main_ended:
             return Ended.FAILED, Side.NETWORK if lost_alone(line) else Side.DESTINATION
-        return _source_left(line, progress), Side.SOURCE
+        stood = line.between(*line.silence) >= LONG and not _was_free(line, progress)
+        return Ended.HUNG if stood else _source_left(line, progress), Side.SOURCE
     refusals = [one for named in line.connections if (one := named.connection.refused) is not None]
     if refusals:
         gone = line.closed is not None and line.closed == line.destination_closed and line.closed < min(refusals)
@@ -113,7 +114,7 @@ def _ended(line: Timeline, progress: Progress, messages: Sequence[Said]) -> tupl
         return Ended.HUNG, None if blocked and who is Side.DESTINATION else who
     if who is Side.DESTINATION:
         if progress.main_ended is not None:
-            return Ended.FAILED, who
+            return Ended.HUNG if progress.main_ended and _keeps_main(line) else Ended.FAILED, who
         # Behind TLS: one that completes has taken all that was sent.
         sent = (named.halves[0] for named in line.connections)
         lost = any(half.sent - (half.acknowledged or 0) > LAST_ALERT for half in sent) or _left_unread(line)
@@ -121,6 +122,12 @@ def _ended(line: Timeline, progress: Progress, messages: Sequence[Said]) -> tupl
     if progress.main_ended is None:
         return Ended.UNKNOWN, None
     return _source_left(line, progress), who
+
+
+def _keeps_main(line: Timeline) -> bool:
+    """Whether a destination that shut its channels still has not closed main long behind its end."""
+    kept = all(named.halves[1].gave_up is None for named in line.mains)
+    return kept and line.between(_main_sent(line), line.last) >= LONG
 
 
 def _source_left(line: Timeline, progress: Progress) -> Ended:

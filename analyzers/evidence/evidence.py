@@ -52,12 +52,14 @@ def evidence(
             for fact in tls_facts(line, progress.main_ended)
         ),
     ]
-    if ended is Ended.FAILED:
+    shut_by_error = ended is Ended.HUNG and progress.main_ended and line.closed is line.destination_closed
+    if ended is Ended.FAILED or (shut_by_error and line.closed is not None):
         says_so = any(message.type == ReturnPathType.SHUT and message.value for message in messages)
         facts += (_given(line, one) for one in given_up(line, progress.main_ended, says_so=says_so))
     if ended in (Ended.FAILED, Ended.HUNG):
         facts += _order(line)
-    if ended is Ended.HUNG and line.destination_closed is None and line.source_closed is not None:
+    left = line.destination_closed is None and line.source_closed is not None
+    if ended is Ended.HUNG and left and progress.main_ended is not False:
         facts.append(_seen(line, Kind.NOT_CLOSED, Actor.DESTINATION, line.source_closed))
     if ended is Ended.HUNG and (begun := not_begun(line, stalled, asks=progress.asks)) is not None:
         facts.append(_given(line, begun))

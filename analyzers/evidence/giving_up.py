@@ -35,7 +35,7 @@ class Given(NamedTuple):
 
 
 def lost_alone(line: Timeline) -> NamedConnection | None:
-    """The multifd channel that was closed from the destination's side alone, in the middle, while all that is left
+    """The channel that was closed from the destination's side alone, in the middle, while all that is left
     stays open. A QEMU closes all of them together, so something on the way did it."""
     ends = sorted((end, named.connection.label) for named in line.connections for end in _ends(named))
     if not ends:
@@ -43,9 +43,10 @@ def lost_alone(line: Timeline) -> NamedConnection | None:
     first, label = ends[0]
     named = next(one for one in line.connections if one.connection.label == label)
     others = [end for end, other in ends if other != label]
-    if len(line.connections) < 3 or named.connection.kind is ChannelKind.MAIN or not named.connection.answered:
+    if len(line.connections) < 3 or not named.connection.answered or first != named.halves[1].gave_up:
         return None
-    if first != named.halves[1].gave_up or (named.halves[0].acknowledged or 0) <= UNREAD:
+    read = line.connections if named.connection.kind is ChannelKind.MAIN else (named,)
+    if all((one.halves[0].acknowledged or 0) <= UNREAD for one in read):
         return None
     return named if all(line.between(first, end) > AT_ONCE for end in others) else None
 

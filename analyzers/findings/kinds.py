@@ -283,7 +283,7 @@ class Kind(enum.StrEnum):
     CHANNELS_SHUT = (
         "channels-shut",
         "the destination shuts its multifd channels at once while main stays open: a receive thread met an error, "
-        "as it does when multifd-compression differs",
+        "as it does when multifd-compression differs, or the uuid where validate-uuid is on",
     )
     LOAD_FAILED = (
         "load-failed",

@@ -56,7 +56,7 @@ class Compared(NamedTuple):
         """A destination that explains what was seen, in words."""
         if self.contradicts and self.seen.ended is Ended.FAILED:
             text = (
-                "nothing in the streams makes such a destination fail: its log says why "
+                "nothing in the streams makes such a destination fail: unless it was killed its log says why "
                 "(a device, RAM block or size that it has not got, a setting that differs)"
             )
             yield Reason(Kind.EXPLAINED_BY, Actor.DESTINATION, because=text)
@@ -152,6 +152,8 @@ def explaining(judged: Judged, options: LintOptions, seen: Recorded) -> tuple[De
     for other in _others(judged.context.destination):
         if machine is not None and other.release.version < machine:
             continue  # it has not got that machine type
+        if seen.ended is Ended.FAILED and other.channels < len(judged.surveyed.channels):
+            continue  # it refuses connections, which would have been seen
         by_other = _judged(judged, options, other)
         if by_other.outcomes & foreseen and not _was_read_further(by_other, read):
             found.append(other)

@@ -64,7 +64,7 @@ def found_by_comparison(
 
 def _explained(seen: Recorded, explained: tuple[Destination, ...]) -> str:
     if seen.ended is Ended.FAILED:
-        return ": the streams give no reason, the destination's own log does"
+        return ": the streams give no reason, the destination's own log may"
     return f"; it is what {destination_text(explained[0])} does" if explained else "; no other destination explains it"
 
 
