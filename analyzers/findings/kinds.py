@@ -326,8 +326,8 @@ class Kind(enum.StrEnum):
     )
     DIED = (
         "died",
-        "the destination closes all its connections within {r.microseconds:,} µs, before the source closes one: "
-        "its process has ended (killed, crashed, or on an error that its log tells)",
+        "the destination closes all its connections within {r.microseconds:,} µs: its process has ended (killed, "
+        "crashed, or on an error that its log tells)",
     )
     LEGS = (
         "legs",
