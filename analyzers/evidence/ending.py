@@ -46,11 +46,10 @@ def recorded(surveyed: Surveyed) -> Recorded:
     messages = tuple(message for path in paths for message in said(path))
     progress = progress_of(surveyed, line)
     ended, gave_up = _ended(line, progress, messages)
-    if (
-        ended in (Ended.HUNG, Ended.FAILED, Ended.CANCELLED)
-        and not _says_so(messages)
-        and frames_lost(surveyed.migration)
-    ):
+    unsaid = ended in (Ended.HUNG, Ended.FAILED, Ended.CANCELLED) and not _says_so(messages)
+    telling = any(named.connection.kind is not ChannelKind.MULTIFD for named in line.connections)
+    idle = ended is Ended.HUNG and progress.main_ended is None and gave_up is Side.SOURCE
+    if unsaid and (idle or not telling or frames_lost(surveyed.migration)):
         ended, gave_up = Ended.UNKNOWN, None  # what shows nothing of it may not have been recorded
     silence = line.between(*line.silence)
     stalled = (

@@ -147,8 +147,10 @@ def judge_by(
         sources=_sources(surveyed),
     )
     end = _ending(surveyed, options, context, handshake, verdict)
-    lacking = undecidable(surveyed)
-    if options.channels is None and not lacking:
+    lacking = undecidable(surveyed) or end is NOT_RECORDED
+    if options.channels is not None:
+        lacking = lacking and end is None
+    elif not lacking:
         lacking = connection_missing(surveys, dense=known[GAPS], expected=destination.channels)
     demanded = handshake.outcomes if options.channels is not None else None
     return Judged(surveyed, context, handshake, verdict, end, known, lacking, demanded or frozenset())

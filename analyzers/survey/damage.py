@@ -13,6 +13,9 @@ from captures.model import Migration, MigrationConnection, StreamSource
 from multifd_codec.arrays import distinct
 from multifd_codec.source import HoleReason
 
+MOST_CHANNELS = 256
+"""Numbers further apart than so many channels explain are wild."""
+
 
 def frames_lost(migration: Migration) -> bool:
     """Whether frames that were on the wire are not in the recording: bytes between others or that were acknowledged, or
@@ -22,8 +25,9 @@ def frames_lost(migration: Migration) -> bool:
 
 def _lost(connection: MigrationConnection) -> bool:
     sent, answered = connection.to_destination, connection.to_source
-    one_sided = sent.segments + answered.segments > 1 and (sent.last is None or answered.last is None)
-    return one_sided or any(_lacks(source) for source in connection.wire)
+    spoke = bool(sent.segments or sent.fin or answered.segments or answered.fin)
+    unheard = sent.last is None or answered.last is None or (bool(connection.attempts) and not connection.answered)
+    return (spoke and unheard) or any(_lacks(source) for source in connection.wire)
 
 
 def _lacks(source: StreamSource | None) -> bool:
@@ -48,14 +52,16 @@ def connection_missing(surveys: Sequence[ChannelSurvey], *, dense: bool, expecte
 
     ``dense``: the sender uses every number. ``expected``: channels there are, as far as the streams tell.
     """
-    if not surveys or not all(_is_whole(survey) for survey in surveys):
-        return False
+    if surveys and (len(surveys) < expected or not any(survey.items for survey in surveys)):
+        return True
     numbers = _numbers(surveys)
     gaps = int(numbers[-1]) + 1 - len(numbers) if len(numbers) else 0
+    whole = all(_is_whole(survey) for survey in surveys)
     ids = {survey.init.id for survey in surveys if survey.init is not None}
-    left_out = gaps > 0 and len(ids) == len(surveys) <= max(ids)
-    rounds = min(survey.sync for survey in surveys)
-    return left_out or len(surveys) < expected or (dense and 0 < max(1, rounds - 1) <= gaps <= 2 * len(numbers))
+    if ids and len(ids) == len(surveys) <= max(ids) and (gaps > 0 or not whole):
+        return True
+    rounds = min((survey.sync for survey in surveys), default=0)
+    return whole and dense and 1 < rounds <= gaps + 1 <= MOST_CHANNELS * len(numbers)
 
 
 def _is_whole(survey: ChannelSurvey) -> bool:
