@@ -160,14 +160,19 @@ class MigrationConnection(NamedTuple):
     @property
     def answered(self) -> bool:
         """Whether the destination's host took the connection."""
-        return any(attempt.answers for attempt in self.attempts) or bool(
-            self.to_source.segments or self.to_destination.acknowledged
-        )
+        sent, back = self.to_destination, self.to_source
+        return any(attempt.answers for attempt in self.attempts) or bool(back.segments or sent.acknowledged)
+
+    @property
+    def went_on(self) -> bool:
+        """Whether the source sent more than SYNs, so that one was answered though that need not have been recorded."""
+        last = self.to_destination.last
+        return last is not None and (not self.attempts or last.frame > self.attempts[-1].moment.frame)
 
     @property
     def refused(self) -> Moment | None:
         """The RST that answered the SYN, when nothing else did."""
-        return None if self.answered else self.to_source.reset
+        return None if self.answered or self.went_on or not self.attempts else self.to_source.reset
 
     @property
     def moments(self) -> Iterator[Moment]:

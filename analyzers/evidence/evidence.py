@@ -121,7 +121,7 @@ def _opening(line: Timeline, named: NamedConnection) -> Iterator[Reason]:
         yield _seen(line, Kind.RECOVERY, Actor.SOURCE, first, channel=named.name, connection=label)
     if connection.refused is not None:
         yield _seen(line, Kind.REFUSED, Actor.NETWORK, connection.refused, channel=named.name, connection=label)
-    elif connection.attempts and not connection.answered and not connection.to_destination.segments:
+    elif connection.attempts and not connection.answered and not connection.went_on:
         first, number = connection.attempts[0].moment, len(connection.attempts)
         fields: dict[str, Any] = {"channel": named.name, "connection": label, "repeats": number}
         yield _seen(line, Kind.UNANSWERED, Actor.DESTINATION, first, **fields)

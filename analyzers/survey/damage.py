@@ -25,7 +25,7 @@ def frames_lost(migration: Migration) -> bool:
 
 def _lost(connection: MigrationConnection) -> bool:
     sent, answered = connection.to_destination, connection.to_source
-    spoke = bool(sent.segments or sent.fin or answered.segments or answered.fin)
+    spoke = bool(sent.segments or sent.fin or answered.segments or answered.fin) or connection.went_on
     unheard = sent.last is None or answered.last is None or (bool(connection.attempts) and not connection.answered)
     return (spoke and unheard) or any(_lacks(source) for source in connection.wire)
 

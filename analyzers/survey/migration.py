@@ -42,7 +42,9 @@ def _is_cut(channel: CapturedChannel) -> bool:
 def _is_lost(channel: CapturedChannel) -> bool:
     """Whether a connection may have carried something that was not recorded."""
     source = channel.source
-    return isinstance(source, NoBytes) or not channel.start_captured or source.next_hole(0) is not None
+    open_still = source.size < MAGIC_LENGTH and source.end is StreamEnd.OPEN
+    lacking = isinstance(source, NoBytes) or source.next_hole(0) is not None
+    return lacking or open_still or not channel.start_captured
 
 
 class Missing(NamedTuple):
