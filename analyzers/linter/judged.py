@@ -27,6 +27,7 @@ from captures.model import (
 from multifd_codec.device_key import DeviceKey
 from multifd_codec.dialect.releases import Mode
 from multifd_codec.errors import ChannelName
+from multifd_codec.source import StreamEnd
 
 
 class LintOptions(NamedTuple):
@@ -75,6 +76,12 @@ class Judged(NamedTuple):
         if not self.undecidable:
             return outcomes
         return (outcomes & {Outcome.COMPLETES}) | {Outcome.UNDECIDED} | self.demanded
+
+    @property
+    def ends_unseen(self) -> bool:
+        """A channel may go on behind the recording, and what judges it was inferred from what is there."""
+        open_ends = any(survey.source.end is StreamEnd.OPEN for survey in self.surveyed.surveys)
+        return self.context.profile.inferred and open_ends
 
     @property
     def sorted_outcomes(self) -> tuple[Outcome, ...]:

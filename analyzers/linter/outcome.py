@@ -7,6 +7,9 @@ from analyzers.linter.found import Collector, Found
 from analyzers.linter.judged import Judged
 from analyzers.rulebook.codes import MFD709
 
+COUNTED = "MFD3"
+"""The rules that count SYNCs and records against each other."""
+
 
 def with_outcome(collect: Collector, judged: Judged) -> tuple[Finding, ...]:
     """The findings, among them an error (MFD709) wherever the outcome is one and no rule has said why."""

@@ -140,7 +140,7 @@ def intact(path: Path) -> tuple[frozenset[Outcome], frozenset[str]]:
     return outcomes, known | GAVE_UP if known & GAVE_UP else known
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15 * settings.default.max_examples, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(damages)
 def test_damage_proves_nothing(tmp_path: Path, damage: Damage) -> None:
     outcomes, known = intact(damage.path)
