@@ -25,7 +25,11 @@ def with_outcome(collect: Collector, judged: Judged) -> tuple[Finding, ...]:
 
 def _said(collect: Collector, judged: Judged) -> tuple[Finding, ...]:
     findings = collect.findings()
-    return tuple(map(_at_most_a_warning, findings)) if judged.undecidable else findings
+    if judged.undecidable:
+        return tuple(map(_at_most_a_warning, findings))
+    if judged.ends_unseen and not judged.sorted_outcomes[-1].is_error:
+        return tuple(_at_most_a_warning(found) if found.rule.startswith(COUNTED) else found for found in findings)
+    return findings
 
 
 def _at_most_a_warning(finding: Finding) -> Finding:
