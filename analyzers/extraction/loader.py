@@ -240,9 +240,9 @@ class Loader:
             at = item.offset + ZeroRecord.sizeof() * np.arange(len(offsets), dtype=np.int64)
             self._zero_records(item.block, offsets, Stamp(PageKind.ZERO_RECORD, ordered.round, MAIN, at))
         elif isinstance(item, ZeroPage) and not item.fill:
-            offsets = np.array([item.addr], np.int64)
-            stamp = Stamp(PageKind.ZERO_RECORD, ordered.round, MAIN, item.offset)
-            self._zero_records(item.block, offsets, stamp)
+            if self._target(item.block, item.addr, item.addr, item.offset) is not None:
+                stamp = Stamp(PageKind.ZERO_RECORD, ordered.round, MAIN, item.offset)
+                self._zero_records(item.block, np.array([item.addr], np.int64), stamp)
         elif isinstance(item, ZeroPage | Page | XbzrlePage | CompressedPage):
             self._page_record(item, ordered.round, source)
 
@@ -306,12 +306,13 @@ class Loader:
         return block
 
     def _listed(self, entry: RamBlock, source: ByteSource) -> None:
-        name, size = entry.block, entry.used_length
+        name = entry.block
+        size = entry.used_length if entry.used_length <= MAX_BLOCK else None
+        if size is None:
+            self.problem(MAIN, None, f"RAM block {name!r} of {entry.used_length} bytes: more than there can be")
         block = self.blocks.get(name)
         if block is None:
-            if size > MAX_BLOCK:
-                self.problem(MAIN, None, f"RAM block {name!r} of {size} bytes: more than there can be")
-            block = self._add(name, size if size <= MAX_BLOCK else None)
+            block = self._add(name, size)
         elif block.size is None:
             block.size = size
         if entry.mapped_ram is not None and (self.wanted is None or name in self.wanted):

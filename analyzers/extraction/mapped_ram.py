@@ -18,6 +18,8 @@ PIECE = 1 << 20
 """Bytes of bitmap looked at together."""
 MAX_COPY = 8 << 20
 """Page bytes handed out together."""
+MAX_OFFSET = 1 << 62
+"""Offsets in files are less; where a page lies has a sign in our tables."""
 
 
 class MappedRun(NamedTuple):
@@ -95,5 +97,8 @@ def mapped_pages(entry: RamBlock, source: ByteSource, page_size: int) -> MappedP
         found.problems.append(MappedProblem(header.bitmap_offset, message, missing=False))
     elif pages and bytes_known(source, header.bitmap_offset) < (pages + 7) // 8:
         message = f"the bitmap of {name!r} lies beyond the end of the file"
+        found.problems.append(MappedProblem(header.bitmap_offset, message, missing=True))
+    elif header.pages_offset + entry.used_length > MAX_OFFSET:
+        message = f"the pages of {name!r} lie where no file ends"
         found.problems.append(MappedProblem(header.bitmap_offset, message, missing=True))
     return found

@@ -45,15 +45,17 @@ class Folder:
         self.path = path
         self._keep = {_identity(file) for one in keep for file in (one.iterdir() if one.is_dir() else (one,))}
         self._taken: set[str] = {"manifest.json"}
+        self._numbers: dict[str, int] = {}
 
     def name(self, wanted: str, suffix: str) -> str:
         """A file name nobody has yet, like ``wanted``."""
         base = safe_name(wanted)
-        name, number = base + suffix, 1
+        name, number = base + suffix, self._numbers.get((base + suffix).lower(), 1)
         while name.lower() in self._taken:
             number += 1
             name = f"{base}~{number}{suffix}"
         self._taken.add(name.lower())
+        self._numbers[(base + suffix).lower()] = number
         return name
 
     def create(self, name: str) -> int:

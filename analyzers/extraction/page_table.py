@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-CHUNK_SHIFT = 16
+CHUNK_SHIFT = 10
 CHUNK = 1 << CHUNK_SHIFT
 """Pages of one chunk."""
 

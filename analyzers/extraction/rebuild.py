@@ -5,18 +5,18 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from analyzers.extraction.devices import Blob, Devices, pieces
+from analyzers.extraction.devices import Blob, Devices, Stretch, pieces
 from analyzers.extraction.loader import Block, Loader
 from analyzers.extraction.order import MAIN, Ordered, PacketPages, channel_steps, in_order
 from analyzers.extraction.output import Folder
 from analyzers.extraction.provenance import write_provenance
 from analyzers.extraction.reading import Reading, read_migration
 from analyzers.extraction.results import Rebuilt, RebuiltBlock, RebuiltDevice
-from analyzers.extraction.stores import ZEROS, FileStore, MemoryStore, Store
+from analyzers.extraction.stores import MAX_IN_MEMORY, ZEROS, FileStore, MemoryStore, Store
 from analyzers.survey.channel import Item, ItemKind
 from captures.model import Migration, ProgressCallback
 from multifd_codec.channel.events import ChannelEnd, DeviceStatePacket, Unreadable
@@ -25,6 +25,8 @@ from multifd_codec.errors import ChannelName, InputError
 from multifd_codec.source import Buffer
 
 HASH_PIECE = 1 << 20
+MAX_GAP = 64 << 20
+"""Bytes of device state that were not recorded and are still hashed, as zeros."""
 LARGEST_GAP = 1 << 32
 """Bytes of pages never sent or unknown up to which a block is hashed: its length is only a claim of the stream."""
 REPORT_EVERY = 256
@@ -52,8 +54,16 @@ class RebuildOptions:
 class Sink(Protocol):
     """Where bytes go that are not RAM."""
 
-    def blob(self, name: str, suffix: str, chunks: Iterator[Buffer]) -> tuple[str, str]:
-        """Keep the bytes; (file name, SHA-256)."""
+    def blob(self, name: str, suffix: str, stretches: list[Stretch]) -> tuple[str, str | None, int, int]:
+        """Keep the bytes; file name, SHA-256 (None: too much of it was not recorded), length, bytes not recorded."""
+
+
+class Poured(NamedTuple):
+    """What became of stretches: SHA-256 (None: too much was not recorded), bytes, bytes of them not recorded."""
+
+    sha256: str | None
+    bytes: int
+    lost: int
 
 
 class _Memory:
@@ -63,12 +73,19 @@ class _Memory:
         self.store: Store = MemoryStore()
         self.blobs: dict[str, bytes] = {}
 
-    def blob(self, name: str, suffix: str, chunks: Iterator[Buffer]) -> tuple[str, str]:
-        full = name + suffix
+    def blob(self, name: str, suffix: str, stretches: list[Stretch]) -> tuple[str, str | None, int, int]:
+        full, data = name + suffix, bytearray()
         while full in self.blobs:
             full = "~" + full
-        self.blobs[full] = b"".join(chunks)
-        return full, hashlib.sha256(self.blobs[full]).hexdigest()
+
+        def skip(length: int) -> None:
+            if length > MAX_IN_MEMORY:
+                raise InputError(f"device state {name!r}: {length} bytes are too many to rebuild in memory")
+            data.extend(bytes(length))
+
+        poured = _poured(stretches, data.extend, skip)
+        self.blobs[full] = bytes(data)
+        return full, *poured
 
 
 class _Files:
@@ -86,13 +103,12 @@ class _Files:
             self.names[block] = self.folder.name(block, ".bin")
         return self.names[block]
 
-    def blob(self, name: str, suffix: str, chunks: Iterator[Buffer]) -> tuple[str, str]:
-        file, digest = self.folder.name(name, suffix), hashlib.sha256()
+    def blob(self, name: str, suffix: str, stretches: list[Stretch]) -> tuple[str, str | None, int, int]:
+        file = self.folder.name(name, suffix)
         with os.fdopen(self.folder.create(file), "wb") as opened:
-            for chunk in chunks:
-                opened.write(chunk)
-                digest.update(chunk)
-        return file, digest.hexdigest()
+            poured = _poured(stretches, opened.write, lambda length: opened.seek(length, os.SEEK_CUR))
+            opened.truncate(poured.bytes)
+        return file, *poured
 
 
 def rebuild(
@@ -326,40 +342,46 @@ def _device(blob: Blob, target: Sink, loader: Loader) -> RebuiltDevice:
     name = f"{device.idstr}-{device.instance_id}"
     result = RebuiltDevice(device.idstr, device.instance_id, blob.kind, buffers=blob.buffers, missing=blob.missing)
     result.complete = blob.complete
-    lost = [0]
-    sizes = [0]
-
-    def counted(chunks: Callable[[], Iterator[Buffer]]) -> Iterator[Buffer]:
-        for chunk in chunks():
-            sizes[0] += len(chunk)
-            yield chunk
-
-    def known() -> Iterator[Buffer]:
-        for piece in pieces(blob.data):
-            yield from _chunks(piece.length, piece.data, lost)
-
-    def config() -> Iterator[Buffer]:
-        for piece in pieces(blob.config or []):
-            yield from _chunks(piece.length, piece.data, lost)
-
-    result.file, result.sha256 = target.blob(name, ".bin", counted(known))
-    result.bytes, sizes[0] = sizes[0], 0
+    data = target.blob(name, ".bin", blob.data)
+    result.file, result.sha256, result.bytes, lost = data
     if blob.config is not None:
-        result.config_file, result.config_sha256 = target.blob(name, ".config.bin", counted(config))
-        result.config_bytes = sizes[0]
-    if lost[0]:
+        result.config_file, result.config_sha256, result.config_bytes, more = target.blob(
+            name, ".config.bin", blob.config
+        )
+        lost += more
+    if lost:
         result.complete = False
         loader.missing += 1
     return result
 
 
-def _chunks(length: int, data: Buffer | None, lost: list[int]) -> Iterator[Buffer]:
-    """The bytes of a piece; zeros in the place of those that were not recorded."""
-    if data is not None:
-        yield data
-        return
-    lost[0] += length
-    while length:
-        part = min(length, HASH_PIECE)
-        yield bytes(part)
-        length -= part
+def _poured(stretches: list[Stretch], write: Callable[[Buffer], object], skip: Callable[[int], object]) -> Poured:
+    """Write what was recorded, skip what was not: a length is only what a stream claims, so no zeros are made for it.
+    A long gap at the end, as a cut or a made-up record leaves it, is left out."""
+    digest: hashlib._Hash | None = hashlib.sha256()
+    size = lost = gap = 0
+
+    def pass_over() -> None:
+        nonlocal digest, size, gap
+        skip(gap)
+        if gap > MAX_GAP:
+            digest = None
+        for start in range(0, gap if digest is not None else 0, len(ZEROS)):
+            assert digest is not None
+            digest.update(memoryview(ZEROS)[: gap - start])
+        size, gap = size + gap, 0
+
+    for length, data in pieces(stretches):
+        if data is None:
+            gap, lost = gap + length, lost + length
+            continue
+        pass_over()
+        write(data)
+        size += length
+        if digest is not None:
+            digest.update(data)
+    if gap <= MAX_GAP:
+        pass_over()
+    else:
+        digest = None
+    return Poured(None if digest is None else digest.hexdigest(), size, lost)

@@ -220,7 +220,7 @@ def _dropped_zero_pages(verdict: MemoryVerdict, channels: Channels, sender: Send
     if not second:
         return
     behind = numbers[numbers >= max(second)]
-    if len(behind) and int(behind[-1] - behind[0]) + 1 > len(behind):
+    if len(behind) and int(behind[-1]) - int(behind[0]) + 1 > len(behind):
         verdict.raced.append(Reason(Kind.ZERO_PACKETS_MISSING, Actor.SOURCE))
 
 

@@ -67,7 +67,10 @@ def apply(draft: Draft, mutation: Mutation, *, near: bool = False, seed: int = 0
     """Edit a draft with that mutation. Raises LacksError."""
     edit = mutation.near if near else mutation.edit
     channels = len(draft.channels)
-    place = edit(draft, Random(f"{mutation.code} {seed}"))
+    try:
+        place = edit(draft, Random(f"{mutation.code} {seed}"))
+    except (LookupError, ArithmeticError) as error:  # finders look up what every healthy stream has
+        raise LacksError(f"not a healthy stream: what {mutation.way!r} changes is not in it") from error
     tap = Tap() if mutation.captured else None
     if isinstance(mutation, Spoilt):
         tap = (mutation.near_tap if near else mutation.tap)(draft, place)

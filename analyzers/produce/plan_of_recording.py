@@ -27,6 +27,7 @@ from multifd_codec.errors import FormatError, HoleError, InputError
 from multifd_codec.main import events as ev
 from multifd_codec.main.decoder import MainDecoder
 from multifd_codec.main.rendezvous import Rendezvous
+from multifd_codec.main.vmdescription import parse_description
 from multifd_codec.plan.page_content import Given, Zero
 from multifd_codec.plan.plan import NO_UUID, Block, Device, MigrationPlan, Pages, Round, Section
 from multifd_codec.source import Buffer, ByteSource
@@ -179,12 +180,16 @@ class _Reader:
                     commands.add(item.command)
                 case ev.SectionFull():
                     full.append(Section(item.section_id, item.device, b"", item.version_id, item.instance_id))
+                case ev.DeviceBody() if not full:
+                    raise InputError("a body without a section", channel="main", offset=item.offset)
                 case ev.DeviceBody():
                     full[-1] = full[-1]._replace(body=bytes(read(item.offset, item.length)))
                 case ev.VfioRecord() if item.payload_length:
                     raise InputError("a plan has no VFIO data on main", channel="main", offset=item.offset)
                 case ev.VmDescription():
-                    description = json.loads(bytes(read(item.payload_offset, item.payload_length)))
+                    text = read(item.payload_offset, item.payload_length)
+                    parse_description(text, item.payload_offset)  # for its errors
+                    description = json.loads(bytes(text))
             if is_rendezvous(item):
                 passed += 1
                 if passed > 1:  # the first is that of the setup

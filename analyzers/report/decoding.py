@@ -180,15 +180,23 @@ def text_lines(events: Iterable[Located], *, hexadecimal: bool = False) -> Itera
         record = located.record()
         frame = "" if record["frame"] is None else record["frame"]
         seconds = "" if record.get("seconds") is None else f"{record['seconds']:.6f}"
-        details = printable(detail_text(record))
-        cells = (record["channel"], record["offset"], record["length"], frame, seconds, record["kind"], details)
+        cells = (
+            record["channel"],
+            record["offset"],
+            record["length"],
+            frame,
+            seconds,
+            record["kind"],
+            detail_text(record),
+        )
         yield _row(cells, timed=timed)
         if hexadecimal:
             for text in hex_lines(located.fields()):
-                yield text + "\n"
+                yield printable(text) + "\n"
 
 
 def _row(cells: Collection[Any], *, timed: bool) -> str:
     channel, offset, length, frame, seconds, kind, details = cells
     time = f"  {seconds:>11}" if timed else ""
-    return f"{channel:<7}  {offset:>12}  {length:>8}  {frame:>8}{time}  {kind:<14}  {details}".rstrip() + "\n"
+    row = f"{channel:<7}  {offset:>12}  {length:>8}  {frame:>8}{time}  {kind:<14}  {details}"
+    return printable(row.rstrip()) + "\n"

@@ -13,6 +13,7 @@ from rich.text import Text
 from analyzers.findings import Report
 from analyzers.report.content import Block, Style, Table, report_blocks
 from analyzers.report.text import table_lines
+from analyzers.report.texts import printable
 
 STYLES = {
     Style.PLAIN: "",
@@ -45,7 +46,7 @@ def print_blocks(blocks: Iterable[Block], console: Console) -> None:
             continue
         for line in block:
             # Text objects, not strings: what stands on the wire must not be taken for markup.
-            console.print(Text.assemble(*((span.text, STYLES[span.style]) for span in line.spans)))
+            console.print(Text.assemble(*((printable(span.text), STYLES[span.style]) for span in line.spans)))
 
 
 def _print_table(table: Table, console: Console) -> None:
@@ -68,5 +69,5 @@ def _table(table: Table, padding: int) -> RichTable:
             # Numbers are never wrapped, two-word headings always.
             rich_table.add_column(Text(name.replace(" ", "\n")), justify="right", no_wrap=True)
     for row in table.rows:
-        rich_table.add_row(*(Text(cell) for cell in row))
+        rich_table.add_row(*(Text(printable(cell)) for cell in row))
     return rich_table

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from analyzers.findings import Report
 from analyzers.report.content import Block, Table, report_blocks
+from analyzers.report.texts import printable
 
 
 def render_text(reports: Sequence[Report], *, witness: bool = False, what_if: bool = False) -> str:
@@ -24,12 +25,12 @@ def blocks_lines(blocks: Iterable[Block]) -> Iterator[str]:
         if isinstance(block, Table):
             yield from table_lines(block)
         else:
-            yield from (line.text.rstrip() for line in block)
+            yield from (printable(line.text.rstrip()) for line in block)
 
 
 def table_lines(table: Table) -> Iterator[str]:
     """Columns padded to their widest cell, two blanks apart."""
-    rows = (table.columns, *table.rows)
+    rows = tuple(tuple(map(printable, row)) for row in (table.columns, *table.rows))
     widths = [max(len(row[column]) for row in rows) for column in range(len(table.columns))]
     for row in rows:
         cells = (

@@ -109,9 +109,9 @@ def _decode(kind: str, data: bytes, size: int, count: int) -> Value:
     signed = integer is not None and not integer.group(1)
     if kind == "bool" and size == 1:
         flags = tuple(byte != 0 for byte in data)
-        return flags if count > 1 else flags[0]
+        return flags if count != 1 else flags[0]
     if (integer is not None and size == int(integer.group(2)) // 8) or (kind == "timer" and size == 8):
         starts = range(0, len(data), size)
         values = tuple(int.from_bytes(data[start : start + size], "big", signed=signed) for start in starts)
-        return values if count > 1 else values[0]
+        return values if count != 1 else values[0]
     return data

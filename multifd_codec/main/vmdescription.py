@@ -26,6 +26,9 @@ HEAD = compile_struct(wire.VmDescription)
 SUBSECTION_EMPTY = len(wire.Subsection.build({"type": 0, "name": b"", "version_id": 0}))
 MAX_TEXT = 64 << 20
 """A longer text is not read: a guest of 1000 CPUs has about 30 MiB."""
+MAX_CONTAINERS = 750_000
+"""Objects and lists of a text that is read: they take a hundred times the memory of their two characters."""
+MAX_COMMAS = 3_000_000
 MAX_TRIES = 4096
 MAX_DEPTH = 64
 SEARCH_CHUNK = 1 << 20
@@ -136,8 +139,12 @@ def read_description(source: ByteSource, offset: int) -> Description:
 
 def parse_description(text: Buffer, offset: int = 0) -> Description:
     """Raises FormatError when ``text`` is not the JSON of a vmdescription."""
+    raw = bytes(text)
+    if raw.count(b"[") + raw.count(b"{") > MAX_CONTAINERS or raw.count(b",") > MAX_COMMAS:
+        message = f"a text of more than {MAX_CONTAINERS} objects and lists is not read"
+        raise FormatError(message, channel="main", offset=offset, field="json")
     try:
-        value = json.loads(bytes(text))
+        value = json.loads(raw)
     except (ValueError, RecursionError) as error:
         message = f"not JSON: {str(error).splitlines()[0]}"
         raise FormatError(message, channel="main", offset=offset, field="json") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from multifd_codec.errors import ChannelName
 
 LARGEST_PORT = 65535
+MOST_DIGITS = len(str(LARGEST_PORT))
 EPILOG = """\b
 Examples:
   multifd decode migration.pcap | less
@@ -89,7 +91,11 @@ def command(
             migrations = migrations[migration - 1 : migration]
         events = decoded(migrations, wanted, page_size, Order(order))
         lines = json_lines if form == "jsonl" else text_lines
-        write_lines(lines(itertools.islice(events, limit), hexadecimal=hexadecimal))
+        write_lines(
+            lines(
+                events if limit is None else itertools.islice(events, min(limit, sys.maxsize)), hexadecimal=hexadecimal
+            )
+        )
     return 0
 
 
@@ -99,7 +105,7 @@ def parse_channel(text: str | None) -> ChannelName | None:
         return None
     if text == "main":
         return "main"
-    if not (text.isascii() and text.isdigit() and int(text) <= LARGEST_PORT):
+    if not (text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS and int(text) <= LARGEST_PORT):
         raise InputError(f"--channel {text}: give main, a channel id, or the port of a channel that states none")
     return int(text)
 
