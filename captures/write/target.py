@@ -79,8 +79,11 @@ def _check_parent(path: Path) -> None:
 
 
 def _check_inputs(path: Path, inputs: Iterable[Path]) -> None:
-    if any(_same(path, source) for source in inputs):
-        raise InputError(f"{path}: is also an input; it would be overwritten")
+    for source in inputs:
+        if _same(path, source):
+            raise InputError(f"{path}: is also an input; it would be overwritten")
+        if source.is_dir() and path.exists() and _same(path.parent, source):
+            raise InputError(f"{path}: is part of the input {source}; it would be overwritten")
 
 
 def _same(path: Path, other: Path) -> bool:

@@ -124,6 +124,10 @@ class TestLint:
         copy = Path(shutil.copy(SMALL, tmp_path))
         before = copy.read_bytes()
         fails(run("lint", "-o", copy, copy), "overwritten")
+        folder = tmp_path / "channels"
+        folder.mkdir()
+        shutil.copy(SMALL, folder / "main.bin")
+        fails(run("lint", "-o", folder / "main.bin", folder), "part of the input")
         fails(run("lint", "-o", tmp_path, copy), "folder")
         fails(run("lint", "-o", tmp_path / "no" / "report", copy), "no folder")
         assert copy.read_bytes() == before
