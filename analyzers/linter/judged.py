@@ -158,7 +158,10 @@ def judge_by(
     if options.channels is not None:
         lacking = lacking and end is None
     elif not lacking:
-        lacking = connection_missing(surveys, dense=known[GAPS], expected=destination.channels)
+        missing = ("connection missing", destination.channels)
+        if missing not in known:
+            known[missing] = connection_missing(surveys, dense=known[GAPS], expected=destination.channels)
+        lacking = known[missing]
     demanded = handshake.outcomes if options.channels is not None else None
     return Judged(surveyed, context, handshake, verdict, end, known, lacking, demanded or frozenset())
 
