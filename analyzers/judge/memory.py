@@ -216,10 +216,10 @@ def _dropped_zero_pages(verdict: MemoryVerdict, channels: Channels, sender: Send
     if not compressed or not sender.maybe(lambda habits: habits.drops_zero_only_compressed):
         return
     numbers = distinct(np.concatenate([np.empty(0, np.int64), *(survey.packet_numbers() for _, survey in channels)]))
-    second = [survey.second_sync for _, survey in channels if survey.second_sync is not None]
+    second = [number for _, survey in channels for number in survey.sync_numbers()[1:2]]
     if not second:
         return
-    behind = numbers[numbers >= max(second)]
+    behind = numbers[numbers >= max(second)]  # the second SYNC ends the first round of pages
     if len(behind) and int(behind[-1]) - int(behind[0]) + 1 > len(behind):
         verdict.raced.append(Reason(Kind.ZERO_PACKETS_MISSING, Actor.SOURCE))
 

@@ -81,8 +81,8 @@ class ChannelSurvey:
     """(n, 4) segment, RAM packets without SYNC, normal and zero pages: stretches of packets in order."""
     numbers: list[NDArray[np.int64]] = field(default_factory=list)
     """Packet numbers of all RAM packets, in order."""
-    second_sync: int | None = None
-    """Packet number of the second SYNC, which ends the first round of pages."""
+    syncs: list[NDArray[np.int64]] = field(default_factory=list)
+    """Packet numbers of those that are SYNCs, in order."""
     alike: tuple[bytes, tuple[HeaderCondition, ...]] | None = None
     """Header of the last run of packets that were alike, and the conditions that held for it."""
     end: ChannelEnd | None = None
@@ -109,6 +109,9 @@ class ChannelSurvey:
 
     def packet_numbers(self) -> NDArray[np.int64]:
         return np.concatenate([*self.numbers, np.empty(0, np.int64)])
+
+    def sync_numbers(self) -> NDArray[np.int64]:
+        return np.concatenate([*self.syncs, np.empty(0, np.int64)])
 
 
 def survey_channel(
@@ -185,8 +188,7 @@ def _batch(survey: ChannelSurvey, batch: PacketBatch, blocks: Blocks | None, pay
     survey.normal_pages += normal
     survey.zero_pages += zero
     _items(survey, batch, columns, syncs)
-    if survey.sync < 2 <= survey.sync + len(syncs):
-        survey.second_sync = int(columns.number[syncs[1 - survey.sync]])
+    survey.syncs.append(columns.number[syncs])
     survey.sync += len(syncs)
 
 

@@ -61,8 +61,24 @@ def connection_missing(surveys: Sequence[ChannelSurvey], *, dense: bool, expecte
     ids = {survey.init.id for survey in surveys if survey.init is not None}
     if ids and len(ids) == len(surveys) <= max(ids) and (gaps > 0 or not whole):
         return True
-    rounds = min((survey.sync for survey in surveys), default=0)
-    return whole and dense and 1 < rounds <= gaps + 1 <= MOST_CHANNELS * len(numbers)
+    possible = dense and whole and 0 < gaps < MOST_CHANNELS * len(numbers)
+    return possible and _misses_syncs(numbers, [survey.sync_numbers() for survey in surveys])
+
+
+def _misses_syncs(numbers: NDArray[np.int64], syncs: Sequence[NDArray[np.int64]]) -> bool:
+    """Whether a number is missing in each rendezvous, as that of a SYNC on one more channel would: behind all SYNCs of
+    the rendezvous before it, in front of all of the next. In the last it may be the highest number of all.
+
+    ``numbers``: ascending; ``syncs``: those of SYNCs, channel by channel.
+    """
+    rounds = min(len(channel) for channel in syncs)
+    if rounds < 2:
+        return False
+    table = np.stack([channel[:rounds] for channel in syncs])
+    before = np.concatenate(([-1], table.max(axis=0)[:-2]))
+    behind = table.min(axis=0)[1:]
+    there = np.searchsorted(numbers, behind) - np.searchsorted(numbers, before, side="right")
+    return bool((there < behind - before - 1).all())
 
 
 def _is_whole(survey: ChannelSurvey) -> bool:
