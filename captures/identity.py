@@ -7,6 +7,7 @@ from typing import NamedTuple
 from captures import tls
 from captures.model import ChannelKind, StreamSource
 from multifd_codec.channel.framing import HEADER, INIT, MARK
+from multifd_codec.names import is_printable
 from multifd_codec.source import ByteSource, pieces, read_known
 from multifd_codec.wire.packet import KNOWN_FLAGS
 from multifd_codec.wire.qemufile import FILE_MARK, RECOVERY_MARK
@@ -69,8 +70,7 @@ def resumes(source: StreamSource) -> bool:
     return (
         head.startswith(RECOVERY_MARK)
         and 0 < len(name) == head[len(RECOVERY_MARK)] - 1 == head[len(RECOVERY_MARK) + 1]
-        and name.isascii()
-        and name.decode().isprintable()
+        and is_printable(name)
     )
 
 

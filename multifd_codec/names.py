@@ -1,4 +1,4 @@
-"""Names in fixed fields of the wire: bytes up to a NUL, and what people read of them."""
+"""Names on the wire: bytes, in fixed fields up to a NUL, and what people read of them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ def until_nul(field: bytes) -> bytes:
 def block_name(ramblock: bytes) -> bytes:
     """The RAM block that a receiver takes the ``ramblock`` of a packet for."""
     return until_nul(ramblock[:LONGEST_BLOCK_NAME])
+
+
+def is_printable(name: bytes) -> bool:
+    """Whether a name is ASCII without control characters, as all of QEMU's are."""
+    return name.isascii() and name.decode("ascii").isprintable()
 
 
 def text(name: bytes) -> str:

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 from analyzers.report.event_record import flag_names
 from analyzers.report.main_bytes import main_pieces
-from analyzers.report.texts import printable
 from multifd_codec.channel.events import ChannelInit, DeviceStatePacket, RamPacket
 from multifd_codec.channel.framing import DEVICE, FIXED, INIT
 from multifd_codec.errors import MultifdError
 from multifd_codec.layout import FieldSpan, Layout, layout
 from multifd_codec.main.device_fields import DeviceField
 from multifd_codec.main.events import DeviceBody
+from multifd_codec.names import is_printable
 from multifd_codec.source import ByteSource, read_known
 from multifd_codec.wire.packet import MULTIFD_PACKET_SIZE, ram_packet
 from multifd_codec.wire.vfio import VFIODeviceStatePacket
@@ -148,9 +148,9 @@ def _value(span: FieldSpan, data: bytes, size: int) -> str:
         text, _, rest = data.partition(b"\0")
         if not any(data):
             return "all zero"
-        if not text.isascii() or not text.decode("ascii").isprintable():
+        if not is_printable(text):
             return ""
-        return f'"{printable(text.decode("ascii"))}"' + (" and left-over bytes" if any(rest) else "")
+        return f'"{text.decode("ascii")}"' + (" and left-over bytes" if any(rest) else "")
     (number,) = struct.unpack(f">{span.code}", data)
     if span.name == "flags":
         return f"{number:#x} {'|'.join(flag_names(number))}".rstrip()

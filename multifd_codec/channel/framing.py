@@ -11,7 +11,7 @@ from __future__ import annotations
 import enum
 
 from multifd_codec.layout import layout
-from multifd_codec.names import until_nul
+from multifd_codec.names import is_printable, until_nul
 from multifd_codec.source import ByteSource, StreamEnd, pieces, read_known
 from multifd_codec.wire.handshake import MULTIFD_MAGIC, MULTIFD_VERSION, ChannelInit
 from multifd_codec.wire.packet import (
@@ -99,7 +99,7 @@ def looks_like_packet(source: ByteSource, offset: int, page_size: int) -> Fit:
     device = HEADER.struct.unpack_from(head)[2] & DEVICE_STATE_FLAG
     name_span = DEVICE.span("idstr") if device else FIXED.span("ramblock")
     name = until_nul(head[name_span.offset : name_span.offset + name_span.size])
-    if not all(32 <= byte < 127 for byte in name):
+    if not is_printable(name):
         return Fit.NO
     return starts_packet(source, offset + length)
 

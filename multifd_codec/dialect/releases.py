@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from multifd_codec.dialect.compression import mask_of, unmarked_by
 from multifd_codec.dialect.version import Version, dotted
 from multifd_codec.errors import InputError
-from multifd_codec.names import until_nul
+from multifd_codec.names import is_printable, until_nul
 from multifd_codec.wire.handshake import MULTIFD_MAGIC, MULTIFD_VERSION
 
 
@@ -262,7 +262,5 @@ def looks_like_3_0(head: bytes) -> bool:
         return False
     magic, version, flags, size, used = _HEADER_3_0.unpack_from(head)
     name = until_nul(head[28:64])
-    printable = len(name) > 2 and all(32 <= byte < 127 for byte in name)
-    return (
-        magic == MULTIFD_MAGIC and version == MULTIFD_VERSION and flags <= 1 and used <= size <= 1 << 16 and printable
-    )
+    named = len(name) > 2 and is_printable(name)
+    return magic == MULTIFD_MAGIC and version == MULTIFD_VERSION and flags <= 1 and used <= size <= 1 << 16 and named

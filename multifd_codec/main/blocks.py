@@ -13,9 +13,8 @@ from typing import NamedTuple
 from multifd_codec.layout import compile_struct, layout
 from multifd_codec.main.events import BlockList, MappedRam, RamBlock
 from multifd_codec.main.problems import Problem, ProblemKind, Problems
-from multifd_codec.main.search import printable
 from multifd_codec.main.state import InHoleError, MainState, NeedBytesError, problem
-from multifd_codec.names import text
+from multifd_codec.names import is_printable, text
 from multifd_codec.wire import ram as wire
 from multifd_codec.wire.ram import MAPPED_RAM_VERSION, RamFlags, RamWord
 
@@ -137,7 +136,7 @@ def _entry(state: MainState, position: int, rest: int, form: Form, problems: lis
     name = bytes(reader.take(position + 1, size))
     behind = position + 1 + size
     (used,) = WORD.unpack(reader.take(behind, WORD.size))
-    if not printable(name) and not (0 < used <= rest and used % SMALLEST_PAGE == 0):
+    if not is_printable(name) and not (0 < used <= rest and used % SMALLEST_PAGE == 0):
         return None
     behind += WORD.size
     page_size = guest_address = mapped = None

@@ -15,9 +15,9 @@ from multifd_codec.layout import compile_struct, layout
 from multifd_codec.main import events as ev
 from multifd_codec.main.blocks import MAX_BLOCKS, WORD, parse_block_list
 from multifd_codec.main.problems import ProblemKind, Problems
-from multifd_codec.main.search import footer_fit, printable
+from multifd_codec.main.search import footer_fit
 from multifd_codec.main.state import Damage, InHoleError, MainState, NeedBytesError, Phase, problem
-from multifd_codec.names import text
+from multifd_codec.names import is_printable, text
 from multifd_codec.wire import ram as wire
 from multifd_codec.wire.qemufile import SectionType
 from multifd_codec.wire.ram import NAMED, XBZRLE_ENCODING, RamFlags
@@ -131,7 +131,7 @@ def _plausible_record(state: MainState, offset: int) -> int | None:
         name = bytes(reader.take(behind + 1, size))
         behind += 1 + size
         block = state.blocks.get(name)
-        if not name or not printable(name) or (state.listed and block is None):
+        if not name or not is_printable(name) or (state.listed and block is None):
             return None
         if block is not None and addr >= block.used_length:
             return None

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from multifd_codec.channel.framing import Fit
 from multifd_codec.layout import compile_struct
 from multifd_codec.main.state import InHoleError, MainState, NeedBytesError
+from multifd_codec.names import is_printable
 from multifd_codec.source import pieces
 from multifd_codec.wire import qemufile as wire
 from multifd_codec.wire.qemufile import COMMAND_LENGTHS, CommandId, SectionType
@@ -158,17 +159,12 @@ def _start_fit(state: MainState, offset: int) -> Fit:
     if len(head) <= PART.size:
         return Fit.UNKNOWN
     name = head[PART.size + 1 : PART.size + 1 + head[PART.size]]
-    if PART.unpack_from(head)[1] > LARGEST_PLAUSIBLE or head[PART.size] == 0 or not printable(name):
+    if PART.unpack_from(head)[1] > LARGEST_PLAUSIBLE or head[PART.size] == 0 or not is_printable(name):
         return Fit.NO
     behind = PART.size + 1 + head[PART.size]
     if len(head) < behind + VERSION.size:
         return Fit.UNKNOWN
     return Fit.YES if VERSION.unpack_from(head, behind)[1] <= LARGEST_PLAUSIBLE else Fit.NO
-
-
-def printable(name: bytes) -> bool:
-    """Whether a name is ASCII without control characters, as all of QEMU's are."""
-    return name.isascii() and name.decode("ascii").isprintable()
 
 
 def _eof_fit(state: MainState, offset: int) -> Fit:

@@ -33,6 +33,7 @@ from multifd_codec.draft.channel_records import VFIO_HEADER, device_state_packet
 from multifd_codec.draft.draft import Draft, Record
 from multifd_codec.layout import compile_struct
 from multifd_codec.main import events as ev
+from multifd_codec.names import until_nul
 from multifd_codec.wire.packet import MULTIFD_PACKET_SIZE, PacketFlags
 from multifd_codec.wire.qemufile import CommandId
 from multifd_codec.wire.vfio import CONFIG_STATE, INVALID_IDX, VfioTag, VfioTagId
@@ -213,7 +214,7 @@ ZLIB_FLAG = sets(a_packet, flags=lambda e, s, r: e.flags | PacketFlags.ZLIB)
 NO_PAYLOAD = of_a_device(lambda name, instance: device_state_packet(b"", name, instance))
 SHORT_PAYLOAD = of_a_device(lambda name, instance: device_state_packet(b"x" * (VFIO_HEADER.size - 1), name, instance))
 UNTERMINATED = adds(lambda draft, random: device_state_packet(b"x" * 20, b"a" * 256))
-STALE_NAME = same(sets(a_packet, idstr=lambda e, s, r: (e.idstr.split(b"\0", 1)[0] + b"\0stale").ljust(256, b"\0")))
+STALE_NAME = same(sets(a_packet, idstr=lambda e, s, r: (until_nul(e.idstr) + b"\0stale").ljust(256, b"\0")))
 TOO_LARGE = refills(a_buffer, lambda payload, s, r: payload.ljust(LARGEST + 1, b"x"))
 AS_LARGE_AS_MAY_BE = refills(a_buffer, lambda payload, s, r: payload.ljust(LARGEST, b"x"))
 # A buffer without data: 12 bytes, which is just enough.
