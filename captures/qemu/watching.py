@@ -32,8 +32,9 @@ REST_SECONDS = 0.005
 STILL_SECONDS = 2.0
 """A thread that polls never rests: the channel peek every millisecond, or, with one to three bytes there, all the time.
 Given all, silent, and not reading a byte for so long is a hang, too, ..."""
-STILL_ASLEEP = 0.8
-"""... if it was found asleep at so many of the looks, ..."""
+STILL_ASLEEP = 0.25
+"""... if it was found asleep at so many of the looks: with work and no CPU it would be asleep at none, and one that
+wakes every millisecond on a busy machine waits for its CPU at a third of them, ..."""
 STILL_CPU = 1_000_000_000
 """... or has used so much CPU time in between (nanoseconds); a busy machine may withhold it."""
 EXIT_SECONDS = 5.0
