@@ -52,7 +52,8 @@ def test_outcomes(path: Path, options: dict[str, Any], case: dict[str, Any], exp
 
 
 @pytest.mark.parametrize(
-    ("path", "expected"), [case.values[::3] for case in cases() if "measured" not in case.id], ids=str
+    ("path", "expected"),
+    [pytest.param(*case.values[::3], id=case.id) for case in cases() if "measured" not in str(case.id)],
 )
 def test_everything_is_inferred(path: Path, expected: set[str]) -> None:
     """The options given above are what the stream itself tells; only a connection may not have been recorded."""
