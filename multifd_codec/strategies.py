@@ -22,7 +22,7 @@ from multifd_codec.draft.edits import KINDS, Edit, EditKind, apply, describe
 from multifd_codec.plan.page_content import Given, PageContent, Pattern, Zero
 from multifd_codec.plan.plan import NO_UUID, Block, Device, MigrationPlan, Pages, Round
 from multifd_codec.sender import draft as draft_of_plan
-from multifd_codec.wire.packet import COMPRESSION_MASK, PacketFlags, pages_per_packet
+from multifd_codec.wire.packet import COMPRESSION_MASK, SYNC, pages_per_packet
 
 try:
     from hypothesis import strategies as st
@@ -94,7 +94,7 @@ def channels(draw: st.DrawFn, page_size: int = 65536, max_packets: int = 8) -> l
     """The events of one channel, placed: a ChannelInit, a SYNC as every sender has it first, and some packets."""
     packets = draw(st.lists(st.one_of(ram_packets(page_size), device_state_packets()), max_size=max_packets))
     sync = draw(ram_packets(page_size))._replace(
-        flags=int(PacketFlags.SYNC), normal_pages=0, zero_pages=0, next_packet_size=0, payload_length=0
+        flags=SYNC, normal_pages=0, zero_pages=0, next_packet_size=0, payload_length=0
     )
     return placed([draw(channel_inits()), sync, *packets])
 

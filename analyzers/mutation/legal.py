@@ -26,7 +26,7 @@ from multifd_codec.draft.channel_records import ram_record
 from multifd_codec.draft.draft import Draft, Record
 from multifd_codec.draft.main_records import end_of_ram, flush
 from multifd_codec.main import events as ev
-from multifd_codec.wire.packet import RAMBLOCK_NAME_SIZE, PacketFlags
+from multifd_codec.wire.packet import RAMBLOCK_NAME_SIZE
 
 CLEAN_SYNCS = which(lambda r: not r.sender.sync_carries_pages, "or")
 """Releases whose SYNC packets are nothing but SYNCs."""
@@ -38,7 +38,7 @@ def sync_record(shape: Shape) -> Record:
     """A SYNC as this stream has them."""
     for record in shape.plain_syncs:
         return record.copy()
-    old = any(p.record.event.flags & PacketFlags.SYNC for p in shape.data)
+    old = any(p.record.event.sync for p in shape.data)
     return ram_record(0, page_size=shape.page_size, pages_alloc=shape.capacity if old else 0)
 
 
@@ -71,9 +71,7 @@ def another_round(draft: Draft, random: Random) -> Record:
 
 def _is_empty(record: Record) -> bool:
     event = record.event
-    return hasattr(event, "pages_alloc") and not (
-        event.flags & PacketFlags.SYNC or event.normal_pages + event.zero_pages
-    )
+    return hasattr(event, "pages_alloc") and not (event.sync or event.normal_pages + event.zero_pages)
 
 
 def more_syncs(draft: Draft, count: int, *channels: int) -> Record:

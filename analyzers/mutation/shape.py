@@ -21,7 +21,6 @@ from multifd_codec.main.rendezvous import Rendezvous, ends_unpaired, mode_of_rec
 from multifd_codec.names import block_name
 from multifd_codec.wire.packet import (
     MULTIFD_PACKET_SIZE,
-    PacketFlags,
     pages_per_packet,
     ram_packet,
 )
@@ -104,7 +103,7 @@ class Shape:
                 event = record.event
                 if isinstance(event, RamPacket | DeviceStatePacket):
                     found.append(Segmented(segment, channel, record))
-                    segment += isinstance(event, RamPacket) and bool(event.flags & PacketFlags.SYNC)
+                    segment += isinstance(event, RamPacket) and event.sync
         return found
 
     @cached_property
@@ -139,7 +138,7 @@ class Shape:
 
     def draft_syncs(self, channel: int) -> list[Record]:
         """The SYNCs of a channel as it is now."""
-        return [r for r in self.draft.rams(channel) if r.event.flags & PacketFlags.SYNC]
+        return [r for r in self.draft.rams(channel) if r.event.sync]
 
     @property
     def plain_syncs(self) -> list[Record]:

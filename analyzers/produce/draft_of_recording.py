@@ -17,7 +17,6 @@ from multifd_codec.main import events as ev
 from multifd_codec.main.decoder import MainDecoder
 from multifd_codec.main.rendezvous import Rendezvous, mode_of_records
 from multifd_codec.source import Buffer, ByteSource, StreamEnd
-from multifd_codec.wire.packet import PacketFlags
 
 
 class RecordedPacket(Record):
@@ -214,7 +213,7 @@ def _segments(line: Line) -> Iterator[Line]:
     segment: Line = []
     for record in line:
         segment.append(record)
-        if isinstance(record.event, RamPacket) and record.event.flags & PacketFlags.SYNC:
+        if isinstance(record.event, RamPacket) and record.event.sync:
             yield segment
             segment = []
     if segment:

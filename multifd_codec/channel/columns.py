@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from multifd_codec.channel.batch import PacketBatch
 from multifd_codec.layout import layout
-from multifd_codec.wire.packet import COMPRESSION_MASK, PacketFlags, RamPacketFixed, pages_per_packet
+from multifd_codec.wire.packet import COMPRESSION_MASK, SYNC, RamPacketFixed, pages_per_packet
 
 Mask = NDArray[np.bool_]
 NUMBER = layout(RamPacketFixed).span("packet_num")
@@ -32,7 +32,7 @@ class Columns:
         self.zero = self._column("zero_pages")
         self.size = self._column("next_packet_size")
         self.full_of_pages = self.alike and int(self.normal[0] + self.zero[0]) == self.capacity
-        self.sync: Mask = (self.flags & int(PacketFlags.SYNC)) != 0
+        self.sync: Mask = (self.flags & SYNC) != 0
         self.has_pages: Mask = (self.normal + self.zero) > 0
         self.compression = self.flags & COMPRESSION_MASK
         self.possible: Mask = (self.normal + self.zero) <= self.capacity

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from multifd_codec.names import block_name, text, until_nul
 from multifd_codec.source import StreamEnd
-from multifd_codec.wire.packet import COMPRESSION_MASK, PacketFlags
+from multifd_codec.wire.packet import COMPRESSION_MASK, SYNC
 
 
 class ChannelInit(NamedTuple):
@@ -55,7 +55,7 @@ class RamPacket(NamedTuple):
 
     @property
     def sync(self) -> bool:
-        return bool(self.flags & PacketFlags.SYNC)
+        return bool(self.flags & SYNC)
 
     @property
     def compression(self) -> int:

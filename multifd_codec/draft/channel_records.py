@@ -15,7 +15,7 @@ from multifd_codec.draft.draft import Record
 from multifd_codec.layout import compile_struct, layout
 from multifd_codec.source import Buffer
 from multifd_codec.wire.handshake import MULTIFD_MAGIC, MULTIFD_VERSION
-from multifd_codec.wire.packet import RAMBLOCK_NAME_SIZE, PacketFlags, pages_per_packet, ram_packet
+from multifd_codec.wire.packet import RAMBLOCK_NAME_SIZE, SYNC, PacketFlags, pages_per_packet, ram_packet
 from multifd_codec.wire.vfio import CONFIG_STATE, VFIODeviceStatePacket, VfioTag, VfioTagId
 
 VFIO_HEADER = layout(VFIODeviceStatePacket)
@@ -46,7 +46,7 @@ def ram_record(
         length=length,
         magic=MULTIFD_MAGIC,
         version=MULTIFD_VERSION,
-        flags=0 if pages else int(PacketFlags.SYNC),
+        flags=0 if pages else SYNC,
         pages_alloc=capacity if pages else 0,
         normal_pages=len(normal),
         next_packet_size=len(payload),

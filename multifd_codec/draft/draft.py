@@ -16,7 +16,6 @@ from multifd_codec.channel.events import ChannelInit, DeviceStatePacket, RamPack
 from multifd_codec.errors import ChannelName
 from multifd_codec.main.encode import encode_item
 from multifd_codec.source import Buffer
-from multifd_codec.wire.packet import PacketFlags
 
 CHANNEL_EVENTS = (ChannelInit, RamPacket, DeviceStatePacket)
 
@@ -170,7 +169,7 @@ class Draft:
             segment = 0
             for record in self.rams(channel):
                 keyed.append((segment, channel, record))
-                segment += bool(record.event.flags & PacketFlags.SYNC)
+                segment += record.event.sync
         for number, (_, _, record) in enumerate(sorted(keyed, key=lambda entry: entry[:2])):
             record.set(packet_num=number)
 

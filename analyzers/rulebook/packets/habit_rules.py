@@ -9,7 +9,7 @@ from analyzers.rulebook.conditions import HeaderCondition
 from analyzers.rulebook.phrases import NO_CHECK
 from analyzers.rulebook.rule import Rule
 from multifd_codec.dialect.words import which
-from multifd_codec.wire.packet import KNOWN_FLAGS, PacketFlags
+from multifd_codec.wire.packet import KNOWN_FLAGS, SYNC
 
 if TYPE_CHECKING:
     from analyzers.linter.context import Context
@@ -95,8 +95,8 @@ HABIT_RULES = (
         conditions=(
             HeaderCondition(
                 field="flags",
-                when=lambda c: c.sync & ((c.flags & KNOWN_FLAGS) != int(PacketFlags.SYNC)),
-                says=lambda c, i: f"flags {c.flags[i]:#x} on a SYNC packet, {SYNC_ALONE} send {PacketFlags.SYNC:#x}",
+                when=lambda c: c.sync & ((c.flags & KNOWN_FLAGS) != SYNC),
+                says=lambda c, i: f"flags {c.flags[i]:#x} on a SYNC packet, {SYNC_ALONE} send {SYNC:#x}",
                 severity=lambda c: None if c.sender.maybe(lambda s: s.sync_carries_pages) else Severity.WARNING,
             ),
         ),
