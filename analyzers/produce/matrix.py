@@ -138,7 +138,7 @@ def verifiable(cell: Cell) -> bool:
 
 def verify(matrix: Sequence[Cell], qemus: Sequence[Qemu], progress: ProgressCallback | None = None) -> Iterator[Cell]:
     """The same with what the QEMUs of a cell's release did. Raises InputError when one cannot be run."""
-    from captures.qemu import DestinationOptions, feed_of_migration, replay  # noqa: PLC0415 - an extra
+    from captures.qemu import DestinationOptions, Expected, feed_of_migration, replay  # noqa: PLC0415 - an extra
 
     of_version = {qemu.version: qemu for qemu in qemus}
     for count, cell in enumerate(matrix, 1):
@@ -155,7 +155,7 @@ def verify(matrix: Sequence[Cell], qemus: Sequence[Qemu], progress: ProgressCall
         )
         (migration,) = recording_of(draft(plan)).migrations
         expected = bytes(memory(plan)["ram"])
-        seen = [replay(qemu, feed_of_migration(migration), options, expected_ram=expected) for _ in range(RUNS)]
+        seen = [replay(qemu, feed_of_migration(migration), options, expected=Expected(expected)) for _ in range(RUNS)]
         if progress is not None:
             progress("running QEMU", count, len(matrix))
         yield cell._replace(observed=tuple(one.outcome for one in seen))

@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
+
+from multifd_codec.source import Buffer
 
 COMPLETES, FAILS, LOSES_DATA, HANGS, CRASHES = "completes", "fails", "loses-data", "hangs", "crashes"
 """The outcomes of the report contract, as far as a process can show them (``analyzers.findings.Outcome``)."""
+
+
+class Expected(NamedTuple):
+    """What must be there when a migration completes; None: whatever it is."""
+
+    ram: Buffer | Path | None = None
+    page_size: int = 4096
+    devices: tuple[bytes | None, ...] = ()
+    """The state of each device."""
+
+    def different_device(self, states: Sequence[bytes | None]) -> int | None:
+        """Number of the first device whose state is another one."""
+        pairs = enumerate(zip(self.devices, states, strict=False))
+        return next((number for number, (wanted, seen) in pairs if wanted is not None and wanted != seen), None)
+
+
+NOTHING_EXPECTED = Expected()
 
 
 class Observation(NamedTuple):
@@ -30,8 +51,20 @@ class Observation(NamedTuple):
     """Byte offset in guest RAM of the first page that is not as expected."""
     ram: bytes | None = None
     """Guest RAM at the end, when it was asked for and the migration completed."""
+    device_states: tuple[bytes | None, ...] = ()
+    """What was loaded into each of its devices, complete or not; None: nothing was begun."""
+    different_device: int | None = None
+    """Number of the first device whose state is not as expected."""
     timed_out: bool = False
     """It was still at work when the time limit was reached; ``hangs`` is then a guess."""
+
+    def _lost(self) -> str:
+        if self.different_page is not None:
+            return f"guest RAM differs at {self.different_page:#x}"
+        if self.different_device is None:
+            return ""
+        loaded = self.device_states[self.different_device]
+        return f"the state of device {self.different_device} differs, {len(loaded or b'')} bytes were loaded"
 
     def line(self) -> str:
         """In one line, for people."""
@@ -39,7 +72,7 @@ class Observation(NamedTuple):
             HANGS: "monitor alive" if self.monitor_alive else "monitor dead",
             CRASHES: f"signal {-self.exit_code}" if self.exit_code is not None else "",
             FAILS: f"exit code {self.exit_code}" if self.exit_code is not None else f"status {self.status}",
-            LOSES_DATA: f"guest RAM differs at {self.different_page:#x}" if self.different_page is not None else "",
+            LOSES_DATA: self._lost(),
         }
         detail = details.get(self.outcome, "")
         if self.outcome == HANGS:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from qemu.qmp import QMPClient
 
+    from captures.qemu.vfio import VfioDevices
+
 START_SECONDS = 30.0
 COMMAND_SECONDS = 10.0
 END_SECONDS = 10.0
@@ -36,6 +38,9 @@ EXTRA = "qemu"
 _PR_SET_PDEATHSIG = 1
 _WORDS = 600
 """Characters kept of what it prints."""
+
+_ADDRESS_SPACE = 16 << 30
+"""Bytes, of a QEMU with devices."""
 
 _libc = ctypes.CDLL(None)
 _started: set[subprocess.Popen[bytes]] = set()
@@ -86,7 +91,8 @@ os.register_at_fork(after_in_child=_started.clear)
 class Process:
     """A QEMU. An asynchronous context manager: leaving it ends the process.
 
-    ``arguments`` come behind those of ``qemu``; ``files`` are descriptors that it inherits under the same numbers.
+    ``arguments`` come behind those of ``qemu``; ``files`` are descriptors that it inherits under the same numbers;
+    ``devices`` are added to both, and closed when it is left.
     """
 
     def __init__(
@@ -96,12 +102,14 @@ class Process:
         *,
         files: Sequence[int] = (),
         environment: Mapping[str, str] | None = None,
+        devices: VfioDevices | None = None,
     ) -> None:
         if {"-daemonize", "--daemonize"} & {*qemu.command, *arguments}:
             raise InputError("-daemonize: it could not be ended; leave that out")
         self.qemu = qemu
         self.arguments = tuple(arguments)
         self._files = tuple(files)
+        self._devices = devices
         self._environment = environment
         self._client: QMPClient | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -147,6 +155,10 @@ class Process:
 
     def _launch(self, monitor: int) -> None:
         arguments = ["-chardev", f"socket,id=multifd,fd={monitor}", "-qmp", "chardev:multifd"]
+        files = (monitor, *self._files)
+        if self._devices is not None:
+            arguments += self._devices.arguments
+            files += self._devices.files
         parent = os.getpid()
 
         def in_child() -> None:
@@ -154,17 +166,22 @@ class Process:
             if os.getppid() != parent:
                 os._exit(1)
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            if self._devices is not None:  # the number of one packet makes QEMU allocate 32 GB
+                resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE, _ADDRESS_SPACE))
 
-        self._process = subprocess.Popen(
-            [*self.qemu.command, *self.arguments, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=self._words,
-            stderr=self._words,
-            pass_fds=(monitor, *self._files),
-            preexec_fn=in_child,  # noqa: PLW1509 - it takes no lock
-            start_new_session=True,
-            env=None if self._environment is None else {**os.environ, **self._environment},
-        )
+        def start() -> subprocess.Popen[bytes]:
+            return subprocess.Popen(
+                [*self.qemu.command, *self.arguments, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=self._words,
+                stderr=self._words,
+                pass_fds=files,
+                preexec_fn=in_child,  # noqa: PLW1509 - it takes no lock
+                start_new_session=True,
+                env=None if self._environment is None else {**os.environ, **self._environment},
+            )
+
+        self._process = start() if self._devices is None else self._devices.launch(start)
         _started.add(self._process)
         self._watched = os.pidfd_open(self._process.pid)
         asyncio.get_running_loop().add_reader(self._watched, self._on_end)
@@ -257,6 +274,8 @@ class Process:
         if self._words >= 0:
             os.close(self._words)
             self._words = -1
+        if self._devices is not None:
+            self._devices.close()
 
 
 def _without_name(line: str) -> str:

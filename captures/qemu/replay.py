@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections import deque
 from contextlib import suppress
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -15,10 +14,9 @@ from captures.qemu.destination import HOST, Destination
 from captures.qemu.feeding import Feed, Feeder
 from captures.qemu.guest import DestinationOptions
 from captures.qemu.loop import run
-from captures.qemu.observation import COMPLETES, LOSES_DATA, Observation
+from captures.qemu.observation import COMPLETES, LOSES_DATA, NOTHING_EXPECTED, Expected, Observation
 from captures.qemu.watching import watch
 from multifd_codec.errors import InputError
-from multifd_codec.source import Buffer
 
 LIMIT_SECONDS = 30.0
 
@@ -49,19 +47,18 @@ class DestinationPool:
         feed: Feed,
         options: DestinationOptions | None = None,
         *,
-        expected_ram: Buffer | Path | None = None,
-        page_size: int = 4096,
+        expected: Expected = NOTHING_EXPECTED,
         keep_ram: bool = False,
         limit: float = LIMIT_SECONDS,
     ) -> Observation:
         """Send a migration to a destination nobody has used, and watch what it does, for ``limit`` seconds at most.
 
         ``options`` may differ from the pool's; where they differ in more than channels, compression and capabilities,
-        a destination is started for them. ``expected_ram``: what guest RAM must be when the migration completes, else
-        the outcome is ``loses-data``; ``keep_ram`` keeps it for the caller to look at. Raises InputError when QEMU
+        a destination is started for them. ``expected``: what must be there when the migration completes, else the
+        outcome is ``loses-data``; ``keep_ram`` keeps it for the caller to look at. Raises InputError when QEMU
         cannot be run so, OSError for a file that cannot be read.
         """
-        return run(self._replay(feed, options or self.options, expected_ram, page_size, keep_ram, limit))
+        return run(self._replay(feed, options or self.options, expected, keep_ram, limit))
 
     async def _fill(self) -> None:
         while len(self._ready) < self.size:
@@ -92,15 +89,14 @@ class DestinationPool:
         self,
         feed: Feed,
         options: DestinationOptions,
-        expected_ram: Buffer | Path | None,
-        page_size: int,
+        expected: Expected,
         keep_ram: bool,
         limit: float,
     ) -> Observation:
         destination = await self._take(options)
         try:
             await destination.listen(options)
-            return await observe(destination, feed, expected_ram, page_size, limit, keep_ram=keep_ram)
+            return await observe(destination, feed, expected, limit, keep_ram=keep_ram)
         finally:
             await destination.end()
 
@@ -118,8 +114,7 @@ async def _discarded(task: asyncio.Task[Destination]) -> None:
 async def observe(
     destination: Destination,
     feed: Feed,
-    expected_ram: Buffer | Path | None,
-    page_size: int,
+    expected: Expected,
     limit: float,
     *,
     keep_ram: bool = False,
@@ -130,10 +125,13 @@ async def observe(
         verdict = await watch(destination, feeder, limit)
         seconds = time.monotonic() - begin
         taken = feeder.taken
-    outcome, page = verdict.outcome, None
-    if outcome == COMPLETES and expected_ram is not None:
-        page = await asyncio.to_thread(destination.different_page, expected_ram, page_size)
-        outcome = COMPLETES if page is None else LOSES_DATA
+    outcome, page, device = verdict.outcome, None, None
+    states = destination.device_states()
+    if outcome == COMPLETES:
+        if expected.ram is not None:
+            page = await asyncio.to_thread(destination.different_page, expected.ram, expected.page_size)
+        device = expected.different_device(states)
+        outcome = COMPLETES if page is None and device is None else LOSES_DATA
     return Observation(
         outcome=outcome,
         status=verdict.status,
@@ -143,6 +141,8 @@ async def observe(
         seconds=seconds,
         taken=taken,
         different_page=page,
+        device_states=states,
+        different_device=device,
         ram=destination.read_ram(0, destination.options.ram_size)
         if keep_ram and verdict.outcome == COMPLETES
         else None,
@@ -155,11 +155,10 @@ def replay(
     feed: Feed,
     options: DestinationOptions | None = None,
     *,
-    expected_ram: Buffer | Path | None = None,
-    page_size: int = 4096,
+    expected: Expected = NOTHING_EXPECTED,
     keep_ram: bool = False,
     limit: float = LIMIT_SECONDS,
 ) -> Observation:
     """As ``DestinationPool.replay``, once."""
     with DestinationPool(command, options, size=0) as pool:
-        return pool.replay(feed, expected_ram=expected_ram, page_size=page_size, keep_ram=keep_ram, limit=limit)
+        return pool.replay(feed, expected=expected, keep_ram=keep_ram, limit=limit)

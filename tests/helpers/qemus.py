@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from captures.qemu import DestinationOptions, DestinationPool, Feed, Observation, Qemu, feed_of, find_qemu
+from captures.qemu import DestinationOptions, DestinationPool, Expected, Feed, Observation, Qemu, feed_of, find_qemu
 from captures.qemu.feeding import in_feeding_order
 from captures.recording import open_recording
 from multifd_codec.dialect.releases import Mode
@@ -59,4 +59,4 @@ def run_case(pool: DestinationPool, folder: str, name: str, case: dict[str, Any]
         compression="zlib" if name.startswith("zlib") else "none",
         mode=Mode(case.get("mode") or Mode.PER_ROUND),
     )
-    return pool.replay(feed(TRUTH / folder / f"{name}.pcap.zst"), wanted, expected_ram=ram)
+    return pool.replay(feed(TRUTH / folder / f"{name}.pcap.zst"), wanted, expected=Expected(ram))

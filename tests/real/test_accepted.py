@@ -9,7 +9,7 @@ import pytest
 from analyzers.fuzz.case import Habitat, senders
 from analyzers.produce.outline import Outline, outlined
 from captures.memory import recording_of
-from captures.qemu import DestinationOptions, DestinationPool, feed_of_migration
+from captures.qemu import DestinationOptions, DestinationPool, Expected, feed_of_migration
 from multifd_codec.dialect.destination import Destination
 from multifd_codec.dialect.releases import RELEASES, Mode
 from multifd_codec.plan.plan import MigrationPlan, memory
@@ -62,5 +62,5 @@ def test_destinations_complete_with_the_plans_memory(release: str, mode: Mode) -
         for plan in listed:
             own = replace(options, channels=plan.channels, compression=plan.compression)
             (migration,) = recording_of(draft(plan)).migrations
-            seen = pool.replay(feed_of_migration(migration), own, expected_ram=bytes(memory(plan)["ram"]))
+            seen = pool.replay(feed_of_migration(migration), own, expected=Expected(bytes(memory(plan)["ram"])))
             assert seen.outcome == "completes", f"{plan.dialect} {plan.compression} {plan.channels}: {seen.line()}"

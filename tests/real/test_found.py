@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from captures.memory import recording_of
-from captures.qemu import DestinationOptions, feed_of_migration, replay
+from captures.qemu import DestinationOptions, Expected, feed_of_migration, replay
 from multifd_codec.plan.plan import memory
 from tests.helpers.found import FOUND
 from tests.helpers.qemus import installed
@@ -29,5 +29,7 @@ def test_the_outcome_is_foreseen(name: str, release: str) -> None:
         mode=plan.mode,
     )
     (migration,) = recording_of(found.stream()).migrations
-    seen = replay(installed(release), feed_of_migration(migration), options, expected_ram=bytes(memory(plan)["ram"]))
+    seen = replay(
+        installed(release), feed_of_migration(migration), options, expected=Expected(bytes(memory(plan)["ram"]))
+    )
     assert seen.outcome in found.expected[f"qemu-{release}"], seen.line()

@@ -144,12 +144,12 @@ def _into(
     limit: float,
 ) -> tuple[str, dict[str, Any]]:
     from analyzers.produce.destination_for import destination_for  # noqa: PLC0415
-    from captures.qemu import parse_command, replay  # noqa: PLC0415
+    from captures.qemu import Expected, parse_command, replay  # noqa: PLC0415
 
     qemu = parse_command(text)
     options = destination_for(migration, qemu, wishes)
     keep = save_ram is not None
-    seen = replay(qemu, feed, options, expected_ram=expect_ram, keep_ram=keep, limit=limit)
+    seen = replay(qemu, feed, options, expected=Expected(expect_ram), keep_ram=keep, limit=limit)
     if save_ram is not None and seen.ram is not None:
         with naming(save_ram):
             save_ram.write_bytes(seen.ram)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from captures.qemu import DestinationPool, Feed, Stream, binary, feed_in_order, parse_command, replay
+from captures.qemu import DestinationPool, Expected, Feed, Stream, binary, feed_in_order, parse_command, replay
 from multifd_codec.dialect.releases import Mode
 from multifd_codec.errors import InputError
 from tests.helpers.qemus import KNOWN_RAM, RELEASES, SAMPLES, feed, installed, options, run_case, streams, truth_cases
@@ -121,12 +121,12 @@ def test_other_ram_than_expected_is_lost_data() -> None:
     qemu = installed("7.2")
     ram = replay(qemu, feed(PLAIN), options(), keep_ram=True).ram
     assert ram is not None
-    assert replay(qemu, feed(PLAIN), options(), expected_ram=ram).outcome == "completes"
+    assert replay(qemu, feed(PLAIN), options(), expected=Expected(ram)).outcome == "completes"
     changed = bytearray(ram)
     changed[0x5001] ^= 1
-    seen = replay(qemu, feed(PLAIN), options(), expected_ram=bytes(changed))
+    seen = replay(qemu, feed(PLAIN), options(), expected=Expected(bytes(changed)))
     assert (seen.outcome, seen.status, seen.different_page) == ("loses-data", "completed", 0x5000)
-    assert replay(qemu, feed(PLAIN), options(), expected_ram=ram[:-4096]).different_page == len(ram) - 4096
+    assert replay(qemu, feed(PLAIN), options(), expected=Expected(ram[:-4096])).different_page == len(ram) - 4096
 
 
 @pytest.mark.qemu("7.2")
