@@ -20,6 +20,7 @@ from multifd_codec.draft.channel_records import channel_init, device_state_packe
 from multifd_codec.draft.draft import Draft, Record
 from multifd_codec.draft.edits import KINDS, Edit, EditKind, apply, describe
 from multifd_codec.plan.page_content import Given, PageContent, Pattern, Zero
+from multifd_codec.plan.pci import pci_config
 from multifd_codec.plan.plan import NO_UUID, Block, Device, MigrationPlan, Pages, Round
 from multifd_codec.sender import draft as draft_of_plan
 from multifd_codec.wire.packet import COMPRESSION_MASK, SYNC, pages_per_packet
@@ -249,7 +250,8 @@ def _content(draw: st.DrawFn, first: int, count: int, page_size: int) -> PageCon
 
 def _devices(name: str) -> st.SearchStrategy[Device]:
     sizes = st.integers(0, 400)
-    return st.builds(Device, st.just(name), sizes, st.integers(100, 400), st.integers(0, 2), st.integers(0, 40))
+    configs = st.just(pci_config()) | st.binary(max_size=40)
+    return st.builds(Device, st.just(name), sizes, st.integers(100, 400), st.integers(0, 2), configs)
 
 
 def drafts(healthy: st.SearchStrategy[MigrationPlan] | None = None) -> st.SearchStrategy[Draft]:

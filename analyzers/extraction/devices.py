@@ -80,7 +80,7 @@ class Devices:
         self._buffers: dict[DeviceKey, _Buffers] = {}
         self._main: dict[DeviceKey, Blob] = {}
         self._sections: dict[DeviceKey, Blob] = {}
-        self._current: DeviceKey | None = None
+        self.current: DeviceKey | None = None
 
     def packet(self, packet: DeviceStatePacket, source: ByteSource) -> str | None:
         """Queue the buffer of a device-state packet; what is wrong with it if that is not possible."""
@@ -101,13 +101,13 @@ class Devices:
         match item:
             case ev.SectionStart() | ev.SectionFull() | ev.SectionPart() | ev.SectionEnd():
                 known = item.device is not None and item.instance_id is not None
-                self._current = DeviceKey(item.device or "", item.instance_id or 0) if known else None
+                self.current = DeviceKey(item.device or "", item.instance_id or 0) if known else None
             case ev.DeviceBody() if item.device is not None and item.instance_id is not None:
                 device = DeviceKey(item.device, item.instance_id)
                 blob = self._sections.setdefault(device, Blob(device, "section"))
                 blob.data.append(Stretch(source, item.offset, item.length))
-            case ev.VfioRecord() if self._current is not None and item.payload_length:
-                blob = self._main.setdefault(self._current, Blob(self._current, "VFIO data on main"))
+            case ev.VfioRecord() if self.current is not None and item.payload_length:
+                blob = self._main.setdefault(self.current, Blob(self.current, "VFIO data on main"))
                 stretch = Stretch(source, item.payload_offset, item.payload_length)
                 if item.tag == VfioTagId.DEV_CONFIG_STATE:
                     blob.config = [*(blob.config or []), stretch]

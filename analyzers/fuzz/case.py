@@ -187,7 +187,7 @@ def _devices(chance: random.Random, habitat: Habitat, version: Version) -> tuple
     if habitat.stock or not knows or not (RELEASES[version].sender.device_state and chance.random() < 0.5):
         return ()
     names: Sequence[str] = DEVICES[: chance.randint(1, len(DEVICES))]
-    return tuple(Device(name, chance.choice((0, 10, 100)), 40, config_size=16) for name in names)
+    return tuple(Device(name, chance.choice((0, 10, 100)), 40) for name in names)
 
 
 def _again(chance: random.Random, count: int) -> Round:

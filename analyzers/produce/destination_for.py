@@ -6,11 +6,15 @@ from typing import NamedTuple
 from uuid import UUID
 
 from analyzers.judge.infer import choose
+from analyzers.produce.vfio_devices import StreamDevice, devices_of
 from analyzers.survey.migration import survey_migration
 from captures.model import Migration
-from captures.qemu import DestinationOptions, Qemu
+from captures.qemu import PCI_MACHINE, DestinationOptions, Expected, Qemu
 from multifd_codec.dialect.releases import RELEASES, Mode
 from multifd_codec.errors import InputError
+
+_SWITCHOVER_START = ("-global", "migration.send-switchover-start=on")
+"""What machine types up to 9.2 need besides, to take device state from multifd channels."""
 
 
 class Wishes(NamedTuple):
@@ -26,8 +30,16 @@ class Wishes(NamedTuple):
     arguments: tuple[str, ...] = ()
 
 
-def destination_for(migration: Migration, qemu: Qemu, wishes: Wishes) -> DestinationOptions:
-    """A destination that this migration is for. Raises InputError when the channels cannot be read."""
+class Asked(NamedTuple):
+    """What to start for a migration, and what it has loaded when it completes."""
+
+    options: DestinationOptions
+    expected: Expected
+
+
+def destination_for(migration: Migration, qemu: Qemu, wishes: Wishes) -> Asked:
+    """A destination that this migration is for. Raises InputError when the channels cannot be read, or for a device
+    that cannot be made."""
     profile = RELEASES[qemu.version].name if qemu.version in RELEASES else None
     surveyed = survey_migration(migration, channels=wishes.channels)
     if not surveyed.readable:
@@ -44,13 +56,28 @@ def destination_for(migration: Migration, qemu: Qemu, wishes: Wishes) -> Destina
     name = max(blocks, key=lambda block: (block.endswith(".ram"), blocks[block]), default=default.ram_block)
     name = wishes.ram_block or name
     stated = surveyed.uuid if surveyed.uuid is not None and surveyed.uuid.int else None
-    return DestinationOptions(
+    devices = devices_of(surveyed)
+    machine = wishes.machine or (main and main.machine) or (PCI_MACHINE if devices else default.machine)
+    options = DestinationOptions(
         ram_size=(blocks.get(name) or default.ram_size) if wishes.ram_size is None else wishes.ram_size,
         ram_block=name,
-        machine=wishes.machine or (main and main.machine) or default.machine,
+        machine=machine,
         uuid=wishes.uuid or stated,
         mode=chosen.mode,
-        arguments=wishes.arguments,
+        arguments=(*(_SWITCHOVER_START if _multifd(devices) else ()), *wishes.arguments),
         channels=chosen.channels,
         compression=chosen.compression,
+        capabilities=("return-path", "switchover-ack") if any(one.acknowledges for one in devices) else (),
+        devices=tuple(one.device for one in devices),
     )
+    return Asked(
+        options,
+        Expected(
+            devices=tuple(one.state for one in devices),
+            damaged=frozenset(number for number, one in enumerate(devices) if not one.whole),
+        ),
+    )
+
+
+def _multifd(devices: list[StreamDevice]) -> bool:
+    return any(one.device.multifd_transfer == "on" for one in devices)

@@ -20,16 +20,20 @@ from multifd_codec.dialect.sync_policy import POLICIES, FinalSync, SyncPolicy
 from multifd_codec.plan.page_content import Pattern, Zero
 from multifd_codec.plan.plan import Block, Device, MigrationPlan, Pages, Round, memory
 from multifd_codec.sender import draft
+from multifd_codec.sender.devices import state
 
 if TYPE_CHECKING:
-    from captures.qemu import Qemu
+    from captures.qemu import DestinationOptions, Expected, Qemu
 
 SENDER = "qemu-10.0"
 """The policies are answers for the release in which device state came."""
 CHANNELS = 2
 PAGE = 4096
 RAM_PAGES = 16
-DEVICE = Device("0000:00:05.0/vfio", 5000, 1000)
+DEVICE_SLOT = 5
+DEVICE = Device(f"0000:00:{DEVICE_SLOT:02x}.0/vfio", 5000, 1000)
+DEVICE_MACHINE = "x-remote"
+"""Has a PCI bus, and no release in its name."""
 RUNS = 2
 """Times a cell is run on a real destination."""
 
@@ -87,6 +91,7 @@ def plan_of_cell(policy: SyncPolicy, destination: Destination, *, device_state: 
         dialect=SENDER,
         policy=policy.name,
         mode=destination.mode,
+        machine=DEVICE_MACHINE if device_state else "none",
         channels=CHANNELS,
         # What a machine type of the destination's release makes of the source.
         zero_page_detection="multifd" if destination.habits.zero_pages else "legacy",
@@ -131,31 +136,36 @@ def _why(report: Report, final_sync: FinalSync, mode: Mode) -> str:
     return "every SYNC is released by its rendezvous record"
 
 
-def verifiable(cell: Cell) -> bool:
-    """Whether a stock QEMU can run it: none has a device with multifd transfer without its hardware."""
-    return not cell.device_state
-
-
 def verify(matrix: Sequence[Cell], qemus: Sequence[Qemu], progress: ProgressCallback | None = None) -> Iterator[Cell]:
     """The same with what the QEMUs of a cell's release did. Raises InputError when one cannot be run."""
-    from captures.qemu import DestinationOptions, Expected, feed_of_migration, replay  # noqa: PLC0415 - an extra
+    from captures.qemu import feed_of_migration, replay  # noqa: PLC0415 - an extra
 
     of_version = {qemu.version: qemu for qemu in qemus}
     for count, cell in enumerate(matrix, 1):
         qemu = of_version.get(cell.destination.release.version)
-        if qemu is None or not verifiable(cell):
+        if qemu is None:
             yield cell
             continue
         plan = plan_of_cell(cell.policy, cell.destination, device_state=cell.device_state)
-        options = DestinationOptions(
-            ram_size=RAM_PAGES * PAGE,
-            ram_block="ram",
-            channels=CHANNELS,
-            mode=cell.destination.mode,
-        )
+        options, expected = _asked(cell, plan)
         (migration,) = recording_of(draft(plan)).migrations
-        expected = bytes(memory(plan)["ram"])
-        seen = [replay(qemu, feed_of_migration(migration), options, expected=Expected(expected)) for _ in range(RUNS)]
+        seen = [replay(qemu, feed_of_migration(migration), options, expected=expected) for _ in range(RUNS)]
         if progress is not None:
             progress("running QEMU", count, len(matrix))
         yield cell._replace(observed=tuple(one.outcome for one in seen))
+
+
+def _asked(cell: Cell, plan: MigrationPlan) -> tuple[DestinationOptions, Expected]:
+    """A destination for the plan of a cell, with its device where there can be one, and what it shall have loaded."""
+    from captures.qemu import DestinationOptions, Expected, VfioDevice  # noqa: PLC0415
+
+    devices = plan.devices if cell.destination.habits.device_state else ()
+    options = DestinationOptions(
+        ram_size=RAM_PAGES * PAGE,
+        ram_block="ram",
+        machine=plan.machine,
+        channels=CHANNELS,
+        mode=cell.destination.mode,
+        devices=tuple(VfioDevice(slot=DEVICE_SLOT) for _ in devices),
+    )
+    return options, Expected(bytes(memory(plan)["ram"]), devices=tuple(map(state, devices)))

@@ -64,13 +64,14 @@ class _State:
     """What the device-state packets of one device hold, headers left out: bytes."""
 
     sizes: list[int] = field(default_factory=list)
-    config: int | None = None
+    config: bytes | None = None
 
     def take(self, event: DeviceStatePacket, source: ByteSource) -> None:
         head = VFIO_HEADER.parse(source.read(event.payload_offset, VFIO_HEADER.size))
         held = event.payload_length - VFIO_HEADER.size
         if head["flags"] & CONFIG_STATE:
-            self.config = max(0, held - 2 * VfioTag.sizeof())
+            start = event.payload_offset + VFIO_HEADER.size + VfioTag.sizeof()
+            self.config = bytes(source.read(start, max(0, held - 2 * VfioTag.sizeof())))
         else:
             self.sizes.append(held)
 

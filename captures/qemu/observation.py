@@ -19,11 +19,14 @@ class Expected(NamedTuple):
     page_size: int = 4096
     devices: tuple[bytes | None, ...] = ()
     """The state of each device."""
+    damaged: frozenset[int] = frozenset()
+    """Numbers of devices whose state cannot be right, whatever is loaded: the stream has not got it whole."""
 
     def different_device(self, states: Sequence[bytes | None]) -> int | None:
         """Number of the first device whose state is another one."""
         pairs = enumerate(zip(self.devices, states, strict=False))
-        return next((number for number, (wanted, seen) in pairs if wanted is not None and wanted != seen), None)
+        different = {number for number, (wanted, seen) in pairs if wanted is not None and wanted != seen}
+        return min(different | self.damaged, default=None)
 
 
 NOTHING_EXPECTED = Expected()

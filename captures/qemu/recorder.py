@@ -16,6 +16,7 @@ from captures.qemu.guest import DestinationOptions, Guest
 from captures.qemu.loop import run
 from captures.qemu.process import GoneError, Process
 from captures.qemu.tcpdump import Tcpdump
+from captures.qemu.vfio import VfioDevice
 from captures.write.replacing import replaced
 from multifd_codec.dialect.releases import Mode
 from multifd_codec.errors import InputError
@@ -77,7 +78,7 @@ class Recorded(NamedTuple):
     facts: dict[str, Any]
     """The JSON document."""
     completed: bool
-    """On both sides, and nothing was dropped."""
+    """On both sides, with the state of every device, and nothing was dropped."""
 
 
 def record(options: RecordOptions, output: Path, progress: ProgressCallback | None = None) -> Recorded:
@@ -115,7 +116,12 @@ async def _record(options: RecordOptions, output: Path, progress: ProgressCallba
             for process, status in zip((source, destination), statuses, strict=True)
         ]
         statistics = await _statistics(source)
+        devices = [
+            _device(device, loaded)
+            for device, loaded in zip(options.guest.devices, destination.device_states(), strict=True)
+        ]
     completed = all(side.status == "completed" for side in sides) and tcpdump.counts.dropped == 0
+    completed = completed and all(device["as_sent"] for device in devices)
     guest = options.guest
     per_round = options.source.release.sender.per_round and guest.mode is Mode.PER_ROUND
     facts = {
@@ -132,6 +138,7 @@ async def _record(options: RecordOptions, output: Path, progress: ProgressCallba
         "compression": guest.compression,
         "mode": str(Mode.PER_ROUND if per_round else Mode.PER_SECTION),
         "uuid": None if guest.uuid is None else str(guest.uuid),
+        "devices": devices,
         "capabilities": ["multifd", *guest.capabilities],
         "parameters": dict(sender.parameters),
         "snaplen": options.snaplen,
@@ -151,6 +158,16 @@ def _side(qemu: Qemu, side: Side, arguments: tuple[str, ...]) -> dict[str, Any]:
         "exit_code": side.exit_code,
         "words": side.words,
         "ram_after": side.ram_after,
+    }
+
+
+def _device(device: VfioDevice, loaded: bytes | None) -> dict[str, Any]:
+    return {
+        "name": device.name,
+        "size": device.size,
+        "precopy": device.precopy,
+        "loaded": None if loaded is None else len(loaded),
+        "as_sent": loaded == device.state,
     }
 
 

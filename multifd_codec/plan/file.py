@@ -164,10 +164,17 @@ def _device(value: Any, where: str) -> Device:
         entry.size("size"),
         entry.size("buffer_size", default.buffer_size),
         entry.take("instance_id", int, 0),
-        entry.size("config_size", default.config_size),
+        _config(entry, where, default.config),
     )
     entry.done()
     return result
+
+
+def _config(entry: _Object, where: str, default: bytes) -> bytes:
+    try:
+        return bytes.fromhex(entry.take("config", str, default.hex()))
+    except ValueError:
+        raise InputError(f"{where}: config is not hex digits") from None
 
 
 def _section(value: Any, where: str) -> Section:
@@ -250,7 +257,7 @@ _WRITTEN: dict[str, Callable[[Any, MigrationPlan], Any]] = {
     "blocks": lambda value, _: [block._asdict() for block in value],
     "rounds": _written_rounds,
     "final": _written_rounds,
-    "devices": lambda value, _: [device._asdict() for device in value],
+    "devices": lambda value, _: [device._asdict() | {"config": device.config.hex()} for device in value],
     "sections": lambda value, _: [{**section._asdict(), "body": bytes(section.body).hex()} for section in value],
     "uuid": lambda value, _: value.hex,
 }

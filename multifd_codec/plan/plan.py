@@ -24,6 +24,7 @@ from multifd_codec.dialect.words import which
 from multifd_codec.errors import FormatError, InputError
 from multifd_codec.main.vmdescription import parse_description
 from multifd_codec.plan.page_content import Given, PageContent, Pattern
+from multifd_codec.plan.pci import pci_config
 from multifd_codec.source import Buffer
 
 ZERO_PAGE_DETECTION = ("none", "legacy", "multifd")
@@ -80,8 +81,8 @@ class Device(NamedTuple):
     buffer_size: int = MAX_BUFFER
     """Bytes of state in one packet at most."""
     instance_id: int = 0
-    config_size: int = 8
-    """Bytes of its PCI config vmstate; the device of the recordings has 8."""
+    config: bytes = pci_config()
+    """Its config between the two tags, which a real destination compares with its own device's."""
 
 
 class Section(NamedTuple):
@@ -267,11 +268,11 @@ def _check_devices(plan: MigrationPlan) -> None:
         if (device.idstr, device.instance_id) in seen:
             raise InputError(f"device {device.idstr} instance {device.instance_id} stands twice in the plan")
         seen.add((device.idstr, device.instance_id))
-        if device.size < 0 or device.config_size < 0 or not 0 < device.buffer_size <= MAX_BUFFER:
+        if device.size < 0 or not 0 < device.buffer_size <= MAX_BUFFER:
             raise InputError(f"device {device.idstr}: buffers hold 1 to {MAX_BUFFER} bytes, sizes are not negative")
         if device.size > device.buffer_size * MAX_BUFFERS:
             raise InputError(f"device {device.idstr}: its state is more than {MAX_BUFFERS} buffers")
-        if device.config_size > MAX_BUFFER:
+        if len(device.config) > MAX_BUFFER:
             raise InputError(f"device {device.idstr}: its config has {MAX_BUFFER} bytes at most")
         _check_ids(f"device {device.idstr}", device.instance_id)
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from construct import Int64ub, Struct
+from construct import Struct
 
 from multifd_codec.dialect.releases import SenderHabits
 from multifd_codec.draft import main_records as make
@@ -124,15 +124,16 @@ def _packets(device: Device) -> Iterator[Record]:
         data = state_bytes(index, min(device.size - start, device.buffer_size))
         yield vfio_buffer(index, data, name, device.instance_id)
         index += 1
-    yield vfio_config(index, config_bytes(device), name, device.instance_id)
+    yield vfio_config(index, device.config, name, device.instance_id)
+
+
+def state(device: Device) -> bytes:
+    """All of a device's state, as it is when it was loaded."""
+    sizes = (min(device.size - start, device.buffer_size) for start in range(0, device.size, device.buffer_size))
+    return b"".join(state_bytes(index, size) for index, size in enumerate(sizes))
 
 
 def state_bytes(index: int, length: int) -> bytes:
     """The state in buffer ``index``: that of the device in the recordings, whose loader may check it."""
     positions = np.arange(length, dtype=np.int64)
     return ((31 * positions + 7 * index + 1) & 0xFF).astype(np.uint8).tobytes()
-
-
-def config_bytes(device: Device) -> bytes:
-    """The device's config: the size of its state, as the device in the recordings has it, cut or padded with zeros."""
-    return build_declared(Int64ub, device.size)[: device.config_size].ljust(device.config_size, b"\0")

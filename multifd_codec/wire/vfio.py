@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 
-from construct import Int32ub, Int64ub, Struct
+from construct import Array, Bytes, Int32ub, Int64ub, Struct
 
 VFIO_TAG_PREFIX = 0xFFFFFFFFEF100000
 """All tags are this and a small number; nothing else on the main channel starts with it."""
@@ -44,3 +44,11 @@ VfioData = Struct("tag" / Int64ub, "size" / Int64ub)
 
 VFIODeviceStatePacket = Struct("version" / Int32ub, "idx" / Int32ub, "flags" / Int32ub)
 """First 12 bytes of a device-state packet's payload; device data (or config data) fills the rest."""
+
+PCI_CONFIG_SPACE = 256
+"""Bytes of PCI configuration space that travel."""
+
+PciConfig = Struct("version" / Int32ub, "space" / Bytes(PCI_CONFIG_SPACE), "interrupts" / Array(4, Int32ub))
+"""A device's config between its two tags, when it has no MSI-X: vmstate_vfio_pci_config with vmstate_pci_device in it
+(hw/vfio/pci.c, hw/pci/pci.c). ``version`` is 2; a destination compares identity and class in ``space`` with its own."""
+PCI_CONFIG_VERSION = 2

@@ -93,7 +93,7 @@ class TestPlans:
         assert plan.channels == 1 and plan.blocks == (Block("ram", 4096),) and plan.compression == "none"
         assert plan.rounds[0] == Round((Pages("ram", 0, 1, Zero()),))
         assert plan.rounds[1:] in ((), (Round(),)) and plan.final == (Round(),)
-        assert plan.devices in ((), (Device("0000:00:05.0/vfio", 0, 100, 0, 0),))
+        assert plan.devices in ((), (Device("0000:00:05.0/vfio", 0, 100, 0),))
         assert (plan.seed, plan.merge_sync, plan.return_path, plan.channel_order) == (0, 0, False, ())
         assert all(word in (plan.dialect, plan.mode) for word in words)
 

@@ -217,4 +217,5 @@ def _device(text: str) -> Device:
     if not found:
         raise InputError(f"--device {text}: give IDSTR=SIZE, as 0000:00:05.0/vfio=8M")
     size, _, buffer = sizes.partition("/")
-    return Device(idstr, parse_size(size), **({"buffer_size": parse_size(buffer)} if buffer else {}))
+    device = Device(idstr, parse_size(size))
+    return device._replace(buffer_size=parse_size(buffer)) if buffer else device

@@ -24,9 +24,8 @@ Examples:
   multifd matrix --format json
 
 Each cell is the set of outcomes that a destination can reach with a stream of that policy. --verify runs
-those without device state on the QEMUs that are installed (in PATH, in MULTIFD_QEMU, or unpacked by
-.ci/setup) and marks them: + as foreseen, ! not as foreseen. Device state cannot be run on stock QEMUs,
-which have no device for it.
+them on the QEMUs that are installed (in PATH, in MULTIFD_QEMU, or unpacked by .ci/setup) and marks them:
++ as foreseen, ! not as foreseen. Device state goes into a VFIO device that does not exist.
 
 \b
 Exit codes:

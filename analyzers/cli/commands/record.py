@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from analyzers.cli.devices import parse_device
 from analyzers.cli.errors import say
 from analyzers.cli.inputs import check_input
 from analyzers.cli.numbers import FiniteRange
@@ -23,17 +24,23 @@ if TYPE_CHECKING:
 SINCE = since(lambda r: r.sender.per_round)
 DEFAULT_QEMU = "qemu-system-x86_64"
 FACTS_SUFFIX = ".json"
+PCI_MACHINE = "x-remote"
+FIRST_SLOT = 4
+DEVICE_STATE = which(lambda r: r.sender.device_state)
 
 EPILOG = """\b
 Examples:
   multifd record --seed 7 -o out.pcap
   multifd record --ram-size 1G --ram-file ram.bin --channels 4 --compression zstd -o out.pcap
+  multifd record --device 300K --device 1M,chunk=64K,precopy=200K -o devices.pcap
   multifd record --machine pc --ram-size 32M --running --bandwidth 8M -o out.pcap
   multifd record --source 'qemu-7.2/run' --destination 'qemu-10.0/run' --mode per-section -o out.pcap
 
 Both QEMUs run on this machine, the migration goes over the loopback interface, and tcpdump records it:
 that needs the right to capture. OUT.pcap.json has the facts: versions, parameters, how both sides ended,
 SHA-256 of guest RAM on both, what tcpdump dropped. --machine none has no processor and starts in no time.
+--device makes a vfio-pci device that does not exist (no hardware, no privilege): SIZE of its state, then
+chunk= (bytes a packet), precopy= (bytes read while the guest runs), slot=, and properties of vfio-pci. Its state goes over multifd; the facts say whether the destination has loaded it as it was.
 
 \b
 Exit codes:
@@ -48,7 +55,9 @@ Exit codes:
 @click.option("--qemu", metavar="CMD", default=DEFAULT_QEMU, show_default=True, help="Command line of both QEMUs.")
 @click.option("--source", metavar="CMD", help="Command line of the source instead.")
 @click.option("--destination", metavar="CMD", help="Command line of the destination instead.")
-@click.option("--machine", metavar="TYPE", default="none", show_default=True, help="Machine type of both.")
+@click.option("--machine", metavar="TYPE", help=f"Machine type of both. [none; {PCI_MACHINE} with devices]")
+@click.option("--device", "devices", multiple=True, metavar="SIZE[,OPTION=...]",
+              help="A VFIO device on both sides whose state has SIZE; repeat.")  # fmt: skip
 @click.option("--ram-size", metavar="SIZE", default="4M", show_default=True, help="Guest RAM, as 64M.")
 @click.option("--ram-block", metavar="NAME", help="Name of its RAM block. [ram0 with machine none, else pc.ram]")
 @click.option("--ram-file", type=Path, metavar="FILE", help="What guest RAM begins with.")
@@ -77,7 +86,8 @@ def command(
     qemu: str,
     source: str | None,
     destination: str | None,
-    machine: str,
+    machine: str | None,
+    devices: tuple[str, ...],
     ram_size: str,
     ram_block: str | None,
     ram_file: Path | None,
@@ -116,6 +126,10 @@ def command(
     old = next((one.name for one in qemus if not one.release.sender.per_round), None)
     if old is not None and mode == "per-round":
         raise InputError(f"{old} has no per-round mode ({which(lambda r: r.sender.per_round)} have)")
+    own_devices = tuple(parse_device(text, FIRST_SLOT + number) for number, text in enumerate(devices))
+    if own_devices and (before := next((one.name for one in qemus if not one.release.sender.device_state), None)):
+        raise InputError(f"{before} has no device state on multifd channels ({DEVICE_STATE} have)")
+    machine = machine or (PCI_MACHINE if own_devices else "none")
     guest = DestinationOptions(
         ram_size=parse_size(ram_size),
         ram_block=ram_block or ("ram0" if machine == "none" else "pc.ram"),
@@ -126,6 +140,7 @@ def command(
         compression=compression,
         capabilities=(*(["return-path"] if return_path else []), *capabilities),
         parameters=tuple(_parameter(text) for text in parameters),
+        devices=own_devices,
     )
     options = RecordOptions(
         source=qemus[0],

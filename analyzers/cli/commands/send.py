@@ -14,6 +14,7 @@ from analyzers.cli.numbers import FiniteRange
 from analyzers.cli.output import check_output, naming, write_text
 from analyzers.cli.progress import ProgressBar
 from analyzers.report.exit_codes import ExitCode
+from analyzers.report.texts import counted
 from multifd_codec.errors import HoleError, InputError
 
 if TYPE_CHECKING:
@@ -144,12 +145,13 @@ def _into(
     limit: float,
 ) -> tuple[str, dict[str, Any]]:
     from analyzers.produce.destination_for import destination_for  # noqa: PLC0415
-    from captures.qemu import Expected, parse_command, replay  # noqa: PLC0415
+    from captures.qemu import parse_command, replay  # noqa: PLC0415
 
     qemu = parse_command(text)
-    options = destination_for(migration, qemu, wishes)
+    options, expected = destination_for(migration, qemu, wishes)
     keep = save_ram is not None
-    seen = replay(qemu, feed, options, expected=Expected(expect_ram), keep_ram=keep, limit=limit)
+    expected = expected._replace(ram=expect_ram)
+    seen = replay(qemu, feed, options, expected=expected, keep_ram=keep, limit=limit)
     if save_ram is not None and seen.ram is not None:
         with naming(save_ram):
             save_ram.write_bytes(seen.ram)
@@ -163,9 +165,21 @@ def _into(
         "compression": options.compression,
         "mode": str(options.mode),
     }
-    facts = {name: value for name, value in seen._asdict().items() if name != "ram"}
-    compared = "" if expect_ram is not None or seen.outcome != "completes" else " (guest RAM not compared)"
-    return seen.line() + compared, {"destination": destination, **facts}
+    facts = {name: value for name, value in seen._asdict().items() if name not in ("ram", "device_states")}
+    facts["devices"] = [
+        {
+            "name": device.name,
+            "loaded": None if state is None else len(state),
+            "expected": None if wanted is None else len(wanted),
+            "as_expected": None if wanted is None else state == wanted,
+        }
+        for device, state, wanted in zip(options.devices, seen.device_states, expected.devices, strict=True)
+    ]
+    compared = [] if expect_ram is not None else ["guest RAM not compared"]
+    if facts["devices"]:
+        compared.append(f"the state of {counted(len(facts['devices']), 'device')} is as it was sent")
+    remark = f" ({'; '.join(compared)})" if compared and seen.outcome == "completes" else ""
+    return seen.line() + remark, {"destination": destination, **facts}
 
 
 def _connections(migration: Migration, taken: tuple[int, ...]) -> list[dict[str, Any]]:

@@ -9,6 +9,6 @@ real VFIO file).
 """
 
 from captures.qemu.vfio.device import VfioDevice, made_state
-from captures.qemu.vfio.devices import VfioDevices
+from captures.qemu.vfio.devices import VfioDevices, why_impossible
 
-__all__ = ["VfioDevice", "VfioDevices", "made_state"]
+__all__ = ["VfioDevice", "VfioDevices", "made_state", "why_impossible"]

@@ -8,16 +8,14 @@ import struct
 from dataclasses import dataclass
 
 from captures.qemu.vfio.interface import (
-    CONFIG_SPACE_SIZE,
     PRECOPY_STATES,
     DeviceState,
     MigrationFlags,
 )
+from multifd_codec.plan.pci import configuration_space
 
 _MADE = struct.Struct(">8sQQ")
 _MAGIC = b"FAKEVFIO"
-_IDENTITY = struct.Struct("<HH4xBBBB")
-VENDOR, DEVICE, CLASS_OTHER = 0x1AF4, 0x10FF, 0xFF
 MOST_CHUNK = 1 << 20
 """QEMU caps packets of device state at this (hw/vfio/migration.c)."""
 
@@ -26,13 +24,6 @@ def made_state(seed: int, size: int) -> bytes:
     """A device state that says what it is: a magic, seed and size (big-endian u64), then noise."""
     head = _MADE.pack(_MAGIC, seed, size)
     return (head + hashlib.shake_128(head).digest(max(0, size - len(head))))[:size]
-
-
-def made_configuration() -> bytes:
-    """256 bytes of PCI configuration space: vendor, device, class "other", nothing else."""
-    space = bytearray(CONFIG_SPACE_SIZE)
-    _IDENTITY.pack_into(space, 0, VENDOR, DEVICE, 0, 0, 0, CLASS_OTHER)
-    return bytes(space)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +68,7 @@ class LiveDevice:
         self.state = DeviceState.RUNNING
         self.descriptor = os.memfd_create(name)
         os.truncate(self.descriptor, 1 << 16)
-        os.pwrite(self.descriptor, options.configuration or made_configuration(), 0)
+        os.pwrite(self.descriptor, options.configuration or configuration_space(), 0)
         self._data_name = f"{name}:data"
         self.data = -1
         self._resumed = False

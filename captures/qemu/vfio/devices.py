@@ -133,6 +133,15 @@ class VfioDevices:
             self._iommu = -1
 
 
+def why_impossible() -> str | None:
+    """Why devices cannot be made on this machine; None: they can."""
+    try:
+        VfioDevices(()).launch(lambda: subprocess.Popen(["true"])).wait()
+    except InputError as error:
+        return error.message
+    return None
+
+
 def _listener() -> Listener:
     try:
         return Listener()

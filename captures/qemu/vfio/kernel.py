@@ -11,7 +11,6 @@ from captures.qemu.vfio.device import LiveDevice
 from captures.qemu.vfio.interface import (
     ACCEPTED,
     CONFIG_REGION,
-    CONFIG_SPACE_SIZE,
     DEVICE_FLAGS,
     HARDWARE_DIRTY_TRACKING,
     INTERRUPTS,
@@ -25,6 +24,7 @@ from captures.qemu.vfio.interface import (
     Feature,
     FeatureFlags,
 )
+from multifd_codec.wire.vfio import PCI_CONFIG_SPACE
 
 Give = Callable[[int], int]
 """One of our descriptors to the caller: its number there."""
@@ -106,7 +106,7 @@ class Kernel:
                 (index,) = memory.read(8, "I")
                 if index >= REGIONS:
                     return -errno.EINVAL
-                flags, size = (REGION_FLAGS, CONFIG_SPACE_SIZE) if index == CONFIG_REGION else (0, 0)
+                flags, size = (REGION_FLAGS, PCI_CONFIG_SPACE) if index == CONFIG_REGION else (0, 0)
                 memory.write(4, "I", flags)
                 memory.write(12, "IQQ", 0, size, 0)
                 return 0

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any
 from uuid import UUID
 
 import pytest
 
 from analyzers.produce.destination_for import Wishes, destination_for
-from captures.qemu import DestinationOptions, Qemu
+from captures.qemu import DestinationOptions, Qemu, VfioDevice
 from captures.recording import open_recording
 from multifd_codec.dialect.releases import Mode
 from multifd_codec.errors import InputError
@@ -20,21 +20,29 @@ SOURCE = UUID("6f9619ff-8b86-d011-b42d-00c04fc964ff")
 OTHER = UUID(int=5)
 KNOWN = {"ram_block": "ram0", "uuid": SOURCE}
 PC = {"ram_block": "pc.ram", "ram_size": 16 << 20, "uuid": SOURCE}
+DEVICES = tuple(VfioDevice(slot=slot, offers_precopy=False) for slot in (5, 6))
 ASKED_FOR: dict[str, dict[str, Any]] = {
     "q11.1-none.pcap": {"uuid": SOURCE},
     "q7.2-none.pcap": {"uuid": SOURCE, "mode": Mode.PER_SECTION},
     "q10.0-none-known-ram-zstd.pcap": KNOWN | {"channels": 3, "compression": "zstd"},
     "q10.0-pc-machine-8.0.pcap": PC | {"machine": "pc-i440fx-8.0", "mode": Mode.PER_SECTION},
-    "q10.0-pc-two-devices.pcap.zst": PC | {"machine": "pc-i440fx-10.0", "channels": 3},
+    "q10.0-pc-two-devices.pcap.zst": PC
+    | {
+        "machine": "pc-i440fx-10.0",
+        "channels": 3,
+        "devices": DEVICES,
+    }
+    | {"arguments": ("-global", "migration.send-switchover-start=on")},
 }
 
 
 def asked_for(name: str, qemu: Qemu = QEMU, **wishes: Any) -> dict[str, Any]:
     """What differs from the defaults."""
     with open_recording(SAMPLES / name) as recording:
-        options = destination_for(recording.migrations[0], qemu, Wishes(**wishes))
-    default = asdict(DestinationOptions())
-    return {key: value for key, value in asdict(options).items() if value != default[key]}
+        options = destination_for(recording.migrations[0], qemu, Wishes(**wishes)).options
+    default = DestinationOptions()
+    values = {field.name: getattr(options, field.name) for field in fields(options)}
+    return {key: value for key, value in values.items() if value != getattr(default, key)}
 
 
 @pytest.mark.parametrize("name", ASKED_FOR)

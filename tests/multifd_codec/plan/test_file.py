@@ -120,7 +120,7 @@ def with_pages(**changes: Any) -> dict[str, Any]:
         ({"machine": "x" * 300}, "machine"),
         ({"devices": [{"idstr": "v", "size": 1, "instance_id": -1}]}, "instance"),
         ({"devices": [{"idstr": "v", "size": 1, "instance_id": 1 << 32}]}, "instance"),
-        ({"devices": [{"idstr": "v", "size": "9", "config_size": "9T"}]}, "device v"),
+        ({"devices": [{"idstr": "v", "size": "9", "config": "0g"}]}, "config is not hex digits"),
         (with_pages(content="one"), "there are zero, pattern and hex"),
         (with_pages(content={}), "pattern is missing"),
         (with_pages(content={"hex": "0g"}), "not hex digits"),
