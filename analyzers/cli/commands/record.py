@@ -40,7 +40,8 @@ Both QEMUs run on this machine, the migration goes over the loopback interface, 
 that needs the right to capture. OUT.pcap.json has the facts: versions, parameters, how both sides ended,
 SHA-256 of guest RAM on both, what tcpdump dropped. --machine none has no processor and starts in no time.
 --device makes a vfio-pci device that does not exist (no hardware, no privilege): SIZE of its state, then
-chunk= (bytes a packet), precopy= (bytes read while the guest runs), slot=, and properties of vfio-pci. Its state goes over multifd; the facts say whether the destination has loaded it as it was.
+chunk= (bytes a packet), precopy= (bytes read while the guest runs), slot=, and properties of vfio-pci.
+Its state goes over multifd; the facts say whether the destination has loaded it as it was.
 
 \b
 Exit codes:
