@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --config-settings editable_mode=compat
 PACKAGES := multifd_codec captures analyzers
 SAMPLES := captures/samples
+SECONDS := 600
 # On all cores; tests of one group, those of real QEMU, stay on one.
 PARALLEL := $(BIN)/python -m pytest -n auto --dist loadgroup
 
@@ -15,7 +16,7 @@ TEST_PROGRAMS := tshark tcpdump zstd qemu-system-x86_64
 BENCH_PROGRAMS := tshark tcpflow qemu-system-x86_64
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long test-real check bench clean
+.PHONY: help demo test test-long test-real fuzz check bench clean
 
 help: ## this list
 	@echo "make TARGET, one of:"
@@ -39,6 +40,9 @@ test-real: $(VENV)/.installed-test ## the long runs against real QEMU 7.2 and 10
 	@.ci/setup qemu-10.0
 	$(BIN)/python -m pytest tests/real -m real $(ARGS)
 
+fuzz: $(VENV)/.installed-fuzz ## coverage-guided fuzzing of every reader, SECONDS=600 for all; ARGS="lint" for one
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(ARGS)
+
 check: $(VENV)/.installed-check ## style, types, and which package may import which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -53,7 +57,7 @@ bench: $(VENV)/.installed-test ## race against cat, tcpflow, tshark and dd; ARGS
 	$(BIN)/python -m benchmarks $(ARGS)
 
 clean: ## remove everything that the targets made
-	rm -rf $(VENV) .setup .bench build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .setup .bench .fuzz build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -68,6 +72,11 @@ $(VENV)/.installed-test: pyproject.toml | $(BIN)/python
 	@echo "installing the package and its test tools into $(VENV)"
 	@$(PIP) -e '.[test]'
 	@touch $@ $(VENV)/.installed-run
+
+$(VENV)/.installed-fuzz: pyproject.toml | $(BIN)/python
+	@echo "installing the package and its fuzzer into $(VENV)"
+	@$(PIP) -e '.[fuzz]'
+	@touch $@ $(VENV)/.installed-test $(VENV)/.installed-run
 
 # mypy reads the test tools' types too.
 $(VENV)/.installed-check: pyproject.toml | $(BIN)/python

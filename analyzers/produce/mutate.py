@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from random import Random
 from typing import NamedTuple
 
@@ -13,6 +14,10 @@ from multifd_codec.channel.events import ChannelInit
 from multifd_codec.draft.draft import Draft, Record
 from multifd_codec.errors import ChannelName, InputError
 from multifd_codec.wire.handshake import MULTIFD_MAGIC, MULTIFD_VERSION
+
+UNFIT = (LookupError, ArithmeticError, ValueError, StopIteration, struct.error)
+"""What an edit of a stream that is not healthy may come to: finders look up what every healthy one has, and edits count
+on from its numbers."""
 
 
 class Mutated(NamedTuple):
@@ -69,7 +74,7 @@ def apply(draft: Draft, mutation: Mutation, *, near: bool = False, seed: int = 0
     channels = len(draft.channels)
     try:
         place = edit(draft, Random(f"{mutation.code} {seed}"))
-    except (LookupError, ArithmeticError) as error:  # finders look up what every healthy stream has
+    except UNFIT as error:
         raise LacksError(f"not a healthy stream: what {mutation.way!r} changes is not in it") from error
     tap = Tap() if mutation.captured else None
     if isinstance(mutation, Spoilt):
