@@ -81,11 +81,19 @@ class Half(NamedTuple):
     reset: Moment | None
     resets: int
     """How many RSTs."""
+    shown: int = 0
+    """Offset up to which acknowledgements, FIN and RST show that it was sent, recorded or not (one more for a FIN that
+    was acknowledged and is not there)."""
 
     @property
     def gave_up(self) -> Moment | None:
         """The first FIN or RST from this side."""
         return min((moment for moment in (self.fin, self.reset) if moment is not None), default=None)
+
+    @property
+    def lacks(self) -> bool:
+        """Whether it sent more than was recorded, in front or behind."""
+        return self.shown > self.sent
 
 
 class Alert(NamedTuple):

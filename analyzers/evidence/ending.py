@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from analyzers.evidence.cleanup import died_in_cleanup
+from analyzers.evidence.cleanup import REQUESTS, died_in_cleanup
 from analyzers.evidence.evidence import evidence
 from analyzers.evidence.giving_up import hello_unanswered, lost_alone, source_died
+from analyzers.evidence.lacking import STANDS, lacks_frames
 from analyzers.evidence.progress import Progress, progress_of
 from analyzers.evidence.return_path import Said, said
 from analyzers.evidence.sessions import refused_by
 from analyzers.evidence.timeline import NamedConnection, Timeline, timeline
 from analyzers.findings.recorded import Ended, Recorded, Side, Stall
-from analyzers.survey.damage import frames_lost
 from analyzers.survey.migration import Surveyed
 from captures.conduct import Moment, Window
 from captures.model import ChannelKind
@@ -35,8 +35,9 @@ FEW = 2
 """Retransmissions of one stretch from which on it is not reordering that they show."""
 
 
-def recorded(surveyed: Surveyed) -> Recorded:
-    """How the migration ended, as far as its packets show."""
+def recorded(surveyed: Surveyed, *, lacks: bool = False) -> Recorded:
+    """How the migration ended, as far as its packets show. ``lacks``: the recording is known to lack a connection, as
+    it may be known from the frames themselves."""
     line = timeline(surveyed.migration)
     if line is None:
         return Recorded()
@@ -46,10 +47,11 @@ def recorded(surveyed: Surveyed) -> Recorded:
     messages = tuple(message for path in paths for message in said(path))
     progress = progress_of(surveyed, line)
     ended, gave_up = _ended(line, progress, messages)
-    unsaid = ended in (Ended.HUNG, Ended.FAILED, Ended.CANCELLED) and not _says_so(messages)
     telling = any(named.connection.kind is not ChannelKind.MULTIFD for named in line.connections)
     idle = ended is Ended.HUNG and progress.main_ended is None and gave_up is Side.SOURCE
-    if unsaid and (idle or not telling or frames_lost(surveyed.migration)):
+    unsaid = ended is not Ended.RUNNING and not _says_so(messages)
+    lacks = lacks or lacks_frames(surveyed, line)
+    if (lacks and not _completed(messages, progress)) or (unsaid and (idle or not telling)):
         ended, gave_up = Ended.UNKNOWN, None  # what shows nothing of it may not have been recorded
     silence = line.between(*line.silence)
     stalled = (
@@ -58,7 +60,16 @@ def recorded(surveyed: Surveyed) -> Recorded:
         else ()
     )
     seen = evidence(line, messages, stalled, silence, ended, progress, _paused(line, progress, messages))
+    if lacks:
+        seen = tuple(fact for fact in seen if fact.kind in STANDS)
     return Recorded(ended, gave_up, line.between(line.first, line.last), silence, stalled, seen)
+
+
+def _completed(messages: Sequence[Said], progress: Progress) -> bool:
+    """Whether the destination says that it completed, and dies of nothing behind it."""
+    asked = any(message.type in REQUESTS for message in messages)
+    says = any(message.type == ReturnPathType.SHUT and message.value == 0 for message in messages)
+    return says and not (progress.postcopy or asked)
 
 
 def _says_so(messages: Sequence[Said]) -> bool:

@@ -27,8 +27,7 @@ def _lost(connection: MigrationConnection) -> bool:
     sent, answered = connection.to_destination, connection.to_source
     spoke = bool(sent.segments or sent.fin or answered.segments or answered.fin) or connection.went_on
     unheard = sent.last is None or answered.last is None or (bool(connection.attempts) and not connection.answered)
-    fins = any((half.acknowledged or 0) > half.sent and half.gave_up is None for half in (sent, answered))
-    return fins or (spoke and unheard) or any(_lacks(source) for source in connection.wire)
+    return sent.lacks or answered.lacks or (spoke and unheard) or any(_lacks(source) for source in connection.wire)
 
 
 def _lacks(source: StreamSource | None) -> bool:

@@ -85,9 +85,11 @@ def _half(side: Side, peer: Side, time: Time, interface: Interface) -> Half:
     reached = np.maximum.accumulate(end) if len(end) else end
     sent = int(reached[-1]) if len(reached) else 0
     newest = int(np.argmax(reached == sent)) if len(reached) else None
-    acknowledged = _acknowledged(peer, base, side.first is not None or bool(len(data.sequence)))
+    known = side.first is not None or bool(len(data.sequence))
+    acknowledged = _acknowledged(peer, base, known)
     ends = control.flags & (FIN | RST)
-    resets = np.flatnonzero(ends & RST)
+    fins, resets = np.flatnonzero(ends & FIN), np.flatnonzero(ends & RST)
+    fin, reset = (_behind(control, rows, base, sent) if known else 0 for rows in (fins, resets))
     return Half(
         segments=len(data.sequence),
         sent=sent,
@@ -99,10 +101,18 @@ def _half(side: Side, peer: Side, time: Time, interface: Interface) -> Half:
         stuck=_stuck(data, offset, end, acknowledged, time),
         retransmissions=_retransmissions(data, offset, end, reached, acknowledged, time, interface),
         shut=tuple(_windows(peer.control, base, time)),
-        fin=_control_moment(control, np.flatnonzero((ends & FIN) != 0), time),
+        fin=_control_moment(control, fins, time),
         reset=_control_moment(control, resets, time),
         resets=len(resets),
+        shown=max(sent, fin, *(at - bool(len(fins) and at == fin + 1) for at in (reset, acknowledged or 0))),
     )
+
+
+def _behind(control: ControlColumns, rows: I64, base: int, sent: int) -> int:
+    """The highest offset behind what these segments carry, near what was ``sent``; 0: there is none."""
+    last = (base + sent) % 0x1_0000_0000
+    steps = [distance(number, last) for number in control.end[rows].tolist()]
+    return max((sent + step for step in steps if step <= MAX_JUMP), default=0)
 
 
 def _pauses(data: DataColumns, reached: I64, time: Time) -> Iterator[Pause]:

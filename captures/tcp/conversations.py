@@ -136,8 +136,13 @@ class Conversations:
         sides = (self._side(flow), self._side(back))
         eras = _eras(sides)
         stops = [*(era.start for era in eras[1:]), 1 << 32]
-        for era, stop in zip(eras, stops, strict=True):
-            parts = sides if len(eras) == 1 else tuple(side.between(era.start, stop) for side in sides)
+        found = [
+            (era, sides if len(eras) == 1 else tuple(side.between(era.start, stop) for side in sides))
+            for era, stop in zip(eras, stops, strict=True)
+        ]
+        if len(found) > 1:
+            found = [one for one in found if not _is_one_syn(one[1])] or found[:1]
+        for era, parts in found:
             frames = [frame for part in parts for frame in part.frames()]
             if frames:
                 yield self._connection(flow, era, parts, min(frames), max(frames))
@@ -190,6 +195,7 @@ class Conversations:
 def _eras(sides: tuple[_Side, _Side]) -> list[_Era]:
     """Parts the frames between two endpoints where a new connection opens: at a SYN unlike that of the one before."""
     eras = [_Era(0)]
+    numbers: list[_Numbers] = []
     for frame, side, sequence, acknowledgement, flags in sorted(_syns(sides)):
         era, first = eras[-1], (sequence + 1) % 0x1_0000_0000
         if era.first[side] == first:
@@ -200,6 +206,9 @@ def _eras(sides: tuple[_Side, _Side]) -> list[_Era]:
         else:
             fits = era.first == [None, None] and _may_open(sides, side, era.start, frame, first)
         if not fits:
+            numbers = numbers or [_numbers(sides, number) for number in (0, 1)]
+            if numbers[side].go_on(frame, era.first[side], first):
+                continue
             era = _Era(frame)
             eras.append(era)
         era.first[side] = first
@@ -207,6 +216,40 @@ def _eras(sides: tuple[_Side, _Side]) -> list[_Era]:
         if answers:
             era.first[1 - side] = acknowledgement
     return eras
+
+
+class _Numbers(NamedTuple):
+    """Sequence numbers at which one side stood, as its own segments but SYNs and the other's acknowledgements have it,
+    and the frames that say so, in order."""
+
+    frame: NDArray[np.int64]
+    number: NDArray[np.int64]
+
+    def go_on(self, frame: int, first: int | None, other: int) -> bool:
+        """Whether a SYN that would begin at ``other`` opens nothing: what comes behind ``frame`` goes on from what came
+        before it, or from ``first`` where nothing did."""
+        at, behind = self.frame.searchsorted(frame).item(), self.frame.searchsorted(frame, "right").item()
+        before = int(self.number[at - 1]) if at else first
+        if before is None or behind == len(self.frame):
+            return False
+        follows = int(self.number[behind])
+        return abs(distance(follows, before)) < abs(distance(follows, other))
+
+
+def _numbers(sides: tuple[_Side, _Side], number: int) -> _Numbers:
+    own, peer = sides[number], sides[1 - number]
+    said, heard = own.control.flags & (SYN | RST) == 0, peer.control.flags & ACK != 0
+    frames = (own.data.frame, own.control.frame[said], peer.control.frame[heard])
+    numbers = (own.data.sequence, own.control.sequence[said], peer.control.acknowledgement[heard])
+    frame, at = (np.concatenate(columns).astype(np.int64) for columns in (frames, numbers))
+    order = frame.argsort(kind="stable")
+    return _Numbers(frame[order], at[order])
+
+
+def _is_one_syn(parts: tuple[_Side, ...]) -> bool:
+    """Whether there is nothing but a SYN, or one repeated: beside a connection between the same ends it is a stray."""
+    there = [part for part in parts if len(part.data.frame) or len(part.control.frame)]
+    return all(not len(part.data.frame) and bool((part.control.flags & SYN).all()) for part in there) and len(there) < 2
 
 
 def _syns(sides: tuple[_Side, _Side]) -> Iterator[tuple[int, int, int, int, int]]:

@@ -68,14 +68,20 @@ def _silent(frames: list[Frame]) -> Iterator[Frame]:
     """The connection that is opened last carries no byte; it, and main, are closed much later."""
     opened = [_ports(frame) for frame in frames if frame.data[FLAGS] == 2]
     last = opened[-1]
+    first: dict[tuple[int, int], bytes] = {}
     for frame in frames:
-        if _ports(frame) in (last, last[::-1]):
-            size = ETHERNET + int.from_bytes(frame.data[ETHERNET + 2 : ETHERNET + 4], "big")
-            if size > TCP + 4 * (frame.data[TCP + 12] >> 4):
+        ports, data = _ports(frame), bytearray(frame.data)
+        if ports in (last, last[::-1]):
+            size = ETHERNET + int.from_bytes(data[ETHERNET + 2 : ETHERNET + 4], "big")
+            if size > TCP + 4 * (data[TCP + 12] >> 4):
                 continue
-            if frame.data[FLAGS] & FIN:
+            if data[FLAGS] & 2:
+                first[ports] = (int.from_bytes(data[TCP + 4 : TCP + 8], "big") + 1).to_bytes(4, "big")
+            else:
+                data[TCP + 4 : TCP + 12] = first[ports] + first[ports[::-1]]
+            if data[FLAGS] & FIN:
                 frame = frame._replace(seconds=frame.seconds + LATE)  # noqa: PLW2901
-        yield frame
+        yield frame._replace(data=bytes(data))
 
 
 @pytest.mark.tshark
