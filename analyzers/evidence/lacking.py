@@ -44,4 +44,5 @@ def _breaks_off(named: NamedConnection, line: Timeline) -> bool:
     sent, back = named.halves
     last = max((half.last for half in (sent, back) if half.last is not None), default=None)
     ended = sent.gave_up is not None or back.gave_up is not None
-    return line.closed is not None and named.connection.answered and not ended and last is not None and last < line.closed
+    silent = last is not None and line.closed is not None and last < line.closed
+    return silent and named.connection.answered and not ended
