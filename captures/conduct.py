@@ -16,10 +16,31 @@ class Endpoint(NamedTuple):
 
 
 class Moment(NamedTuple):
-    """A frame (from 1) and when it was recorded, seconds since the epoch (None: the capture does not say)."""
+    """A frame (from 1) and when it was recorded, seconds since the epoch (None: the capture does not say).
+
+    In order of time, and of frames where that is the same or not known: captures put together from several have frames
+    that were recorded earlier than those in front of them.
+    """
 
     frame: int
     seconds: float | None
+
+    def __lt__(self, other: tuple[object, ...]) -> bool:
+        return isinstance(other, Moment) and self._before(other)
+
+    def __gt__(self, other: tuple[object, ...]) -> bool:
+        return isinstance(other, Moment) and other._before(self)
+
+    def __le__(self, other: tuple[object, ...]) -> bool:
+        return not self > other
+
+    def __ge__(self, other: tuple[object, ...]) -> bool:
+        return not self < other
+
+    def _before(self, other: Moment) -> bool:
+        if self.seconds is None or other.seconds is None or self.seconds == other.seconds:
+            return self.frame < other.frame
+        return self.seconds < other.seconds
 
 
 class Attempt(NamedTuple):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import itertools
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -211,11 +210,11 @@ class Migration(NamedTuple):
     def destination_gave_up_first(self) -> bool:
         """Whether the first FIN or RST on a connection that came about is the destination's."""
         taken = [connection for connection in self.connections if connection.answered]
-        ends = [
-            [end.frame for half in halves if (end := half.gave_up) is not None]
-            for halves in ((c.to_source for c in taken), (c.to_destination for c in taken))
-        ]
-        return bool(ends[0]) and min(ends[0]) < min(ends[1], default=math.inf)
+        source, destination = (
+            min((end for half in halves if (end := half.gave_up) is not None), default=None)
+            for halves in ((c.to_destination for c in taken), (c.to_source for c in taken))
+        )
+        return destination is not None and (source is None or destination < source)
 
     @property
     def span(self) -> Span | None:

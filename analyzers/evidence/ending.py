@@ -14,7 +14,7 @@ from analyzers.evidence.sessions import refused_by
 from analyzers.evidence.timeline import NamedConnection, Timeline, timeline
 from analyzers.findings.recorded import Ended, Recorded, Side, Stall
 from analyzers.survey.migration import Surveyed
-from captures.conduct import Moment, Window
+from captures.conduct import Moment, Retransmissions, Window
 from captures.model import ChannelKind
 from multifd_codec.errors import ChannelName
 from multifd_codec.wire.return_path import ReturnPathType
@@ -33,6 +33,8 @@ LAST_ALERT = 64
 """Bytes of a TLS record with close_notify, which may come when its receiver has left."""
 FEW = 2
 """Retransmissions of one stretch from which on it is not reordering that they show."""
+RESENT_AFTER = 0.2
+"""Seconds for which they go on at least (Linux: the shortest time-out); copies of frames come sooner."""
 
 
 def recorded(surveyed: Surveyed, *, lacks: bool = False) -> Recorded:
@@ -114,7 +116,9 @@ def _ended(line: Timeline, progress: Progress, messages: Sequence[Said]) -> tupl
         return (Ended.HUNG if hung or waits else Ended.RUNNING), None
     paused = _paused(line, progress, messages)
     if paused is not None:
-        return (Ended.HUNG if hung or line.between(paused, line.last) >= LONG else Ended.FAILED), who
+        if hung or line.between(paused, line.last) >= LONG:
+            return Ended.HUNG, who
+        return Ended.UNKNOWN, None  # it may go on over another connection
     if lost_alone(line) is not None:
         return Ended.FAILED, Side.NETWORK
     if hung and who is Side.SOURCE and _was_free(line, progress):
@@ -206,7 +210,7 @@ def _stalls(line: Timeline, inside: frozenset[ChannelName], *, still: bool) -> I
         waiting = max(0, half.sent - acknowledged)
         again = half.retransmissions
         shut = _full(line, named)
-        if half.stuck is not None and again is not None and again.behind >= FEW:
+        if half.stuck is not None and again is not None and _is_resent(line, half.stuck, again):
             by, since = Side.NETWORK, half.stuck
         elif shut is not None:
             by, since = Side.DESTINATION, shut.since
@@ -218,6 +222,10 @@ def _stalls(line: Timeline, inside: frozenset[ChannelName], *, still: bool) -> I
         else:
             continue
         yield Stall(named.name, by, round(line.seconds(since), 6), since.frame, acknowledged, waiting)
+
+
+def _is_resent(line: Timeline, since: Moment, again: Retransmissions) -> bool:
+    return again.behind >= FEW and line.between(since, again.last) >= RESENT_AFTER
 
 
 def _full(line: Timeline, named: NamedConnection) -> Window | None:

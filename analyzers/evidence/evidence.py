@@ -26,6 +26,8 @@ FIRST_IS_MAIN = (
 )
 LONG = 2.0
 """Seconds of silence that are worth a word."""
+REPEATED_AFTER = 0.5
+"""Seconds after which a SYN that nobody answers is sent again (Linux: 1); the answer to one may not be recorded."""
 SAID: dict[tuple[ReturnPathType, ...], Kind] = {
     (ReturnPathType.REQ_PAGES, ReturnPathType.REQ_PAGES_ID): Kind.POSTCOPY_REQUEST,
     (ReturnPathType.RESUME_ACK,): Kind.RESUME,
@@ -82,7 +84,7 @@ def _order(line: Timeline) -> Iterator[Reason]:
         for one in line.connections
         if any(attempt.answers for attempt in one.connection.attempts)
     }
-    first = min(taken, key=lambda name: taken[name].frame, default=None)
+    first = min(taken, key=lambda name: taken[name], default=None)
     if "main" in taken and isinstance(first, int):
         duration = line.between(taken[first], taken["main"])
         fields: dict[str, Any] = {"channel": first, "duration": duration, "because": FIRST_IS_MAIN}
@@ -122,6 +124,8 @@ def _opening(line: Timeline, named: NamedConnection) -> Iterator[Reason]:
     if connection.refused is not None:
         yield _seen(line, Kind.REFUSED, Actor.NETWORK, connection.refused, channel=named.name, connection=label)
     elif connection.attempts and not connection.answered and not connection.went_on:
+        if line.between(connection.attempts[0].moment, connection.attempts[-1].moment) < REPEATED_AFTER:
+            return
         first, number = connection.attempts[0].moment, len(connection.attempts)
         fields: dict[str, Any] = {"channel": named.name, "connection": label, "repeats": number}
         yield _seen(line, Kind.UNANSWERED, Actor.DESTINATION, first, **fields)

@@ -28,7 +28,9 @@ STANDS = frozenset(
 def lacks_frames(surveyed: Surveyed, line: Timeline) -> bool:
     """Whether frames or whole connections of this migration are known to be missing."""
     broken = any(_breaks_off(named, line) for named in line.connections)
-    return broken or frames_lost(surveyed.migration) or _lacks_channel(surveyed)
+    kinds = {named.connection.kind for named in line.connections}
+    no_main = not line.mains and ChannelKind.MULTIFD in kinds and ChannelKind.TLS not in kinds
+    return broken or no_main or frames_lost(surveyed.migration) or _lacks_channel(surveyed)
 
 
 def _lacks_channel(surveyed: Surveyed) -> bool:

@@ -130,7 +130,7 @@ class Timeline:
         One that ends shortly before that counts: who gives up may send what is left.
         """
         end = self.closed or self.last
-        moved = sorted(m for m in self._progress() if m.frame <= end.frame)
+        moved = sorted(m for m in self._progress() if m <= end)
         final = Pause(moved[-1] if moved else self.first, end)
         if self.closed is None or self.between(*final) > LAST_WORDS:
             return final

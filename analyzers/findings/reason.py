@@ -12,6 +12,7 @@ from multifd_codec.errors import ChannelName
 
 FrameOf = Callable[[ChannelName, int], int | None]
 """(channel, offset) to the capture's frame number, from 1; None without a capture."""
+OR_MISSING = " (or frames are missing)"
 MAX_LISTED = 8
 """Buffers of a device that one reason lists."""
 
@@ -119,11 +120,13 @@ class Reason(NamedTuple):
     bytes: int | None = None
     repeats: int | None = None
     """How often it was seen."""
+    perhaps: bool = False
+    """It may only seem so, because frames are missing from the recording."""
 
     @property
     def text(self) -> str:
         """The sentence."""
-        return self.kind.sentence.format(r=Words(self))
+        return self.kind.sentence.format(r=Words(self)) + (OR_MISSING if self.perhaps else "")
 
     def framed(self, frame_of: FrameOf) -> Reason:
         """The same with frame numbers."""

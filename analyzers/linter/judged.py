@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import NamedTuple
 from uuid import UUID
 
-from analyzers.findings import Outcome, ProfileChoice, Reason
+from analyzers.findings import Kind, Outcome, ProfileChoice, Reason
 from analyzers.judge.arrival import NEVER_STARTS, NOT_RECORDED, Arrived, Ending, ending
 from analyzers.judge.handshake import Connection, Handshake, judge_handshake
 from analyzers.judge.infer import Facts, Sender, choose, infer_mode
@@ -18,7 +18,7 @@ from analyzers.receiver.explain import Carrier, explain
 from analyzers.receiver.script import MainAct
 from analyzers.receiver.solve import lockstep
 from analyzers.survey.channel import ChannelSurvey
-from analyzers.survey.damage import connection_missing, misses_numbers, undecidable
+from analyzers.survey.damage import connection_missing, lacks_numbers, misses_numbers, undecidable
 from analyzers.survey.main import MainSurvey, RecordKind
 from analyzers.survey.migration import Surveyed
 from captures.model import (
@@ -66,6 +66,8 @@ class Judged(NamedTuple):
     """What was found on the way that other destinations need not find again."""
     undecidable: bool
     """The verdict may rest on what is only missing from the recording."""
+    lacks_connection: bool
+    """A whole channel is missing that others show to have been there."""
     demanded: frozenset[Outcome] = frozenset()
     """What comes of a number of channels that was asked for, whatever is missing."""
 
@@ -96,9 +98,16 @@ class Judged(NamedTuple):
             reasons = explain(self.verdict.script, self.outcomes, _carried(self.surveyed.surveys))
             if self.outcomes & {Outcome.LOSES_DATA}:
                 reasons += [*self.verdict.memory.wrong, *self.verdict.memory.raced]
-        return tuple(reason.framed(self.context.frame) for reason in reasons)
+        return tuple(self._told(reason.framed(self.context.frame)) for reason in reasons)
+
+    def _told(self, reason: Reason) -> Reason:
+        """Where frames are missing, what is not there may be in them."""
+        doubtful = Outcome.UNDECIDED in self.outcomes and reason.kind not in ENDS_OR_MISSES
+        return reason._replace(perhaps=True) if doubtful else reason
 
 
+ENDS_OR_MISSES = frozenset({Kind.RECORDING_ENDS, Kind.CHANNELS_NOT_RECORDED, Kind.CHANNELS_PERHAPS_MISSING})
+"""Reasons that say themselves that something is not recorded."""
 GAPS = "gaps"
 
 
@@ -163,7 +172,8 @@ def judge_by(
             known[missing] = connection_missing(surveys, dense=known[GAPS], expected=destination.channels)
         lacking = known[missing]
     demanded = handshake.outcomes if options.channels is not None else None
-    return Judged(surveyed, context, handshake, verdict, end, known, lacking, demanded or frozenset())
+    lacks = end is NOT_RECORDED or (known[GAPS] and lacks_numbers(surveys))
+    return Judged(surveyed, context, handshake, verdict, end, known, lacking, lacks, demanded or frozenset())
 
 
 def _sources(surveyed: Surveyed) -> dict[ChannelName, StreamSource]:

@@ -78,6 +78,8 @@ def lint_surveyed(recording: Recording, surveyed: Surveyed, options: LintOptions
     if seen.ended is Ended.COMPLETED and surveyed.main is not None:
         surveyed.main.accepted()
     judged = judge_surveyed(surveyed, options)
+    if judged.lacks_connection:
+        seen = recorded(surveyed, lacks=True)
     compared = compare(judged, options, seen)
     return _report(recording, judged, _findings(judged, notes, compared), options, compared), judged.verdict.script
 

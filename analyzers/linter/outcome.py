@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from analyzers.findings import Finding, Severity
+from analyzers.findings.reason import OR_MISSING
 from analyzers.linter.found import Collector, Found
 from analyzers.linter.judged import Judged
 from analyzers.rulebook.codes import MFD709
@@ -36,4 +37,4 @@ def _at_most_a_warning(finding: Finding) -> Finding:
     """Where frames are missing, an error may be only their absence."""
     if finding.severity is not Severity.ERROR or finding.rule.startswith("MFD7"):
         return finding
-    return finding._replace(severity=Severity.WARNING, message=f"{finding.message} (or frames are missing)")
+    return finding._replace(severity=Severity.WARNING, message=finding.message + OR_MISSING)

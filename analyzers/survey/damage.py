@@ -9,10 +9,13 @@ from numpy.typing import NDArray
 
 from analyzers.survey.channel import ChannelSurvey
 from analyzers.survey.migration import Surveyed
+from captures.conduct import Half
 from captures.model import Migration, MigrationConnection, StreamSource
 from multifd_codec.arrays import distinct
 from multifd_codec.source import HoleReason
 
+LONGEST_WAIT = 2.0
+"""Seconds after which a TCP sends nothing but what was not acknowledged (RFC 6298 begins with 1)."""
 MOST_CHANNELS = 256
 """Numbers further apart than so many channels explain are wild."""
 
@@ -27,7 +30,16 @@ def _lost(connection: MigrationConnection) -> bool:
     sent, answered = connection.to_destination, connection.to_source
     spoke = bool(sent.segments or sent.fin or answered.segments or answered.fin) or connection.went_on
     unheard = sent.last is None or answered.last is None or (bool(connection.attempts) and not connection.answered)
-    return sent.lacks or answered.lacks or (spoke and unheard) or any(_lacks(source) for source in connection.wire)
+    halves = any(half.lacks or _goes_on_unheard(half) for half in (sent, answered))
+    return halves or (spoke and unheard) or any(_lacks(source) for source in connection.wire)
+
+
+def _goes_on_unheard(half: Half) -> bool:
+    """Whether new bytes are sent so long behind some that were never acknowledged that they must have been."""
+    first, last = half.stuck, half.last_new
+    if first is None or last is None or first.seconds is None or last.seconds is None:
+        return False
+    return last.seconds - first.seconds > LONGEST_WAIT
 
 
 def _lacks(source: StreamSource | None) -> bool:
@@ -60,7 +72,15 @@ def connection_missing(surveys: Sequence[ChannelSurvey], *, dense: bool, expecte
     ids = {survey.init.id for survey in surveys if survey.init is not None}
     if ids and len(ids) == len(surveys) <= max(ids) and (gaps > 0 or not whole):
         return True
-    possible = dense and whole and 0 < gaps < MOST_CHANNELS * len(numbers)
+    return dense and lacks_numbers(surveys)
+
+
+def lacks_numbers(surveys: Sequence[ChannelSurvey]) -> bool:
+    """Whether the numbers of one more channel's SYNCs are missing, though all streams that are there are whole. For a
+    sender that uses every number."""
+    numbers = _numbers(surveys)
+    gaps = int(numbers[-1]) + 1 - len(numbers) if len(numbers) else 0
+    possible = all(_is_whole(survey) for survey in surveys) and 0 < gaps < MOST_CHANNELS * len(numbers)
     return possible and _misses_syncs(numbers, [survey.sync_numbers() for survey in surveys])
 
 

@@ -151,6 +151,8 @@ class MainSurvey:
     stopped: str | None = None
     """Why decoding ended in front of EOF, when neither the stream's end nor a failure explains it."""
     vmdescription: bool = False
+    described: bool = False
+    """What the vmdescription says was understood."""
     page_records: int = 0
     skips_pages: bool = False
     """A device whose pages the source need not send: virtio-mem, or a balloon with free page hinting."""

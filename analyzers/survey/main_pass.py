@@ -173,7 +173,11 @@ class _Reader:
         if survey.eof is not None and not survey.vmdescription and closed:
             described_anywhere = self.decoder.description
             self._versions(described_anywhere.described() if described_anywhere is not None else ())
-        survey.skips_pages = self.decoder.description is not None and self.decoder.description.skips_pages
+        description = self.decoder.description
+        survey.described, survey.skips_pages = (
+            description is not None,
+            description is not None and description.skips_pages,
+        )
         if survey.page_size is None:
             survey.page_size = self.decoder.page_size
 

@@ -152,7 +152,7 @@ def survey_migration(
     main = None
     if mains:
         main = survey_main(mains[0].source, page_size=page_size, progress=moved)
-        if given_up and main.eof is None:
+        if main.eof is None and (given_up or main.postcopy):
             main = survey_main(_left_open(mains[0].source), page_size=page_size, progress=moved)
     cut = given_up and (main is None or main.eof is None)
     if main is not None:
@@ -220,7 +220,7 @@ def _ignored(channels: Sequence[CapturedChannel], expected: int | None) -> froze
 
 
 def _left_open(source: StreamSource) -> StreamSource:
-    """Streams that a destination cut off by giving up might have gone on."""
+    """Streams that a destination cut off by giving up might have gone on; a postcopy goes on over another one."""
     return source.ending(StreamEnd.OPEN) if isinstance(source, SegmentSource) else source
 
 
