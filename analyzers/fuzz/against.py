@@ -6,16 +6,27 @@ from typing import NamedTuple
 
 from analyzers.extraction import RebuildOptions, rebuild
 from analyzers.findings import Outcome
-from analyzers.fuzz.case import Case, Habitat
+from analyzers.fuzz.case import SLOTS, Case, Habitat
 from analyzers.linter.judged import LintOptions
 from analyzers.linter.linter import lint_recording
 from analyzers.mutation.mutation import LacksError
+from analyzers.produce.vfio_devices import devices_of
+from analyzers.survey.migration import survey_migration
 from captures.memory import recording_of
 from captures.model import Migration, Recording
-from captures.qemu import DestinationOptions, NoSuchMethodError, Observation, Qemu, feed_of_migration, replay
+from captures.qemu import (
+    DestinationOptions,
+    NoSuchMethodError,
+    Observation,
+    Qemu,
+    VfioDevice,
+    feed_of_migration,
+    replay,
+)
 from captures.qemu.observation import COMPLETES, LOSES_DATA
 from multifd_codec.errors import EncodeError, MultifdError
 from multifd_codec.plan.plan import memory
+from multifd_codec.sender.devices import state
 
 
 class Trial(NamedTuple):
@@ -54,6 +65,7 @@ def destination_options(case: Case, habitat: Habitat) -> DestinationOptions:
         compression=plan.compression,
         mode=habitat.destination.mode,
         machine=plan.machine,
+        devices=tuple(VfioDevice(slot=SLOTS[device.idstr]) for device in plan.devices),
     )
 
 
@@ -85,13 +97,15 @@ def trial(case: Case, habitat: Habitat, qemu: Qemu) -> Trial | None:
 def _with_memory(
     seen: Observation, case: Case, habitat: Habitat, migration: Migration, outcomes: frozenset[Outcome]
 ) -> str:
-    """The outcome, guest RAM considered.
+    """The outcome, guest RAM and the state of devices considered.
 
     The source had what the plan says. An edited stream may say something else without any way to notice; then a
     destination is right when it believes the stream.
     """
     if seen.outcome != COMPLETES or seen.ram is None:
         return seen.outcome
+    if not _devices_are_right(seen, case, migration):
+        return LOSES_DATA
     (block,) = case.plan.blocks
     reads_zero_pages = habitat.destination.habits.zero_pages
     actual = bytes(seen.ram[: block.size])
@@ -109,6 +123,24 @@ def _with_memory(
     ):
         return COMPLETES
     return LOSES_DATA
+
+
+def _devices_are_right(seen: Observation, case: Case, migration: Migration) -> bool:
+    """Every device has what the plan says, or what an edited stream says with nothing missing."""
+    planned = [state(device) for device in case.plan.devices]
+    if list(seen.device_states) == planned:
+        return True
+    if case.healthy:
+        return False
+    try:
+        said = {one.device.slot: one for one in devices_of(survey_migration(migration))}
+    except MultifdError:
+        return False
+    slots = [SLOTS[device.idstr] for device in case.plan.devices]
+    return all(
+        actual == wanted or (slot in said and said[slot].whole and actual == said[slot].state)
+        for slot, actual, wanted in zip(slots, seen.device_states, planned, strict=True)
+    )
 
 
 def _said(migration: Migration, block: str, size: int, *, zero_pages: bool = True) -> tuple[bytes, bool]:

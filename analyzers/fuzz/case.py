@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,7 +20,10 @@ from multifd_codec.plan.plan import Block, Device, MigrationPlan, Pages, Round
 from multifd_codec.sender import draft
 
 BLOCK = "ram"
-DEVICES = ("0000:00:05.0/vfio", "0000:00:06.0/vfio")
+SLOTS = {f"0000:00:{slot:02x}.0/vfio": slot for slot in (5, 6)}
+"""Devices, and where they are on the PCI bus."""
+DEVICE_MACHINE = "x-remote"
+"""Of cases with devices for a stock destination: it has a PCI bus, and no release in its name."""
 
 
 DESTINATION = Destination("qemu-10.0")
@@ -34,8 +36,10 @@ class Habitat:
     destination: Destination = DESTINATION
     """Release and mode; the rest is for each case to choose."""
     stock: bool = False
-    """The destination is a stock QEMU: it has no device with multifd transfer, no compression that needs hardware, and
-    the same capabilities whatever the stream says."""
+    """The destination is a stock QEMU: it has the plan's devices, no compression that needs hardware, and the same
+    capabilities whatever the stream says."""
+    devices: float = 0.5
+    """Share of the cases with VFIO devices, of those that can have them; 1: all cases are such."""
     compression: bool = True
     most_channels: int = 4
     most_pages: int = 64
@@ -148,6 +152,9 @@ def senders(habitat: Habitat) -> list[Version]:
 def random_plan(chance: random.Random, habitat: Habitat) -> MigrationPlan:
     """A small migration; most are plain."""
     version = chance.choice(senders(habitat))
+    always = habitat.devices == 1 and habitat.destination.habits.device_state
+    if always:
+        version = chance.choice([one for one in senders(habitat) if RELEASES[one].sender.device_state])
     row, per_round = RELEASES[version], habitat.destination.mode is Mode.PER_ROUND
     count = chance.choice((2, 4, 8, habitat.most_pages))
     zero_share = chance.choice((0.0, 0.0, 0.5, 1.0))
@@ -157,7 +164,8 @@ def random_plan(chance: random.Random, habitat: Habitat) -> MigrationPlan:
         for name, method in COMPRESSIONS.items()
         if method.flag and method.since <= version and method.stock and known(mask, method.flag)
     ]
-    compression = chance.choice(methods) if methods and habitat.compression and chance.random() < 0.25 else "none"
+    compressed = methods and habitat.compression and not always and chance.random() < 0.25
+    compression = chance.choice(methods) if compressed else "none"
     devices = _devices(chance, habitat, version) if compression == "none" else ()
     switchover = None if habitat.destination.habits.device_state else False
     detection = chance.choice(("none", "legacy", "multifd")) if row.sender.zero_pages else None
@@ -172,6 +180,7 @@ def random_plan(chance: random.Random, habitat: Habitat) -> MigrationPlan:
         devices=devices,
         dialect=row.name,
         mode=habitat.destination.mode,
+        machine=DEVICE_MACHINE if devices and habitat.stock else "none",
         channels=chance.randint(1, habitat.most_channels),
         compression=compression,
         zero_page_detection=detection,
@@ -184,9 +193,10 @@ def random_plan(chance: random.Random, habitat: Habitat) -> MigrationPlan:
 
 def _devices(chance: random.Random, habitat: Habitat, version: Version) -> tuple[Device, ...]:
     knows = habitat.destination.habits.device_state
-    if habitat.stock or not knows or not (RELEASES[version].sender.device_state and chance.random() < 0.5):
+    can = knows and RELEASES[version].sender.device_state
+    if not can or chance.random() >= habitat.devices:
         return ()
-    names: Sequence[str] = DEVICES[: chance.randint(1, len(DEVICES))]
+    names = list(SLOTS)[: chance.randint(1, len(SLOTS))]
     return tuple(Device(name, chance.choice((0, 10, 100)), 40) for name in names)
 
 

@@ -31,7 +31,8 @@ Examples:
 
 Without --against each plan and the edits of its stream go through encoder, decoder, receiver model and
 linter, and what must hold between them is checked. With --against each stream goes into a real
-destination: what it does must be among the outcomes the linter foresees, and guest RAM is compared.
+destination: what it does must be among the outcomes the linter foresees, and guest RAM and the state of
+devices are compared; the devices are VFIO devices that do not exist.
 
 A disagreement is shrunk and saved in the folder given with -o: a capture, and both verdicts with the
 seed. A campaign with a folder resumes where it stopped.
@@ -44,6 +45,10 @@ Exit codes:
 """
 
 
+DEVICES = {"none": 0.0, "some": 0.5, "always": 1.0}
+"""Of the cases that can have them, so many have devices."""
+
+
 @click.command("fuzz", epilog=EPILOG, short_help="Try varied migrations on the model or a real QEMU.")
 @click.option("--against", metavar="CMD", help="QEMU command line of the destination.")
 @click.option("--profile", metavar="P", help="Model alone: the destination. [qemu-10.0]")
@@ -53,6 +58,8 @@ Exit codes:
 @click.option("--seed", type=int, default=0, show_default=True, help="The first seed.")
 @click.option("--jobs", type=click.IntRange(1, 256), metavar="N", help="Processes. [all cores]")
 @click.option("--edits", type=click.IntRange(0, 8), default=2, show_default=True, help="Edits of a stream at most.")
+@click.option("--devices", type=click.Choice(list(DEVICES)), default="some", show_default=True,
+              help="Cases with VFIO devices, where the destination can have them.")  # fmt: skip
 @click.option("-o", "folder", type=output_path, metavar="DIR", help="Where disagreements and the state are kept.")
 @click.option(
     "--corpus", type=output_path, metavar="DIR", help="Write channel files as seeds for other fuzzers instead."
@@ -68,6 +75,7 @@ def command(
     seed: int,
     jobs: int | None,
     edits: int,
+    devices: str,
     folder: Path | None,
     corpus: Path | None,
     form: str,
@@ -94,7 +102,7 @@ def command(
     if chosen is Mode.PER_ROUND and not row.destination.flush_known:
         raise InputError(f"{row.name} has no per-round mode")
     profile = row.name if qemu is None else f"qemu-{qemu.full_version}"
-    habitat = Habitat(Destination(profile, chosen), stock=qemu is not None, edits=edits)
+    habitat = Habitat(Destination(profile, chosen), stock=qemu is not None, edits=edits, devices=DEVICES[devices])
     for path in (folder, corpus):
         if path is not None:
             check_folder(path)

@@ -83,7 +83,9 @@ def test_a_case_is_the_same_for_the_same_seed() -> None:
     cases = [make_case(seed, habitat) for seed in range(60)]
     assert {case.healthy for case in cases} == {True, False}
     assert any(case.rule for case in cases) and any(case.edits for case in cases)
-    assert not any(case.plan.devices for case in cases)
+    assert {case.plan.machine for case in cases if case.plan.devices} == {"x-remote"}
+    assert not any(make_case(seed, Habitat(devices=0)).plan.devices for seed in range(60))
+    assert all(make_case(seed, Habitat(devices=1)).plan.devices for seed in range(60))
 
 
 def test_a_campaign_resumes_and_gives_the_same_whatever_the_workers(tmp_path: Path) -> None:
