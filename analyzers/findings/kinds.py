@@ -114,6 +114,11 @@ class Kind(enum.StrEnum):
         "loaders-not-started",
         "main carries no SWITCHOVER_START: the loaders of {r.idstrs} are never started, their state is dropped",
     )
+    LOADERS_MAY_ASSERT = (
+        "loaders-may-assert",
+        "a load that fails soon behind SWITCHOVER_START ({r.at}) may abort: the load thread of {r.idstrs} has not "
+        "begun yet, and asserts what cleaning up has taken away",
+    )
     BUFFERS_BEHIND_CONFIG = "buffers-behind-config", "buffers of {r.idstr} behind its config are never loaded"
     PAGES_MISPLACED = "pages-misplaced", "{r.ram_packets} at {r.place}: pages are loaded to the wrong place"
     PAGES_UNREAD = (

@@ -158,7 +158,8 @@ class Step(NamedTuple):
         if self.outcome is not None:
             return OUTCOMES.get(self.outcome, f"the destination {self.outcome}")
         at = "" if self.offset is None else f" at {place_text(self.offset, self.frame)}"
-        return f"{channel_text(self.channel)}: {self.does}{at}"
+        who = "the device loaders" if self.actor is Actor.LOADER else channel_text(self.channel)
+        return f"{who}: {self.does}{at}"
 
     def framed(self, frame_of: FrameOf) -> Step:
         """The same with its frame number."""

@@ -51,6 +51,7 @@ def script_of(draft: Draft, destination: Destination, known: tuple[Draft, Script
         main=tuple(_main(draft.main, destination)),
         devices=devices if habits.device_state else (),
         error_fails=habits.error_fails_migration,
+        loaders_assert=habits.load_thread_asserts,
     )
 
 

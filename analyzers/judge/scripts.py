@@ -262,5 +262,6 @@ def build(
         main=main_steps(main, destination, carried & {device.device for device in devices}, multifd=bool(channels)),
         devices=devices,
         error_fails=destination.habits.error_fails_migration,
+        loaders_assert=destination.habits.load_thread_asserts,
     )
     return script, found

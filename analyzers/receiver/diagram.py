@@ -8,12 +8,14 @@ from pathlib import Path
 
 from analyzers.receiver.tables import (
     CHANNEL,
+    LOADERS,
     MAIN,
     ON_MAIN,
     ROWS,
     STOPPED,
     ChannelState,
     Effect,
+    LoaderState,
     MainState,
     Row,
     S,
@@ -21,7 +23,8 @@ from analyzers.receiver.tables import (
 )
 
 MARK = "<!-- From here on made from analyzers/receiver/tables.py; a test keeps it true. -->"
-Arrow = tuple[ChannelState | MainState, ChannelState | MainState, str]
+Any = ChannelState | MainState | LoaderState
+Arrow = tuple[Any, Any, str]
 
 
 def render(document: str) -> str:
@@ -47,12 +50,15 @@ def _generated() -> Iterator[str]:
     yield "\n## The main process\n"
     yield from _diagram(MainState)
     yield from _tables(MAIN)
+    yield "\n## The device loaders\n"
+    yield from _diagram(LoaderState)
+    yield from _tables(LOADERS)
     yield "\n## The conditions\n"
     for guard in dict.fromkeys(guard for row in ROWS for guard in row.guards):
         yield f"* *{guard.__name__.replace('_', ' ')}*: {guard.__doc__}"
 
 
-def _diagram(states: type[ChannelState | MainState]) -> Iterator[str]:
+def _diagram(states: type[Any]) -> Iterator[str]:
     yield "```mermaid"
     yield "stateDiagram-v2"
     for state in states:
@@ -65,12 +71,14 @@ def _diagram(states: type[ChannelState | MainState]) -> Iterator[str]:
 
 def _tables(table: Table[S]) -> Iterator[str]:
     for kind, rows in (("joint", table.joint), ("instead", table.instead), ("input", table.input)):
+        if not rows:
+            continue
         yield f"\n| {kind}: in | when | goes to | and |\n|---|---|---|---|"
         for row in rows:
             yield f"| {row.state} | {row.trigger} | {row.to} | {'' if row.effect is Effect.NOTHING else row.effect} |"
 
 
-def _label(row: Row[ChannelState] | Row[MainState]) -> str:
+def _label(row: Row[ChannelState] | Row[MainState] | Row[LoaderState]) -> str:
     return row.trigger if row.effect is Effect.NOTHING else f"{row.trigger} / {row.effect}"
 
 

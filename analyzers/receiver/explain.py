@@ -71,6 +71,7 @@ def explain(script: Script, outcomes: frozenset[Outcome], carried: Carried) -> l
         reasons += [_at_main(Kind.MAIN_MAY_FAIL, step) for step in script.may_fail]
     if Outcome.CRASHES in outcomes:
         reasons += _early(script)
+        reasons += _assertions(script)
     if not state.blocked and script.main[0].act is not MainAct.OPEN:
         for position in (i for i, count in enumerate(state.syncs) if count > state.reached):
             reasons.append(parked(script, position, state.reached))
@@ -101,6 +102,14 @@ def _early(script: Script) -> Iterator[Reason]:
         if crashes_before_setup(steps):
             step = next(step for step in steps if step.act is Act.DATA and step.needs_setup)
             yield _at_channel(Kind.PAGES_BEFORE_SETUP, script, position, step)._replace(packets=step.packets)
+
+
+def _assertions(script: Script) -> Iterator[Reason]:
+    """A load that fails behind SWITCHOVER_START may find loaders that have not begun."""
+    started = [step for step in script.main if step.act is MainAct.START_LOADERS]
+    if started and script.devices and script.loaders_assert:
+        devices = tuple(device.device for device in script.devices)
+        yield _at_main(Kind.LOADERS_MAY_ASSERT, started[0])._replace(devices=devices)
 
 
 def _at_channel(kind: Kind, script: Script, position: int, step: ChannelStep) -> Reason:
@@ -285,7 +294,7 @@ def witness(script: Script, wanted: Outcome) -> list[Step]:
     orders: list[list[str | int]] = [["main", *everyone], [*everyone, "main"], [*reversed(everyone), "main"]]
     orders += [[first, "main", *(i for i in everyone if i != first)] for first in everyone[:16]]
     orders += [["main", *(i for i in everyone if i != last), last] for last in everyone[:16]]
-    for order in orders:
+    for order in [[*order, "loaders"] for order in orders] + [["loaders", *order] for order in orders]:
         steps, ended = _run(script, order)
         if ended is wanted:
             return steps
@@ -311,6 +320,8 @@ def _run(script: Script, order: Sequence[str | int]) -> tuple[list[Step], Outcom
 
 def _step(script: Script, state: State, move: machine.Move) -> Step:
     row = move.row
+    if move.actor == "loaders":
+        return Step(Actor.LOADER, row.words)
     if isinstance(move.actor, str):
         if row.act is None:
             return Step(Actor.MAIN, row.words, "main")

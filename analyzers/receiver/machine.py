@@ -10,11 +10,13 @@ from analyzers.findings import Outcome
 from analyzers.receiver.script import Act, ChannelStep, MainAct, Script
 from analyzers.receiver.tables import (
     CHANNEL,
+    LOADERS,
     MAIN,
     ON_MAIN,
     STOPPED,
     ChannelState,
     Effect,
+    LoaderState,
     MainState,
     Row,
     S,
@@ -27,10 +29,10 @@ from analyzers.receiver.tables import (
 
 
 class Move(NamedTuple):
-    """One possible step: ``actor`` is ``"main"`` or a channel's position in the script."""
+    """One possible step: ``actor`` is ``"main"``, ``"loaders"`` or a channel's position in the script."""
 
     actor: str | int
-    row: Row[ChannelState] | Row[MainState]
+    row: Row[ChannelState] | Row[MainState] | Row[LoaderState]
     state: State
     """The destination behind it."""
 
@@ -46,7 +48,7 @@ def start(script: Script) -> State:
         stopping=False,
         error=False,
         setup=False,
-        loaders=False,
+        loaders=LoaderState.ABSENT,
         buffers=frozenset(),
         wrong=False,
     )
@@ -58,7 +60,9 @@ def moves(script: Script, state: State) -> Iterator[Move]:
         return
     main = _main_row(script, state)
     if main is not None:
-        yield Move("main", main, _behind_main(state, main))
+        yield Move("main", main, _behind_main(script, state, main))
+    if state.loaders is LoaderState.STARTED:
+        yield Move("loaders", LOADERS.joint[0], state._replace(loaders=LOADERS.joint[0].to))
     for position, thread in enumerate(state.channels):
         row = _channel_row(script, state, position, thread)
         if row is not None:
@@ -131,13 +135,13 @@ def _first(rows: list[Row[S]], script: Script, state: State, position: int) -> R
 # States are built field by field: ``_replace`` takes several times as long, and exploring builds little else.
 
 
-def _behind_main(state: State, row: Row[MainState]) -> State:
+def _behind_main(script: Script, state: State, row: Row[MainState]) -> State:
     _, number, tokens, channels, stopping, error, setup, loaders, buffers, wrong = state
     match row.effect:
         case Effect.SET_UP:
             setup = True
         case Effect.START:
-            loaders = True
+            loaders = LoaderState.STARTED if script.loaders_assert and script.devices else LoaderState.RUNNING
         case Effect.RELEASE:
             tokens -= len(channels)
             channels = tuple([Thread(thread.state, thread.next, True) for thread in channels])
@@ -184,7 +188,7 @@ def _state_wrong(script: Script, state: State) -> bool:
         for steps, thread in zip(script.channels, state.channels, strict=True)
         for index, step in enumerate(steps)
     )
-    unloaded = not state.loaders and bool(script.devices)
+    unloaded = state.loaders is LoaderState.ABSENT and bool(script.devices)
     return (
         state.wrong or unread or unloaded or script.memory_wrong or any(device.loads_wrong for device in script.devices)
     )

@@ -115,6 +115,8 @@ class Script(NamedTuple):
     """A channel's error recorded before completion fails the migration (10.0 and later)."""
     memory_wrong: bool = False
     """Guest memory ends up wrong whatever the order (pages that were never sent)."""
+    loaders_assert: bool = False
+    """A load that fails before a device's loader has begun aborts in that loader."""
     crashes_at_cleanup: bool = False
     """The process aborts when it cleans up after the migration."""
     may_fail: tuple[MainStep, ...] = ()

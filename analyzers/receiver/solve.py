@@ -82,6 +82,8 @@ class _Solver:
         """Channels that come to their end, not to an unmatched SYNC."""
         acts = [step.act for step in script.main]
         self.waits = MainAct.START_LOADERS in acts and bool(script.devices)
+        self.failing = {Outcome.FAILS} | ({Outcome.CRASHES} if self.waits and script.loaders_assert else set())
+        """What a load comes to that fails when the loaders may not have begun."""
 
     def outcomes(self) -> set[Outcome]:
         found = self._blocked() if self.lockstep.blocked else self._at_main_end()
@@ -114,7 +116,7 @@ class _Solver:
             case MainAct.OPEN:
                 return self._nothing_else_happens(Outcome.UNDECIDED)
             case MainAct.FAIL:
-                found = {Outcome.FAILS}
+                found = set(self.failing)
             case _:
                 found = self._at_finish()
         if self.script.crashes_at_cleanup:
@@ -123,7 +125,7 @@ class _Solver:
 
     def _at_finish(self) -> set[Outcome]:
         errors = self._ending(Act.ERROR)
-        found = {Outcome.FAILS} if errors and self.script.error_fails else set()
+        found = set(self.failing) if errors and self.script.error_fails else set()
         if self.waits and not self._loaders_done(range(len(self.ends))):
             if errors or not self._ending(Act.CRASH):
                 found.add(Outcome.UNDECIDED if not errors and self._could_come() else Outcome.HANGS)

@@ -48,6 +48,15 @@ STOPPED = frozenset({MainState.COMPLETED, MainState.FAILED, MainState.CRASHED})
 """The destination is at its end: nothing happens any more."""
 
 
+class LoaderState(enum.StrEnum):
+    """The load threads of all devices with multifd transfer, as far as it matters to others whether they have begun."""
+
+    ABSENT = "not started"
+    STARTED = "started"
+    """Of some device at least nothing has run yet."""
+    RUNNING = "running"
+
+
 class Effect(enum.StrEnum):
     """What a transition does beside changing its own state."""
 
@@ -57,7 +66,7 @@ class Effect(enum.StrEnum):
     POST = "one token for main"
     TERMINATE = "the error is recorded, every channel is told to stop"
     SET_UP = "memory takes pages"
-    START = "the device loaders run"
+    START = "the device loaders are started"
     RELEASE = "every channel is released"
     TAKE = "the release is taken"
     ABORT = "the process ends"
@@ -88,8 +97,8 @@ class State(NamedTuple):
     """An error is recorded."""
     setup: bool
     """Main has set up RAM."""
-    loaders: bool
-    """The device loaders run."""
+    loaders: LoaderState
+    """The device loaders."""
     buffers: frozenset[tuple[str, int, int, bool]]
     """Queued buffers: idstr, instance, index, config."""
     wrong: bool
@@ -122,12 +131,19 @@ def an_error_is_recorded(script: Script, state: State, _position: int) -> bool:
 
 def every_loader_is_done(script: Script, state: State, _position: int) -> bool:
     """Each has its config and every buffer in front of it. Loaders that were never started are not waited for."""
-    return not state.loaders or all(loader_done(state, device.device) for device in script.devices)
+    if state.loaders is not LoaderState.RUNNING:
+        return state.loaders is LoaderState.ABSENT
+    return all(loader_done(state, device.device) for device in script.devices)
 
 
 def a_device_fails_to_load(script: Script, state: State, _position: int) -> bool:
     """All it needs is there, and it refuses its config."""
-    return state.loaders and any(device.load_fails for device in script.devices)
+    return state.loaders is not LoaderState.ABSENT and any(device.load_fails for device in script.devices)
+
+
+def a_loader_has_not_begun(script: Script, state: State, _position: int) -> bool:
+    """Main's cleanup takes away what its thread asserts first of all (10.0 and later)."""
+    return script.loaders_assert and state.loaders is LoaderState.STARTED
 
 
 def main_is_before_ram_setup(script: Script, state: State, position: int) -> bool:
@@ -154,7 +170,15 @@ def loader_done(state: State, device: DeviceKey) -> bool:
     return state_buffers(mine).loadable
 
 
-S = TypeVar("S", bound=ChannelState | MainState)
+def the_host_lets_it_run(_script: Script, _state: State, _position: int) -> bool:
+    """Sooner or later."""
+    return True
+
+
+S = TypeVar("S", bound=ChannelState | MainState | LoaderState)
+
+
+_ACTORS: dict[type, str] = {ChannelState: "channel", MainState: "main", LoaderState: "loaders"}
 
 
 class Row(NamedTuple, Generic[S]):
@@ -179,8 +203,7 @@ class Row(NamedTuple, Generic[S]):
     @property
     def name(self) -> str:
         """Whose transition, from where and why: no other row has it."""
-        actor = "main" if isinstance(self.state, MainState) else "channel"
-        return f"{actor}: {self.state}, {self.trigger}"
+        return f"{_ACTORS[type(self.state)]}: {self.state}, {self.trigger}"
 
 
 class Table(NamedTuple, Generic[S]):
@@ -226,7 +249,11 @@ MAIN = Table(
         Row(_JOINING, None, (a_device_fails_to_load, every_loader_is_done), _FAILED, words="a device fails to load"),
         Row(_JOINING, None, (every_loader_is_done,), _COMPLETED, words="completes"),
     ),
-    instead=(Row(_LOADING, MainAct.FINISH, (an_error_is_recorded,), _FAILED),),
+    instead=(
+        Row(_LOADING, MainAct.FINISH, (an_error_is_recorded, a_loader_has_not_begun), _CRASHED, Effect.ABORT),
+        Row(_LOADING, MainAct.FINISH, (an_error_is_recorded,), _FAILED),
+        Row(_LOADING, MainAct.FAIL, (a_loader_has_not_begun,), _CRASHED, Effect.ABORT),
+    ),
     input=(
         Row(_LOADING, MainAct.SETUP, (), _LOADING, Effect.SET_UP),
         Row(_LOADING, MainAct.START_LOADERS, (), _LOADING, Effect.START),
@@ -239,14 +266,22 @@ MAIN = Table(
 )
 """The incoming migration's main process."""
 
+LOADERS = Table(
+    joint=(Row(LoaderState.STARTED, None, (the_host_lets_it_run,), LoaderState.RUNNING, words="begin"),),
+    instead=(),
+    input=(),
+)
+"""The load threads. What they load is in the conditions of main, which waits for them."""
+
 ON_MAIN = {Effect.ABORT: MainState.CRASHED}
 """What a channel's effect makes of main, wherever it is: the process is one."""
 
-ROWS: tuple[Row[ChannelState] | Row[MainState], ...] = (
+ROWS: tuple[Row[ChannelState] | Row[MainState] | Row[LoaderState], ...] = (
     *CHANNEL.joint,
     *CHANNEL.instead,
     *CHANNEL.input,
     *MAIN.joint,
     *MAIN.instead,
     *MAIN.input,
+    *LOADERS.joint,
 )

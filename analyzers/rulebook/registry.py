@@ -70,8 +70,12 @@ PACKET_CONDITIONS: Mapping[PacketCondition, Rule] = _unique(
 
 HEADER_CONDITIONS = tuple(condition for condition in PACKET_CONDITIONS if isinstance(condition, HeaderCondition))
 
-DEVICE_STATE_CONDITIONS = [(rule, found) for rule, found in _CONDITIONS if isinstance(found, DeviceStateCondition)]
-"""What may hold of a device-state packet, in the order in which a receiver meets it, and the rule it breaks."""
+DEVICE_STATE_CONDITIONS = sorted(
+    ((rule, found) for rule, found in _CONDITIONS if isinstance(found, DeviceStateCondition)),
+    key=lambda row: row[0].code[:4],
+)
+"""What may hold of a device-state packet, in the order in which a receiver meets it, and the rule it breaks: the header
+that all packets have comes first (multifd_recv_thread, migration/multifd.c)."""
 
 MAIN_REFUSALS = [(rule, found) for rule, found in _CONDITIONS if isinstance(found, MainRefusal)]
 """What some destinations refuse on the main channel, and the rule it breaks."""

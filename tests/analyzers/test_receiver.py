@@ -82,6 +82,7 @@ def scripts(draw: st.DrawFn) -> Script:
         main=draw(mains),
         devices=devices,
         error_fails=draw(st.booleans()),
+        loaders_assert=draw(st.booleans()),
         crashes_at_cleanup=draw(st.sampled_from([False, False, True])),
     )
 
@@ -163,6 +164,8 @@ def test_the_document_shows_every_transition_and_no_other() -> None:
                     assert (thread.state, thread.next) == (later.state, later.next)
             if move.actor == "main":
                 taken.add((state.main.name, behind.main.name, label))
+            elif move.actor == "loaders":
+                taken.add((state.loaders.name, behind.loaders.name, label))
             elif behind.main is not state.main:
                 taken.add((state.main.name, behind.main.name, f"on a channel / {row.effect}"))
 

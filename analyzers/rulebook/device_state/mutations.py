@@ -42,6 +42,8 @@ LARGEST = 2 * MULTIFD_PACKET_SIZE + VFIO_HEADER.size
 """The largest payload that upstream sends."""
 HUGE = 1 << 30
 """An index that makes the destination allocate more memory than it has."""
+REFUSED = FAILS | HANGS | CRASHES
+"""A packet that is refused, and the device's loader may not have begun."""
 TAG = compile_struct(VfioTag)
 NO_TAG = TAG.pack(0)
 
@@ -231,22 +233,22 @@ ROUND, SHUFFLED = same(another_round), same(shuffled)
 MANY, ON_MAIN = same(many_buffers), same(only_on_main)
 
 MUTATIONS = (
-    Mutation("MFD401", "SYNC on a packet", COMPLETES | FAILS | HANGS, SYNC_FLAG, ROUND, "flags"),
-    Mutation("MFD402", "no payload", FAILS | HANGS, NO_PAYLOAD, BARE, "next_packet_size"),
-    Mutation("MFD403", "a name that is not terminated", FAILS | HANGS, UNTERMINATED, STALE_NAME, "idstr"),
-    Mutation("MFD404", "a device without section", FAILS | HANGS, adds(nobody), SHUFFLED, "idstr"),
-    Mutation("MFD404", "a device that takes no buffers", FAILS | HANGS, adds(takes_none), SHUFFLED, "idstr"),
+    Mutation("MFD401", "SYNC on a packet", COMPLETES | REFUSED, SYNC_FLAG, ROUND, "flags"),
+    Mutation("MFD402", "no payload", REFUSED, NO_PAYLOAD, BARE, "next_packet_size"),
+    Mutation("MFD403", "a name that is not terminated", REFUSED, UNTERMINATED, STALE_NAME, "idstr"),
+    Mutation("MFD404", "a device without section", REFUSED, adds(nobody), SHUFFLED, "idstr"),
+    Mutation("MFD404", "a device that takes no buffers", REFUSED, adds(takes_none), SHUFFLED, "idstr"),
     Mutation("MFD405", "zlib on a device-state packet", COMPLETES, ZLIB_FLAG, SHUFFLED, "flags"),
     Mutation("MFD406", "one byte more than 1 MiB", COMPLETES, TOO_LARGE, AS_LARGE_AS_MAY_BE, "next_packet_size"),
-    Mutation("MFD407", "11 bytes", FAILS | HANGS, SHORT_PAYLOAD, BARE, "payload"),
-    Mutation("MFD407", "version 1", FAILS | HANGS, adds(version_1), BARE, "version"),
+    Mutation("MFD407", "11 bytes", REFUSED, SHORT_PAYLOAD, BARE, "payload"),
+    Mutation("MFD407", "version 1", REFUSED, adds(version_1), BARE, "version"),
     Mutation("MFD416", "an unknown VFIO flag", COMPLETES, unknown_flag, SHUFFLED, "flags"),
     Mutation("MFD405", "device state beside zlib", HANGS, BESIDE_COMPRESSION, same(all_on_main), "flags",
         severity=Severity.ERROR),
     Mutation("MFD408", "a gap", HANGS, gap, SHUFFLED, "idx"),
-    Mutation("MFD408", "the invalid index", FAILS | HANGS, INVALID, MANY, "idx"),
+    Mutation("MFD408", "the invalid index", REFUSED, INVALID, MANY, "idx"),
     Mutation("MFD408", "a huge index", CRASHES, FAR, MANY, "idx"),
-    Mutation("MFD409", "an index twice", FAILS | HANGS, adds(twice), SHUFFLED, "idx"),
+    Mutation("MFD409", "an index twice", REFUSED, adds(twice), SHUFFLED, "idx"),
     Mutation("MFD410", "no config", HANGS, no_config, SHUFFLED, "flags"),
     Mutation("MFD410", "a buffer behind the config", LOSES, behind_config, SHUFFLED, "idx"),
     Mutation("MFD410", "a second config behind", LOSES | CRASHES, second_config_behind, SHUFFLED, "flags"),
@@ -255,10 +257,11 @@ MUTATIONS = (
     Mutation("MFD411", "config data with another tag", FAILS, OTHER_TAG, SHUFFLED, "payload"),
     Mutation("MFD411", "config data without end", FAILS, WITHOUT_END, SHUFFLED, "payload"),
     Mutation("MFD412", "no SWITCHOVER_START", LOSES, no_switchover, same(no_switchover_for_nobody)),
-    Mutation("MFD413", "config on main as well", FAILS, CONFIG_ON_MAIN, ON_MAIN, "tag"),
+    Mutation("MFD413", "config on main as well", FAILS | CRASHES, CONFIG_ON_MAIN, ON_MAIN, "tag"),
     Mutation("MFD413", "data in END as well", LOSES, DATA_IN_END, ON_MAIN, "tag"),
-    Mutation("MFD414", "LOAD_READY for 10.0", FAILS, READY, READY, "tag", near_options={"profile": "qemu-10.1"}),
-    Mutation("MFD414", "LOAD_READY twice", FAILS, ready_twice, READY, "tag", {"profile": "qemu-11.1"},
+    Mutation("MFD414", "LOAD_READY for 10.0", FAILS | CRASHES, READY, READY, "tag",
+        near_options={"profile": "qemu-10.1"}),
+    Mutation("MFD414", "LOAD_READY twice", FAILS | CRASHES, ready_twice, READY, "tag", {"profile": "qemu-11.1"},
         also=frozenset({"MFD413"})),
     Mutation("MFD415", "device state behind a FULL section", COMPLETES, behind_full, same(in_front_of_full),
         captured=True),

@@ -7,8 +7,9 @@ from typing import Any
 
 from analyzers.mutation.edits import NO_STATE, one, sets
 from analyzers.mutation.legal import another_round
-from analyzers.mutation.mutation import COMPLETES, FAILS, HANGS, Edit, Mutation, Place, same, untouched
+from analyzers.mutation.mutation import COMPLETES, CRASHES, FAILS, HANGS, Edit, Mutation, Place, same, untouched
 from analyzers.mutation.shape import Shape, block_of, payload_size, pick, records, used_pages
+from analyzers.rulebook.device_state.packet_edits import a_packet, shuffled
 from multifd_codec.draft.channel_records import ram_record
 from multifd_codec.draft.draft import Draft, Record, raw
 from multifd_codec.wire.handshake import MULTIFD_MAGIC
@@ -130,6 +131,10 @@ MUTATIONS = (
     Mutation("MFD101", "magic behind the last rendezvous", COMPLETES | FAILS, behind_the_last_rendezvous,
         packet_as_page(magic=0), "magic", also=frozenset({"MFD224", "MFD301"})),
     Mutation("MFD102", "version of a data packet", HANGS, sets(A_PACKET, version=2), packet_as_page(version=2),
+        "version"),
+    Mutation("MFD101", "magic of device state", FAILS | HANGS | CRASHES, sets(a_packet, magic=0xFF), same(shuffled),
+        "magic"),
+    Mutation("MFD102", "version of device state", FAILS | HANGS | CRASHES, sets(a_packet, version=2), same(shuffled),
         "version"),
     Mutation("MFD102", "version of a SYNC", HANGS, sets(A_SYNC, version=2), packet_as_page(version=2), "version"),
     Mutation("MFD129", "half a header behind the last SYNC", COMPLETES | FAILS, half_a_header, same(another_round)),

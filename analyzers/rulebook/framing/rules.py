@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from analyzers.findings import Severity
-from analyzers.rulebook.conditions import Effect, HeaderCondition
+from analyzers.rulebook.conditions import DeviceStateCondition, Effect, HeaderCondition
 from analyzers.rulebook.phrases import CHANNEL_ERROR, MULTIFD, RECEIVE
 from analyzers.rulebook.rule import Rule
 from multifd_codec.wire.handshake import MULTIFD_MAGIC, MULTIFD_VERSION
@@ -33,6 +33,12 @@ RULES = (
                 says=lambda c, i: f"magic {c.magic[i]:#010x}, expected {MULTIFD_MAGIC:#010x}",
                 effect=Effect.ERROR,
             ),
+            DeviceStateCondition(
+                when=lambda s: s.packet.magic != MULTIFD_MAGIC,
+                field="magic",
+                says=lambda s: f"magic {s.packet.magic:#010x}, expected {MULTIFD_MAGIC:#010x}",
+                refuses=lambda s: f"magic {s.packet.magic:#010x}",
+            ),
         ),
     ),
     Rule(
@@ -56,6 +62,12 @@ RULES = (
                 when=lambda c: c.version != MULTIFD_VERSION,
                 says=lambda c, i: f"version {c.version[i]}, expected {MULTIFD_VERSION}",
                 effect=Effect.ERROR,
+            ),
+            DeviceStateCondition(
+                when=lambda s: s.packet.version != MULTIFD_VERSION,
+                field="version",
+                says=lambda s: f"version {s.packet.version}, expected {MULTIFD_VERSION}",
+                refuses=lambda s: f"version {s.packet.version}",
             ),
         ),
     ),

@@ -24,6 +24,7 @@ from analyzers.mutation.legal import (
 from analyzers.mutation.main_edits import unlisted
 from analyzers.mutation.mutation import COMPLETES, HANGS, LOSES, Edit, Mutation, Place, same
 from analyzers.mutation.shape import Segmented, Shape, avoid, block_of, need, pick, records, sent_in_round, used_pages
+from analyzers.rulebook.device_state.packet_edits import a_packet, shuffled
 from multifd_codec.channel.events import RamPacket
 from multifd_codec.dialect.compression import unmarked_by
 from multifd_codec.dialect.releases import OLDEST
@@ -315,6 +316,7 @@ def on_two_channels(*, same_content: bool) -> Edit:
 
 LAST_PAGES = one(lambda s: records(s.last_contents) or records(s.zeros), "a packet with pages")
 UNDEFINED_BIT = sets(A_DATA_PACKET, flags=lambda e, s, r: e.flags | 1 << r.choice(UNDEFINED_BITS))
+BIT_OF_DEVICE_STATE = sets(a_packet, flags=lambda e, s, r: e.flags | 1 << r.choice(UNDEFINED_BITS))
 TWO_METHODS = sets(LAST_PAGES, flags=lambda e, s, r: e.flags & ~COMPRESSION_MASK | ZLIB | ZSTD)
 LARGE_ALLOC = sets(A_DATA_PACKET, pages_alloc=lambda e, s, r: s.capacity + 1)
 SMALL_ALLOC = sets(with_room, pages_alloc=lambda e, s, r: s.capacity - 1)
@@ -337,6 +339,7 @@ UADK, QPL = containers(PacketFlags.UADK), containers(PacketFlags.QPL)
 
 MUTATIONS = (
     Mutation("MFD203", "an undefined bit", COMPLETES, UNDEFINED_BIT, FULL, "flags"),
+    Mutation("MFD203", "an undefined bit of device state", COMPLETES, BIT_OF_DEVICE_STATE, same(shuffled), "flags"),
     Mutation("MFD204", "zlib and zstd at once", HANGS, TWO_METHODS, FULL, "flags",
         also=frozenset({"MFD205", "MFD222", "MFD218", "MFD129", "MFD101"})),
     Mutation("MFD205", "one packet of another method", HANGS, another_method, FULL, "flags"),

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from analyzers.findings import Severity
-from analyzers.rulebook.conditions import Effect, HeaderCondition, if_zero_pages_read, zero_pages_read
+from analyzers.rulebook.conditions import (
+    DeviceStateCondition,
+    Effect,
+    HeaderCondition,
+    if_zero_pages_read,
+    zero_pages_read,
+)
 from analyzers.rulebook.packets.habit_rules import HABIT_RULES
 from analyzers.rulebook.packets.page_rules import PAGE_RULES
 from analyzers.rulebook.phrases import CHANNEL_ERROR, COMPRESSION, MULTIFD, RAM_UNPACK, WITH_MULTIFD, ZERO_PAGES
@@ -68,6 +74,11 @@ RULES = (
                 field="flags",
                 when=lambda c: (c.flags & ~KNOWN_FLAGS) != 0,
                 says=lambda c, i: f"undefined flag bits {c.flags[i] & ~KNOWN_FLAGS:#x} are set",
+            ),
+            DeviceStateCondition(
+                field="flags",
+                when=lambda s: s.packet.flags & ~KNOWN_FLAGS,
+                says=lambda s: f"undefined flag bits {s.packet.flags & ~KNOWN_FLAGS:#x} are set",
             ),
         ),
     ),
