@@ -9,6 +9,8 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from analyzers.cli.streams import complete_streams
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``multifd`` with ``arguments`` (those of the process when None); the exit code."""
@@ -39,10 +41,11 @@ def run() -> NoReturn:
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores it
             signal.signal(number, _end)
+    complete_streams()
     code = main()
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError, AttributeError):  # closed by the reader, or never open
-            code = code or 1
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # too late to interrupt anything
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        code = code or 2  # ExitCode.FAILED, which is dear to import
     os._exit(code)

@@ -41,6 +41,7 @@ Exit codes:
   2  could not run: bad arguments or unreadable input
   3  the input is incomplete or holds no migration, and nothing is wrong in what is there
   With several inputs or migrations the gravest counts: 2, then 1, then 3.
+  128 + N  ended by signal N: 130 by Ctrl-C, 143 by SIGTERM, 141 when nobody reads the output any more
 """
 
 

@@ -63,8 +63,7 @@ class Commands(click.Group):
         extra["standalone_mode"] = False
         try:
             code = super().main(*args, **extra)
-            if sys.stdout is not None:
-                sys.stdout.flush()
+            sys.stdout.flush()
         except Stop as stop:
             code = stop.code
         except BrokenPipeError:
@@ -79,6 +78,13 @@ class Commands(click.Group):
         if code == PIPE_CLOSED:
             _silence_stdout()
         sys.exit(int(code or 0))
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        """Read the arguments; where they ask for help, click would end with exit code 1 when nobody reads it."""
+        try:
+            return super().make_context(*args, **extra)
+        except BrokenPipeError:
+            raise Stop(PIPE_CLOSED) from None
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; click itself would answer these two with a blank line and exit code 1."""

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from multifd_codec.errors import InputError
-
 if TYPE_CHECKING:
     from analyzers.report.content import Block
 
@@ -25,7 +23,7 @@ def output_path(text: str) -> Path:
 
 def is_terminal(output: Path | None) -> bool:
     """Whether a person reads the output as it appears."""
-    return output is None and sys.stdout is not None and sys.stdout.isatty()
+    return output is None and sys.stdout.isatty()
 
 
 @contextmanager
@@ -44,18 +42,19 @@ def write_text(text: str, output: Path | None = None) -> None:
     if output is None:
         write_lines([text])
         return
+    from analyzers.report.texts import printable_lines  # noqa: PLC0415 -- start-up time
+
     with naming(output):
-        output.write_text(text, encoding="utf-8")
+        output.write_text(printable_lines(text), encoding="utf-8")
 
 
 def write_lines(texts: Iterable[str]) -> None:
-    """Texts to stdout as they come; characters its encoding lacks become escapes."""
-    if sys.stdout is None:  # the shell closed it: >&-
-        raise InputError("stdout is closed; use -o FILE or a pipe")
-    encoding = sys.stdout.encoding or "utf-8"
+    """Texts to stdout as they come, whole lines; nothing in them can move a cursor."""
+    from analyzers.report.texts import printable_lines  # noqa: PLC0415
+
     with naming("stdout"):
         for text in texts:
-            sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
+            sys.stdout.write(printable_lines(text))
         sys.stdout.flush()
 
 

@@ -38,9 +38,11 @@ class ProgressBar:
             self._progress = _bar()
             self._progress.start()
         if what != self._what or self._task is None:
+            from analyzers.report.texts import printable  # noqa: PLC0415 -- start-up time
+
             if self._task is not None:
                 self._progress.remove_task(self._task)
-            self._task, self._what = self._progress.add_task(what, total=total), what
+            self._task, self._what = self._progress.add_task(printable(what), total=total), what
         self._progress.update(self._task, completed=done, total=total)
 
     def __exit__(
@@ -66,7 +68,11 @@ class StatusLine:
 
     def __call__(self, text: str) -> None:
         if self._status is not None:
-            self._status.update(text)
+            from rich.text import Text  # noqa: PLC0415
+
+            from analyzers.report.texts import printable  # noqa: PLC0415
+
+            self._status.update(Text(printable(text)))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -79,5 +85,5 @@ def _bar() -> Progress:
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
 
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     return Progress(*columns, console=Console(stderr=True), transient=True)

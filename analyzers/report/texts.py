@@ -21,6 +21,13 @@ def printable(text: str) -> str:
     return "".join(escaped)
 
 
+def printable_lines(text: str) -> str:
+    """The same of a whole output, whose line ends stay. All that is printed or written for people passes here last."""
+    if text.replace("\n", "").isprintable():
+        return text
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def grouped(number: int) -> str:
     """``4012`` as ``4,012``."""
     return f"{number:,}"

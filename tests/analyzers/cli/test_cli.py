@@ -297,10 +297,42 @@ def test_a_full_disk_is_one_line() -> None:
     fails(run("generate", "--print-plan", "-o", "/dev/full"), "multifd: /dev/full: No space left on device")
 
 
+@pytest.mark.parametrize(
+    ("command", "code", "said"),
+    [
+        ("lint SMALL 2>&-", 0, ""),
+        ("rules >/dev/null 2>&- <&-", 0, ""),
+        ("rules >&-", 2, "multifd: stdout is closed; use -o FILE or a pipe\n"),
+        ("--help >&-", 2, "multifd: stdout is closed; use -o FILE or a pipe\n"),
+        ("--version >&- 2>&-", 2, ""),
+        ("generate --ram 8k -o OUT >&- 2>&- <&-", 0, ""),
+        ("lint - <&-", 2, "multifd: -: empty\n"),
+    ],
+)
+def test_what_the_shell_closed(command: str, code: int, said: str, tmp_path: Path) -> None:
+    words = {"SMALL": str(SMALL), "OUT": str(tmp_path / "made.pcap")}
+    line = " ".join(words.get(word, word) for word in command.split())
+    shell = ["sh", "-c", f"{sys.executable} -m analyzers.cli {line}"]
+    done = subprocess.run(shell, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (code, said)
+    if "OUT" in words and "generate" in command:
+        assert run("lint", words["OUT"]).exit_code == 0
+
+
 def test_a_closed_pipe_is_quiet() -> None:
     with process("decode", HEALTHY, bufsize=0) as child:
         assert child.stdout is not None and child.stderr is not None
         child.stdout.close()
+        assert child.stderr.read() == "" and child.wait() == 141
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["lint", "--help"], ["rules"]])
+def test_nobody_reads(arguments: list[str]) -> None:
+    nobody, end = os.pipe()
+    os.close(nobody)
+    with process(*arguments, stdout=end) as child:
+        os.close(end)
+        assert child.stderr is not None
         assert child.stderr.read() == "" and child.wait() == 141
 
 
