@@ -59,6 +59,8 @@ class Retransmissions(NamedTuple):
     first: Moment
     last: Moment
     offset: int
+    head: int
+    """How many of them are of the first byte that was never acknowledged: copies of frames are one at most."""
 
 
 class Window(NamedTuple):

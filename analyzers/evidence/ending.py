@@ -225,7 +225,7 @@ def _stalls(line: Timeline, inside: frozenset[ChannelName], *, still: bool) -> I
 
 
 def _is_resent(line: Timeline, since: Moment, again: Retransmissions) -> bool:
-    return again.behind >= FEW and line.between(since, again.last) >= RESENT_AFTER
+    return again.head >= FEW and line.between(since, again.last) >= RESENT_AFTER
 
 
 def _full(line: Timeline, named: NamedConnection) -> Window | None:

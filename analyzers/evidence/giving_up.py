@@ -99,7 +99,7 @@ def given_up(line: Timeline, main_ended: bool | None, *, says_so: bool) -> Itera
         yield Given(Kind.TAKES_NONE, Actor.DESTINATION, min(early))
     elif len(shut) == len(channels) > 0 and _while_main_is_open(line, min(shut), max(shut), says_so=says_so):
         yield Given(_whose_error(line, channels, main_ended), Actor.DESTINATION, min(shut))
-    elif len(closed) == len(line.connections) > 1 and any(not _follows(one) for one in line.connections):
+    elif line.mains and len(closed) == len(line.connections) > 1 and any(not _follows(one) for one in line.connections):
         duration = line.between(min(closed), max(closed))
         if duration <= AT_ONCE:
             yield Given(Kind.DIED, Actor.DESTINATION, min(closed), duration=duration)

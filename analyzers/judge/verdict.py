@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from analyzers.findings import Outcome
+from analyzers.findings import Kind, Outcome
 from analyzers.judge.content import Channels
 from analyzers.judge.doubts import doubts, foreign_pages
 from analyzers.judge.effects import Fault
@@ -71,8 +71,12 @@ def judge(
         if fault.chance:
             outcomes |= solve(_as_error(script, position))
     outcomes |= _out_of_bounds(channels, main, destination, faults, script)
-    if any(number for _, survey in channels for number in survey.compressions):
+    compressed = any(number for _, survey in channels for number in survey.compressions)
+    missing = Outcome.LOSES_DATA in outcomes and _holes(channels)
+    if compressed or missing:
         unread = _without_harmless(_same_where_unread(script), channels, main, destination.mode, if_unread=True)
+        if missing and Outcome.LOSES_DATA not in solve(unread):
+            outcomes |= {Outcome.UNDECIDED}  # pages are compared that are not all recorded
         outcomes |= solve(unread)
     for step in script.may_fail:
         outcomes |= solve(_failing(script, step))
@@ -80,10 +84,17 @@ def judge(
         outcomes |= {Outcome.CRASHES}  # with multifd, whose threads read the pages: SIGSEGV (10.0 to 11.1, measured)
     if memory.raced and Outcome.COMPLETES in outcomes:
         outcomes |= {Outcome.LOSES_DATA}
+        if any(reason.kind is Kind.PAGE_ON_TWO_CHANNELS for reason in memory.raced) and _holes(channels):
+            outcomes |= {Outcome.UNDECIDED}
     configs = _configs(script)
     if configs and not lockstep(script).blocked and outcomes & {Outcome.LOSES_DATA, Outcome.HANGS}:
         outcomes |= {Outcome.LOSES_DATA} | ({Outcome.CRASHES} if any(map(_end_moves_down, configs)) else set())
     return Verdict(script, outcomes, memory, faults)
+
+
+def _holes(channels: Channels) -> bool:
+    """Whether pages may be missing that are compared with others."""
+    return any(survey.source.holes() for _, survey in channels)
 
 
 def _without_harmless(

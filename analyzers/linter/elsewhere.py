@@ -62,7 +62,9 @@ class Compared(NamedTuple):
             yield Reason(Kind.EXPLAINED_BY, Actor.DESTINATION, because=text)
         elif self.explained_by and not any(fact.kind in GUESSES for fact in self.seen.evidence):
             does = {Ended.COMPLETED: "completes", Ended.FAILED: "fails", Ended.HUNG: "hangs"}[self.seen.ended]
-            text = f"{destination_text(self.explained_by[0])} {does} here" + (f": {self.why.text}" if self.why else "")
+            text = f"{destination_text(self.explained_by[0])} {does} here" + (
+                f": {self.why._replace(perhaps=False).text}" if self.why else ""
+            )
             yield Reason(Kind.EXPLAINED_BY, Actor.DESTINATION, because=text)
 
 

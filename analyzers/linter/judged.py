@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import NamedTuple
 from uuid import UUID
 
-from analyzers.findings import Kind, Outcome, ProfileChoice, Reason
+from analyzers.findings import ChannelEnd, Kind, Outcome, ProfileChoice, Reason
 from analyzers.judge.arrival import NEVER_STARTS, NOT_RECORDED, Arrived, Ending, ending
 from analyzers.judge.handshake import Connection, Handshake, judge_handshake
 from analyzers.judge.infer import Facts, Sender, choose, infer_mode
@@ -17,6 +17,7 @@ from analyzers.linter.context import Context
 from analyzers.receiver.explain import Carrier, explain
 from analyzers.receiver.script import MainAct
 from analyzers.receiver.solve import lockstep
+from analyzers.rulebook.codes import MFD521
 from analyzers.survey.channel import ChannelSurvey
 from analyzers.survey.damage import connection_missing, lacks_numbers, misses_numbers, undecidable
 from analyzers.survey.main import MainSurvey, RecordKind
@@ -102,12 +103,22 @@ class Judged(NamedTuple):
 
     def _told(self, reason: Reason) -> Reason:
         """Where frames are missing, what is not there may be in them."""
-        doubtful = Outcome.UNDECIDED in self.outcomes and reason.kind not in ENDS_OR_MISSES
-        return reason._replace(perhaps=True) if doubtful else reason
+        says_so = reason.kind in SAYS_SO or reason.ended is ChannelEnd.NOT_RECORDED
+        return reason if says_so or Outcome.UNDECIDED not in self.outcomes else reason._replace(perhaps=True)
 
 
-ENDS_OR_MISSES = frozenset({Kind.RECORDING_ENDS, Kind.CHANNELS_NOT_RECORDED, Kind.CHANNELS_PERHAPS_MISSING})
-"""Reasons that say themselves that something is not recorded."""
+SAYS_SO = frozenset(
+    {
+        Kind.RECORDING_ENDS,
+        Kind.CHANNELS_NOT_RECORDED,
+        Kind.CHANNELS_PERHAPS_MISSING,
+        Kind.MAIN_UNKNOWN,
+        Kind.MAIN_WAITS_FOR_TOKENS,
+        Kind.WAITS_FOR_RELEASE,
+        Kind.BEHIND_IT,
+    }
+)
+"""Reasons that say that something is not recorded, and how things stand until then."""
 GAPS = "gaps"
 
 
@@ -208,12 +219,12 @@ def _carried(surveys: Sequence[ChannelSurvey]) -> dict[tuple[DeviceKey, int], Ca
 def _needs_channels(main: MainSurvey, verdict: Verdict) -> bool:
     """Whether the migration had multifd channels and its outcome depends on them.
 
-    FLUSH records or guest pages nobody sends speak for channels; all pages on main (8.1 wrote FLUSH then, too), or a
-    load that fails in front of the first rendezvous, against it.
+    FLUSH records or guest pages nobody sends, in precopy at least, speak for channels; all pages on main (8.1 wrote
+    FLUSH then, too), or a load that fails in front of the first rendezvous, against it.
     """
     acts = [step.act for step in verdict.script.main]
     if "mapped-ram" in main.capabilities or (acts[-1] is MainAct.FAIL and MainAct.RENDEZVOUS not in acts):
         return False
-    if verdict.memory.never_sent:
+    if verdict.memory.never_sent or (main.postcopy and main.iterates and MFD521 not in main.hits):
         return True
     return main.count(RecordKind.FLUSH) > 0 and (main.postcopy or not main.page_records)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from analyzers.findings import Actor, Kind, Reason
+from analyzers.rulebook.codes import MFD521
 from analyzers.survey.migration import Surveyed
 from captures.model import ChannelKind
 
@@ -22,7 +23,7 @@ def noted(surveyed: Surveyed) -> Iterator[Reason]:
         yield _note(
             "this is not multifd: pages travel on main, each compressed by itself (the old capability compress)"
         )
-    elif main.page_records and not surveyed.channels:
+    elif MFD521 in main.hits and not surveyed.channels:
         yield _note("this is not multifd: pages travel on main")
     if main.eof is not None and not (main.iterates or surveyed.channels or main.pages):
         yield _note("no page is on the wire: memory is shared with the destination, as with cpr-transfer; not judged")

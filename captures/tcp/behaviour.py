@@ -89,7 +89,9 @@ def _half(side: Side, peer: Side, time: Time, interface: Interface) -> Half:
     acknowledged = _acknowledged(peer, base, known)
     ends = control.flags & (FIN | RST)
     fins, resets = np.flatnonzero(ends & FIN), np.flatnonzero(ends & RST)
-    fin, reset = (_behind(control, rows, base, sent) if known else 0 for rows in (fins, resets))
+    fin, reset = (_behind(control.end[rows], base, sent) if known else 0 for rows in (fins, resets))
+    refusing = (peer.control.flags & (ACK | RST)) == ACK | RST
+    refused = _behind(peer.control.acknowledgement[refusing], base, sent) if known else 0
     return Half(
         segments=len(data.sequence),
         sent=sent,
@@ -104,14 +106,14 @@ def _half(side: Side, peer: Side, time: Time, interface: Interface) -> Half:
         fin=_control_moment(control, fins, time),
         reset=_control_moment(control, resets, time),
         resets=len(resets),
-        shown=max(sent, fin, *(at - bool(len(fins) and at == fin + 1) for at in (reset, acknowledged or 0))),
+        shown=max(sent, fin, *(at - bool(len(fins) and at == fin + 1) for at in (reset, refused, acknowledged or 0))),
     )
 
 
-def _behind(control: ControlColumns, rows: I64, base: int, sent: int) -> int:
-    """The highest offset behind what these segments carry, near what was ``sent``; 0: there is none."""
+def _behind(numbers: NDArray[np.uint32], base: int, sent: int) -> int:
+    """The highest offset that these sequence numbers stand for, near what was ``sent``; 0: there is none."""
     last = (base + sent) % 0x1_0000_0000
-    steps = [distance(number, last) for number in control.end[rows].tolist()]
+    steps = [distance(number, last) for number in numbers.tolist()]
     return max((sent + step for step in steps if step <= MAX_JUMP), default=0)
 
 
@@ -196,6 +198,7 @@ def _retransmissions(
         first=_data_moment(data, int(rows[0]), time),
         last=_data_moment(data, int(rows[-1]), time),
         offset=int(offset[rows[-1]]),
+        head=0 if acknowledged is None else int(((offset[rows] <= acknowledged) & (end[rows] > acknowledged)).sum()),
     )
 
 
