@@ -19,6 +19,7 @@ HELP_ORDER = (
     "generate",
     "mutate",
     "fuzz",
+    "conform",
     "matrix",
     "record",
     "send",

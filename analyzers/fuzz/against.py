@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from analyzers.extraction import RebuildOptions, rebuild
@@ -10,7 +11,7 @@ from analyzers.fuzz.case import SLOTS, Case, Habitat
 from analyzers.linter.judged import LintOptions
 from analyzers.linter.linter import lint_recording
 from analyzers.mutation.mutation import LacksError
-from analyzers.produce.vfio_devices import devices_of
+from analyzers.produce.vfio_devices import StreamDevice, devices_of
 from analyzers.survey.migration import survey_migration
 from captures.memory import recording_of
 from captures.model import Migration, Recording
@@ -55,9 +56,10 @@ def predict(recording: Recording, case: Case, habitat: Habitat) -> frozenset[Out
     return frozenset(report.possible_outcomes)
 
 
-def destination_options(case: Case, habitat: Habitat) -> DestinationOptions:
-    """A destination like the plan's source."""
+def destination_options(case: Case, habitat: Habitat, said: Mapping[int, StreamDevice]) -> DestinationOptions:
+    """A destination like the plan's source; its devices are as an edited stream has them."""
     plan = case.plan
+    slots = [SLOTS[device.idstr] for device in plan.devices]
     return DestinationOptions(
         ram_size=plan.blocks[0].size,
         ram_block=plan.blocks[0].name,
@@ -65,8 +67,18 @@ def destination_options(case: Case, habitat: Habitat) -> DestinationOptions:
         compression=plan.compression,
         mode=habitat.destination.mode,
         machine=plan.machine,
-        devices=tuple(VfioDevice(slot=SLOTS[device.idstr]) for device in plan.devices),
+        devices=tuple(said[slot].device if slot in said else VfioDevice(slot=slot) for slot in slots),
     )
+
+
+def _said_of_devices(case: Case, migration: Migration) -> dict[int, StreamDevice]:
+    """Slot to what an edited stream says of the device there."""
+    if case.healthy or not case.plan.devices:
+        return {}
+    try:
+        return {one.device.slot: one for one in devices_of(survey_migration(migration))}
+    except MultifdError:
+        return {}
 
 
 def trial(case: Case, habitat: Habitat, qemu: Qemu) -> Trial | None:
@@ -82,11 +94,16 @@ def trial(case: Case, habitat: Habitat, qemu: Qemu) -> Trial | None:
     if not migration.channels:
         return None
     outcomes = predict(recording, case, habitat)
+    said = _said_of_devices(case, migration)
     try:
-        seen = replay(qemu, feed_of_migration(migration), destination_options(case, habitat), keep_ram=True)
+        seen = replay(qemu, feed_of_migration(migration), destination_options(case, habitat, said), keep_ram=True)
     except NoSuchMethodError:
         return None
-    observed = _with_memory(seen, case, habitat, migration, outcomes)
+    observed = seen.outcome
+    if observed == COMPLETES and not _devices_are_right(seen, case, said, outcomes):
+        observed = LOSES_DATA
+    if observed == COMPLETES:
+        observed = _with_memory(seen, case, habitat, migration, outcomes)
     if seen.timed_out:
         return None  # the machine is too busy to tell
     predicted = tuple(sorted(str(outcome) for outcome in outcomes))
@@ -97,15 +114,13 @@ def trial(case: Case, habitat: Habitat, qemu: Qemu) -> Trial | None:
 def _with_memory(
     seen: Observation, case: Case, habitat: Habitat, migration: Migration, outcomes: frozenset[Outcome]
 ) -> str:
-    """The outcome, guest RAM and the state of devices considered.
+    """The outcome, guest RAM considered.
 
     The source had what the plan says. An edited stream may say something else without any way to notice; then a
     destination is right when it believes the stream.
     """
     if seen.outcome != COMPLETES or seen.ram is None:
         return seen.outcome
-    if not _devices_are_right(seen, case, migration):
-        return LOSES_DATA
     (block,) = case.plan.blocks
     reads_zero_pages = habitat.destination.habits.zero_pages
     actual = bytes(seen.ram[: block.size])
@@ -125,22 +140,19 @@ def _with_memory(
     return LOSES_DATA
 
 
-def _devices_are_right(seen: Observation, case: Case, migration: Migration) -> bool:
-    """Every device has what the plan says, or what an edited stream says with nothing missing."""
-    planned = [state(device) for device in case.plan.devices]
-    if list(seen.device_states) == planned:
-        return True
-    if case.healthy:
-        return False
-    try:
-        said = {one.device.slot: one for one in devices_of(survey_migration(migration))}
-    except MultifdError:
-        return False
-    slots = [SLOTS[device.idstr] for device in case.plan.devices]
-    return all(
-        actual == wanted or (slot in said and said[slot].whole and actual == said[slot].state)
-        for slot, actual, wanted in zip(slots, seen.device_states, planned, strict=True)
-    )
+def _devices_are_right(
+    seen: Observation, case: Case, said: Mapping[int, StreamDevice], outcomes: frozenset[Outcome]
+) -> bool:
+    """Every device has what the plan says, or what an edited stream says with nothing missing.
+
+    State that an edit took out of the stream counts as lost, though the plan has none of it.
+    """
+    for device, actual in zip(case.plan.devices, seen.device_states, strict=True):
+        stated = said.get(SLOTS[device.idstr])
+        as_planned = actual == state(device) and (Outcome.COMPLETES in outcomes or stated is None or stated.whole)
+        if not as_planned and not (stated is not None and stated.whole and actual == stated.state):
+            return False
+    return True
 
 
 def _said(migration: Migration, block: str, size: int, *, zero_pages: bool = True) -> tuple[bytes, bool]:

@@ -50,11 +50,12 @@ class Habitat:
 
 
 class RuleBreak(NamedTuple):
-    """A mutation of analyzers.mutation: the rule, the way, its seed."""
+    """A mutation of analyzers.mutation: the rule, the way, its seed; or its near miss."""
 
     code: str
     way: str
     seed: int
+    near: bool = False
 
 
 class Case(NamedTuple):
@@ -73,19 +74,23 @@ class Case(NamedTuple):
         """The stream, edited."""
         made = draft(self.plan)
         if self.rule is not None:
-            mutate(made, self.rule.code, way=self.rule.way, seed=self.rule.seed)
+            _break(made, self.rule)
         return apply_all(made, self.edits)
 
     def said(self) -> list[str]:
         """What is done to the stream, each in a few words."""
         made, words = draft(self.plan), []
         if self.rule is not None:
-            mutate(made, self.rule.code, way=self.rule.way, seed=self.rule.seed)
-            words.append(f"{self.rule.code}: {self.rule.way}")
+            _break(made, self.rule)
+            words.append(f"{'nearly ' if self.rule.near else ''}{self.rule.code}: {self.rule.way}")
         for edit in self.edits:
             words.append(describe(made, edit))
             made = apply(made, edit)
         return words
+
+
+def _break(made: Draft, rule: RuleBreak) -> None:
+    mutate(made, rule.code, way=rule.way, near=rule.near, seed=rule.seed)
 
 
 RULE_SHARE = 0.4

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from analyzers.cli.campaigns import interruptible
 from analyzers.cli.errors import say
 from analyzers.cli.numbers import FiniteRange
 from analyzers.cli.output import output_path, write_text
@@ -128,7 +126,7 @@ def _run(campaign: Campaign, jobs: int, streams: int | None, seconds: float | No
     first = campaign.totals.streams
     with (
         StatusLine() as show,
-        _interruptible() as stopped,
+        interruptible() as stopped,
         Workers(jobs) as executor,
     ):
 
@@ -150,25 +148,6 @@ def _run(campaign: Campaign, jobs: int, streams: int | None, seconds: float | No
             for process in active_children():
                 process.kill()
             raise
-
-
-@contextmanager
-def _interruptible() -> Iterator[list[int]]:
-    """A list that is no longer empty once Ctrl-C was pressed: what has been handed out is finished first. The second
-    time nothing is waited for."""
-    seen: list[int] = []
-
-    def note(number: int, _: object) -> None:
-        if seen:
-            raise KeyboardInterrupt
-        seen.append(number)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield seen
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _report(campaign: Campaign, form: str) -> None:

@@ -34,6 +34,7 @@ from multifd_codec.draft.draft import Draft, Record
 from multifd_codec.layout import compile_struct
 from multifd_codec.main import events as ev
 from multifd_codec.names import until_nul
+from multifd_codec.plan.pci import pci_config
 from multifd_codec.wire.packet import MULTIFD_PACKET_SIZE, PacketFlags
 from multifd_codec.wire.qemufile import CommandId
 from multifd_codec.wire.vfio import CONFIG_STATE, INVALID_IDX, VfioTag, VfioTagId
@@ -134,7 +135,7 @@ def data_tag() -> Record:
 
 
 def config_tag() -> Record:
-    return tag(VfioTagId.DEV_CONFIG_STATE, b"pci config")
+    return tag(VfioTagId.DEV_CONFIG_STATE, pci_config())
 
 
 def tag(value: int, data: bytes) -> Record:

@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from analyzers.cli.app import multifd
-from analyzers.cli.commands.fuzz import _interruptible
+from analyzers.cli.campaigns import interruptible
 from analyzers.fuzz import campaign as campaigns
 from analyzers.fuzz.against import Trial
 from analyzers.fuzz.campaign import Campaign, Disagreement, Task, save
@@ -233,7 +233,7 @@ def test_workers_end_with_the_campaign(tmp_path: Path) -> None:
 
 def test_workers_that_are_just_born_can_be_ended() -> None:
     """Their parent's handlers see nothing of it."""
-    with _interruptible() as stopped, Workers(2) as executor:
+    with interruptible() as stopped, Workers(2) as executor:
         executor.submit(int)
         workers = list(executor._processes.values())
         for number in (signal.SIGINT, signal.SIGTERM):

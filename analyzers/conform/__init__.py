@@ -1,0 +1,1 @@
+"""Whether a destination does what the rules say: every mutation and near miss, foreseen against seen."""
