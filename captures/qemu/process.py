@@ -135,7 +135,7 @@ class Process:
         self._words = os.memfd_create("words")
         try:
             self._launch(theirs.fileno())
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, subprocess.SubprocessError) as error:
             ours.close()
             raise InputError(f"{shlex.join(self.qemu.command)}: cannot be run: {error}") from None
         finally:
@@ -160,6 +160,8 @@ class Process:
             arguments += self._devices.arguments
             files += self._devices.files
         parent = os.getpid()
+        hardest = resource.getrlimit(resource.RLIMIT_AS)[1]
+        address_space = _ADDRESS_SPACE if hardest == resource.RLIM_INFINITY else min(_ADDRESS_SPACE, hardest)
 
         def in_child() -> None:
             _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -167,7 +169,7 @@ class Process:
                 os._exit(1)
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             if self._devices is not None:  # the number of one packet makes QEMU allocate 32 GB
-                resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE, _ADDRESS_SPACE))
+                resource.setrlimit(resource.RLIMIT_AS, (address_space, address_space))
 
         def start() -> subprocess.Popen[bytes]:
             return subprocess.Popen(

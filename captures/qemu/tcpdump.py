@@ -18,6 +18,9 @@ BUFFER_KIB = 1 << 16
 INTERFACE = "lo"
 SYSTEM_FOLDERS = "/usr/sbin:/sbin:/usr/bin:/bin"
 """tcpdump is not in the PATH of every shell."""
+KEEPER = ("/bin/sh", "-c", '"$@" & exec 2>&-; read -r _; kill -TERM $!; wait $!', PROGRAM)
+"""Ends what it starts when its stdin is closed, so also when this process is killed: PR_SET_PDEATHSIG does not last, as
+tcpdump becomes another user."""
 START_SECONDS = 20.0
 END_SECONDS = 30.0
 _FILE_HEADER = 24
@@ -59,8 +62,9 @@ class Tcpdump:
         program = find_tcpdump()
         snaplen = [] if self._snaplen is None else ["-s", str(self._snaplen)]
         self._process = await asyncio.create_subprocess_exec(
-            program, "-i", INTERFACE, "-n", "-B", str(BUFFER_KIB), *snaplen, "-w", "-", f"tcp port {self._port}",
-            stdin=asyncio.subprocess.DEVNULL, stdout=self._output, stderr=asyncio.subprocess.PIPE,
+            *KEEPER, program, "-i", INTERFACE, "-n", "-B", str(BUFFER_KIB), *snaplen, "-w", "-",
+            f"tcp port {self._port}",
+            stdin=asyncio.subprocess.PIPE, stdout=self._output, stderr=asyncio.subprocess.PIPE,
             start_new_session=True,
         )  # fmt: skip
         try:
@@ -68,10 +72,10 @@ class Tcpdump:
                 while "listening on" not in await self._line():
                     pass
         except TimeoutError:
-            await self._end(signal.SIGKILL)
+            await self._end(kill=True)
             raise InputError(f"{PROGRAM}: does not begin to listen") from None
         except BaseException:
-            await self._end(signal.SIGKILL)
+            await self._end(kill=True)
             raise
         return self
 
@@ -88,7 +92,7 @@ class Tcpdump:
 
         Raises InputError when it could not write it all.
         """
-        await self._end(signal.SIGINT)
+        await self._end()
         if self._process is not None and self._process.returncode:
             raise InputError(f"{PROGRAM}: {self._said[-1].removeprefix(f'{PROGRAM}: ') if self._said else 'failed'}")
         found = {what: int(number) for line in self._said for number, what in _COUNT.findall(line)}
@@ -98,26 +102,30 @@ class Tcpdump:
         if written < (self.counts.captured or 0):
             raise InputError(f"{PROGRAM}: only {written} of {self.counts.captured} frames could be written")
 
-    async def _end(self, number: signal.Signals) -> None:
+    async def _end(self, *, kill: bool = False) -> None:
         process = self._process
         if process is None:
             return
-        if process.returncode is None:
-            with suppress(ProcessLookupError):
-                process.send_signal(number)
+        if process.stdin is not None:
+            process.stdin.close()
+        if kill:
+            self._kill(process)
         with suppress(TimeoutError):
             async with asyncio.timeout(END_SECONDS):
                 with suppress(InputError):
                     while True:
                         await self._line()
                 await process.wait()
+        self._kill(process)
+        await process.wait()
+
+    def _kill(self, process: asyncio.subprocess.Process) -> None:
         if process.returncode is None:
             with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+                os.killpg(process.pid, signal.SIGKILL)
 
     async def __aexit__(self, *_: object) -> None:
-        await self._end(signal.SIGKILL)
+        await self._end(kill=True)
 
 
 def find_tcpdump() -> str:
