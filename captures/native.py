@@ -19,9 +19,9 @@ from captures.formats.records import CaptureFormat, FrameBatch
 from captures.frames.batch import SegmentColumns, dissect_batch
 from captures.frames.flows import FlowTable
 from captures.frames.frame import Skip
-from captures.frames.links import SYN
 from captures.identify import attempts_alone, group_migrations
 from captures.legs import with_legs_joined
+from captures.links import SYN
 from captures.model import CaptureNote, NoteKind, ProgressCallback, Recording, RecordingFile
 from captures.tcp.collect import SegmentCollector
 from captures.tcp.conversations import Conversations

@@ -55,7 +55,7 @@ def read_hexadecimal(opened, wish):
 }
 ROWS = {
     "analyzers/report/__init__.py": [("FORMATS = {\n", '    "codes": ("codes", "render_codes"),\n')],
-    "captures/frames/links.py": [
+    "captures/links.py": [
         ("LINKS: dict[int, Link] = {\n", '    147: Link("private", 14, Names.ETHERTYPE, 12),\n'),
     ],
     "captures/model.py": [('    PCAP = "pcap"\n', '    ELSEWHERE = "elsewhere"\n')],

@@ -8,7 +8,7 @@ import mmap
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, BinaryIO, NamedTuple
+from typing import IO, Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -36,6 +36,17 @@ def _touch(buffer: mmap.mmap | bytes) -> None:
     np.frombuffer(buffer, np.uint8)[::FAULT_AROUND].max()
 
 
+def gather(buffer: Any, positions: NDArray[np.int64], form: np.dtype[Any]) -> np.ndarray:
+    """One item of ``form`` (unaligned) from each of ``positions`` in a buffer, copied; all must lie inside it."""
+    if not len(positions):
+        return np.empty(0, form)
+    # As void items: numpy copies structured ones field by field.
+    void = np.dtype((np.void, form.itemsize))
+    size = memoryview(buffer).nbytes
+    every = np.ndarray((size - form.itemsize + 1,), void, buffer=buffer, strides=(1,))
+    return np.asarray(every[positions].view(form))
+
+
 class MappedFile:
     """The bytes of one file: ``view`` for slices without copies, ``gather`` for many small records at once.
 
@@ -57,15 +68,22 @@ class MappedFile:
             self._toucher = threading.Thread(target=_touch, args=(self._buffer,), daemon=True)
             self._toucher.start()
 
+    def array(self) -> NDArray[np.uint8]:
+        """All bytes, in place. Not to be kept beyond the file's closing."""
+        return np.frombuffer(self._buffer, np.uint8)
+
     def gather(self, positions: NDArray[np.int64], dtype: DTypeLike) -> np.ndarray:
         """One item of ``dtype`` (unaligned) from each of ``positions``, copied; all must lie inside the file."""
-        form = np.dtype(dtype)
-        if not len(positions):
-            return np.empty(0, form)
-        # As void items: numpy copies structured ones field by field.
-        void = np.dtype((np.void, form.itemsize))
-        every = np.ndarray((self.size - form.itemsize + 1,), void, buffer=self._buffer, strides=(1,))
-        return np.asarray(every[positions].view(form))
+        return gather(self._buffer, positions, np.dtype(dtype))
+
+    def heads(self, positions: NDArray[np.int64], size: int) -> NDArray[np.uint8]:
+        """(n, size) bytes from each of ``positions`` in rising order, zeros behind the end of the file."""
+        whole = int(positions.searchsorted(self.size - size, "right"))
+        found = gather(self._buffer, positions[:whole], np.dtype((np.void, size))).view(np.uint8).reshape(-1, size)
+        if whole == len(positions):
+            return found
+        rest = b"".join(bytes(self.view[at : at + size]).ljust(size, b"\0") for at in positions[whole:].tolist())
+        return np.concatenate([found, np.frombuffer(rest, np.uint8).reshape(-1, size)])
 
     def windows(self, position: int, stride: int, count: int, width: int, dtype: DTypeLike) -> np.ndarray:
         """``count`` rows, ``stride`` bytes apart, of ``width`` items of ``dtype``, one at each byte; in place. All must

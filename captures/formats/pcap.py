@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from captures import compiled
 from captures.formats.leaps import CAPTURED_OFFSET, LONGEST_RECORD, RecordForm, Typical, leap
 from captures.formats.mapped import MappedFile
-from captures.formats.records import BATCH_FRAMES, COOKED_V2, COOKED_V2_INTERFACE, MAX_CAPTURED, FrameBatch
+from captures.formats.records import BATCH_FRAMES, COOKED_V2, COOKED_V2_INTERFACE, HEAD, MAX_CAPTURED, FrameBatch
 from captures.model import CaptureNote, InputForm, NoteKind
 
 I64 = NDArray[np.int64]
@@ -82,6 +84,7 @@ class PcapFile:
         self._form = RecordForm(header, self._variant.fraction, longest)
         self._typical: Typical | None = None
         self._walks = 0
+        self._loops: ModuleType | None = None
         self._resyncs = 0
 
     def batches(self) -> Iterator[FrameBatch]:
@@ -90,11 +93,13 @@ class PcapFile:
             self._note(NoteKind.TRUNCATED_FILE, "the file ends inside its own header", 0)
             self.position = size
         while self.position < size:
-            records = self._records()
+            found = self._compiled()
+            records = self._records() if found is None else found[0]
             if not len(records):
                 self._note_end()
             for first in range(0, len(records), BATCH_FRAMES):
-                batch, damage = self._batch(records[first : first + BATCH_FRAMES])
+                some = records[first : first + BATCH_FRAMES]
+                batch, damage = self._batch(some, self._file.heads(some, HEAD) if found is None else found[1])
                 if batch is not None:
                     yield batch
                 if damage is not None:
@@ -110,6 +115,20 @@ class PcapFile:
         if self._link != COOKED_V2 or at + 4 > self._file.size:
             return None
         return int.from_bytes(self._file.view[at : at + 4], "big")
+
+    def _compiled(self) -> tuple[I64, NDArray[np.uint8]] | None:
+        """The same as ``_walk``, and the heads of these records, where there is a compiled loop for it."""
+        loops = self._loops = self._loops or compiled.loops_for(self._frames_left())
+        if loops is None:
+            return None
+        records, heads = np.empty(BATCH_FRAMES, np.int64), np.empty((BATCH_FRAMES, HEAD), np.uint8)
+        order, size = self._variant.order, self._variant.record_header
+        count = loops.walk(self._file.array(), self.position, size, CAPTURED_OFFSET, order == ">", records, heads)
+        return records[:count], heads[:count]
+
+    def _frames_left(self) -> int:
+        """About, if they are like those so far."""
+        return self.frames * (self._file.size - self.position) // self.position
 
     def _records(self) -> I64:
         """File offsets of the next records whose headers are whole, by their lengths alone."""
@@ -136,9 +155,9 @@ class PcapFile:
             pass
         return records
 
-    def _batch(self, records: I64) -> tuple[FrameBatch | None, int | None]:
+    def _batch(self, records: I64, heads: NDArray[np.uint8]) -> tuple[FrameBatch | None, int | None]:
         """The frames of these records, and the first one that makes no sense, if any; moves on behind them."""
-        headers = self._file.gather(records, self._form.header)
+        headers = np.ndarray((len(records),), self._form.header, heads, strides=(HEAD,))
         captured, original = headers["captured"].astype(np.int64), headers["original"].astype(np.int64)
         # A crash leaves zeros at the end of files.
         bad = (captured > self._form.longest) | ((captured == 0) & (original == 0) & (headers["seconds"] == 0))
@@ -161,7 +180,8 @@ class PcapFile:
         self.frames += count
         records, captured, original = records[:count], captured[:count], original[:count]
         start = records + self._variant.record_header
-        return FrameBatch(first, records, start, captured, original, np.full(count, self._link)), damage
+        links = np.full(count, self._link)
+        return FrameBatch(first, records, start, captured, original, links, heads[:count], self._loops), damage
 
     def _resync(self, damage: int) -> None:
         """Moves to the next place behind ``damage`` where records make sense, or to the end of the file."""

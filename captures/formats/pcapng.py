@@ -9,19 +9,21 @@ from __future__ import annotations
 import struct
 from bisect import bisect_right
 from collections.abc import Iterator
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from captures import compiled
 from captures.formats.mapped import MappedFile
-from captures.formats.records import BATCH_FRAMES, COOKED_V2, COOKED_V2_INTERFACE, FrameBatch
+from captures.formats.records import BATCH_FRAMES, COOKED_V2, COOKED_V2_INTERFACE, HEAD, PACKET_KINDS, FrameBatch
 from captures.model import CaptureNote, InputForm, NoteKind
 
 I64 = NDArray[np.int64]
 
 SECTION_HEADER, INTERFACE = 0x0A0D0D0A, 1
-OBSOLETE_PACKET, SIMPLE_PACKET, ENHANCED_PACKET = 2, 3, 6
+OBSOLETE_PACKET, SIMPLE_PACKET, ENHANCED_PACKET = PACKET_KINDS
 MAGIC = b"\x0a\x0d\x0d\x0a"
 BYTE_ORDERS = {b"\x4d\x3c\x2b\x1a": "<", b"\x1a\x2b\x3c\x4d": ">"}
 BLOCK_OVERHEAD = 12
@@ -84,6 +86,7 @@ class PcapngFile:
         self._file = file
         self._sections: list[Section] = []
         self._interfaces: list[Interface] = []
+        self._loops: ModuleType | None = None
 
     def batches(self) -> Iterator[FrameBatch]:
         damage = None
@@ -141,9 +144,17 @@ class PcapngFile:
         """File offsets of the next packet blocks, by their lengths alone, not beyond a section with another byte order.
         And where the first damaged block is, if any."""
         view, position, blocks = self._file.view, self.position, list[int]()
+        left = self.frames * (self._file.size - self.position) // max(1, self.position)
+        loops = self._loops = self._loops or compiled.loops_for(left)
         unpack = struct.Struct((self._sections[-1].order if self._sections else "<") + "II").unpack_from
         try:
             while len(blocks) < BATCH_FRAMES:
+                if loops is not None and self._sections:
+                    room, big = np.empty(BATCH_FRAMES - len(blocks), np.int64), self._sections[-1].order == ">"
+                    count, position = loops.walk_blocks(self._file.array(), position, big, PACKET_KINDS, room)
+                    blocks += room[:count].tolist()
+                    if len(blocks) == BATCH_FRAMES:
+                        break
                 kind, length = unpack(view, position)
                 if kind in PACKET_BLOCKS:
                     blocks.append(position)
@@ -201,27 +212,28 @@ class PcapngFile:
 
     def _batch(self, blocks: I64) -> FrameBatch:
         order = self._sections[-1].order
+        heads = self._file.heads(blocks, HEAD)
 
-        def number(rows: I64, at: int, size: int = 4) -> I64:
-            return self._file.gather(rows + at, f"{order}u{size}").astype(np.int64)
+        def number(rows: I64 | slice, at: int, size: int = 4) -> I64:
+            field = np.ndarray((len(blocks),), f"{order}u{size}", heads, at, (HEAD,))
+            return field[rows].astype(np.int64)
 
-        kinds = number(blocks, 0)
+        kinds = number(slice(None), 0)
         named, data, captured, original = (np.zeros(len(blocks), np.int64) for _ in range(4))
         for kind, form in PACKET_BLOCKS.items():
             rows = np.flatnonzero(kinds == kind)
-            block = blocks[rows]
             data[rows] = form.data
-            original[rows] = captured[rows] = number(block, form.original)
+            original[rows] = captured[rows] = number(rows, form.original)
             if form.interface is not None:
-                named[rows] = number(block, *form.interface)
+                named[rows] = number(rows, *form.interface)
             if form.captured is not None:
-                captured[rows] = number(block, form.captured)
+                captured[rows] = number(rows, form.captured)
         links, snaplen = self._interfaces_of(blocks, named)
         captured = np.where((kinds == SIMPLE_PACKET) & (snaplen > 0), np.minimum(captured, snaplen), captured)
-        room = number(blocks, 4) - data - 4
+        room = number(slice(None), 4) - data - 4
         first = self.frames + 1
         self.frames += len(blocks)
-        return FrameBatch(first, blocks, blocks + data, np.minimum(captured, room), original, links)
+        return FrameBatch(first, blocks, blocks + data, np.minimum(captured, room), original, links, heads, self._loops)
 
     def _interfaces_of(self, blocks: I64, named: I64) -> tuple[I64, I64]:
         """Link type and snaplen of the interface that each block names."""

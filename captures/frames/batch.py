@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from captures.formats.mapped import MappedFile
 from captures.formats.records import FrameBatch
 from captures.frames.columns import concatenate, empty, take
 from captures.frames.flows import FlowTable
 from captures.frames.frame import Segment, Skip, dissect
-from captures.frames.links import (
+from captures.links import (
     CARRIER_ETHERTYPES,
     CARRIER_PROTOCOLS,
     CARRIER_UDP_PORTS,
@@ -101,7 +101,7 @@ def dissect_batch(
         for number in LINKS.keys() & set(distinct(batch.link).tolist()):
             rows = np.flatnonzero(batch.link == number)
             dissection.skipped[Skip.LINK] -= len(rows)
-            dissection.link(rows, LINKS[number])
+            dissection.link(dissection.compiled(rows, LINKS[number]), LINKS[number])
     return dissection.result(), dissection.skipped
 
 
@@ -126,6 +126,27 @@ class _Dissection:
         joined = concatenate([NO_SEGMENTS, *self._parts])
         return take(joined, joined.row.argsort(kind="stable"))
 
+    def compiled(self, rows: I64, link: Link) -> I64:
+        """Takes what the compiled loop takes, if there is one for this file; returns the other rows."""
+        loops = self._batch.loops
+        if loops is None or link.names is not Names.ETHERTYPE:
+            return rows
+        count = len(rows)
+        columns = SegmentColumns(*(np.empty(count, column.dtype) for column in NO_SEGMENTS))
+        addresses, ports = np.empty(count, np.uint64), np.empty(count, np.uint32)
+        batch = self._batch
+        places: tuple[np.ndarray, ...] = (batch.head, batch.record, batch.start, self._end, batch.original)
+        if count < len(batch.record):
+            places = tuple(column[rows] for column in places)
+        found, flows = loops.dissect(*places, link.header, link.protocol, *columns[:-1], addresses, ports)
+        left = np.ones(count, np.bool_)
+        left[columns.row[:found]] = False
+        columns = take(columns, slice(found))
+        numbers = self._flows.numbers4(addresses[:flows], ports[:flows])
+        columns.fragment[:] = False
+        self._segments(SegmentColumns(rows[columns.row], numbers[columns.flow], *columns[2:]))
+        return rows[left]
+
     def link(self, rows: I64, link: Link) -> None:
         start = self._batch.start[rows]
         rows, start = self._captured(link.header + IPV4_MIN, start, rows, start)
@@ -134,18 +155,18 @@ class _Dissection:
             position, protocol = self._ethertypes(rows, position, start + link.protocol)
             is4, is6 = protocol == IPV4, protocol == IPV6
         elif link.names is Names.FAMILY:
-            little = self._file.gather(start, "<u4").astype(np.uint32)
+            little = self._read(rows, start, "<u4").astype(np.uint32)
             family = np.where(little > 0xFFFF, little.byteswap(), little)
             is4, is6 = (np.isin(family, [name for name in FAMILIES if FAMILIES[name] == ip]) for ip in (IPV4, IPV6))
         else:
-            version = self._file.gather(position, "u1") >> 4
+            version = self._read(rows, position, "u1") >> 4
             is4, is6 = version == 4, version == 6
         self._ipv4(*_keep(is4, rows, position))
         self._ipv6(*_keep(is6, rows, position))
 
     def _ethertypes(self, rows: I64, position: I64, named: I64) -> tuple[I64, NDArray[np.uint16]]:
         """Where the network packets start, behind VLAN tags, and their protocols; 0 for rows put aside."""
-        protocol = self._file.gather(named, ">u2").astype(np.uint16)
+        protocol = self._read(rows, named, ">u2").astype(np.uint16)
         if (protocol == IPV4).all():
             return position, protocol
         for _ in range(FAST_VLAN_TAGS):
@@ -154,7 +175,7 @@ class _Dissection:
             self._put_aside(rows[tagged[~there]])
             protocol[tagged[~there]] = 0
             tagged = tagged[there]
-            protocol[tagged] = self._file.gather(position[tagged] + 2, ">u2")
+            protocol[tagged] = self._read(rows[tagged], position[tagged] + 2, ">u2")
             position[tagged] += VLAN_TAG_SIZE
         tagged = np.flatnonzero(np.isin(protocol, list(VLAN_TAGS)))
         self._put_aside(rows[tagged])
@@ -165,7 +186,7 @@ class _Dissection:
     def _ipv4(self, rows: I64, position: I64) -> None:
         if not len(rows):
             return
-        ip = self._file.gather(position, IPV4_HEADER)
+        ip = self._read(rows, position, IPV4_HEADER)
         version, protocol = ip["version"], ip["protocol"]
         header = (version & 15).astype(np.int64) * 4
         valid = (version >> 4 == 4) & (header >= IPV4_MIN)
@@ -181,7 +202,7 @@ class _Dissection:
         total = np.where(total == 0, self._batch.original[rows] - (position - self._batch.start[rows]), total)
         rows, position, left, addresses = _keep(usual, rows, position + header, total - header, ip["addresses"])
         rows, position, left, addresses = self._captured(TCP_USUAL, position, rows, position, left, addresses)
-        tcp = self._file.gather(position, TCP_HEADER)
+        tcp = self._read(rows, position, TCP_HEADER)
         flow = self._flows.numbers4(addresses.astype(np.uint64), tcp["ports"].astype(np.uint32))
         self._tcp(rows, position, left, tcp, flow)
 
@@ -189,7 +210,7 @@ class _Dissection:
         if not len(rows):
             return
         rows, position = self._captured(IPV6_SIZE, position, rows, position)
-        ip = self._file.gather(position, IPV6_HEADER)
+        ip = self._read(rows, position, IPV6_HEADER)
         valid, protocol = ip["version"] >> 4 == 6, ip["next"]
         usual = valid & (protocol == TCP)
         length = ip["length"].astype(np.int64)
@@ -201,7 +222,7 @@ class _Dissection:
         left = np.where(length == 0, self._batch.original[rows] - (position - self._batch.start[rows]), length)
         rows, position, left, ip = _keep(usual, rows, position, left, ip)
         rows, position, left, ip = self._captured(TCP_USUAL, position, rows, position, left, ip)
-        tcp = self._file.gather(position, TCP_HEADER)
+        tcp = self._read(rows, position, TCP_HEADER)
         words = [
             ip[name].astype(np.uint64) for name in ("source_high", "source_low", "destination_high", "destination_low")
         ]
@@ -213,7 +234,7 @@ class _Dissection:
         self.skipped[Skip.CARRIER] += int(np.isin(protocol, list(CARRIER_PROTOCOLS)).sum())
         rows, position = _keep(protocol == UDP, rows, position)
         rows, position = self._captured(4, position, rows, position)
-        ports = self._file.gather(position + 2, ">u2").astype(np.uint16)
+        ports = self._read(rows, position + 2, ">u2").astype(np.uint16)
         self.skipped[Skip.CARRIER] += int(np.isin(ports, list(CARRIER_UDP_PORTS)).sum())
 
     def _tcp(self, rows: I64, position: I64, left: I64, tcp: np.ndarray, flow: I64) -> None:
@@ -225,14 +246,18 @@ class _Dissection:
             flow=flow,
             sequence=tcp["sequence"].astype(np.uint32),
             acknowledgement=tcp["acknowledgement"].astype(np.uint32),
-            flags=tcp["flags"],
+            flags=tcp["flags"].copy(),
             window=tcp["window"].astype(np.uint16),
             position=start,
             length=length,
             captured=np.minimum(np.maximum(self._end[rows] - start, 0), length),
             fragment=np.zeros(len(rows), np.bool_),
         )
-        good = (header >= TCP_MIN) & (length >= 0) & (length <= MAX_PAYLOAD)
+        self._segments(columns, header >= TCP_MIN)
+
+    def _segments(self, columns: SegmentColumns, whole: NDArray[np.bool_] | bool = True) -> None:
+        """Keeps those that make sense, of the ``whole`` ones."""
+        good = whole & (columns.length >= 0) & (columns.length <= MAX_PAYLOAD)
         self._parts.append(columns if good.all() else take(columns, good))
 
     def slow(self, rows: I64) -> None:
@@ -275,6 +300,9 @@ class _Dissection:
             return rows, *columns
         self._put_aside(rows[~there])
         return _keep(there, rows, *columns)
+
+    def _read(self, rows: I64, position: I64, dtype: DTypeLike) -> Any:
+        return self._batch.read(self._file, rows, position, dtype)
 
     def _put_aside(self, rows: I64) -> None:
         if len(rows):

@@ -8,7 +8,8 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-LEAST_ROWS = 1 << 12
+LEAST_ROWS = 1 << 20
+"""To begin with: a row that is not written to yet takes no memory, but moving those that are takes time."""
 Columns = TypeVar("Columns")
 Rows = NDArray[np.int64] | NDArray[np.bool_] | slice
 
@@ -50,6 +51,15 @@ class Collector(Generic[Columns]):
             for name, column in self._columns.items():
                 column.add(getattr(columns, name))
 
+    def room(self, count: int) -> list[np.ndarray]:
+        """Where ``count`` further rows go, keys first: to be filled in, and then kept."""
+        return [column.room(count) for column in (self._keys, *self._columns.values())]
+
+    def keep(self, count: int) -> None:
+        """So many rows were filled in."""
+        for column in (self._keys, *self._columns.values()):
+            column.keep(count)
+
     def last(self, key: int) -> Columns | None:
         """The last row of a key."""
         rows = np.flatnonzero(self._keys.rows() == key)[-1:]
@@ -75,14 +85,19 @@ class _Growing:
         self._length = 0
 
     def add(self, more: np.ndarray) -> None:
-        length = self._length + len(more)
+        self.room(len(more))[:] = more
+        self.keep(len(more))
+
+    def room(self, count: int) -> np.ndarray:
+        length = self._length + count
         if length > len(self._array):
-            # What is not written to yet takes no memory.
             longer = np.empty(max(2 * length, LEAST_ROWS), self._array.dtype)
             longer[: self._length] = self.rows()
             self._array = longer
-        self._array[self._length : length] = more
-        self._length = length
+        return self._array[self._length : length]
+
+    def keep(self, count: int) -> None:
+        self._length += count
 
     def rows(self) -> np.ndarray:
         return self._array[: self._length]

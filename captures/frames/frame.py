@@ -9,7 +9,7 @@ import enum
 import struct
 from typing import NamedTuple
 
-from captures.frames.links import (
+from captures.links import (
     CARRIER_ETHERTYPES,
     CARRIER_PROTOCOLS,
     CARRIER_UDP_PORTS,

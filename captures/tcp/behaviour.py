@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captures.conduct import Attempt, Conduct, Half, Moment, Pause, Retransmissions, Window
-from captures.frames.links import ACK, FIN, RST, SYN
+from captures.links import ACK, FIN, RST, SYN
 from captures.tcp.collect import ControlColumns, DataColumns
 from captures.tcp.reassembly import MAX_JUMP, distance, unwrap
 

@@ -15,12 +15,13 @@ from captures.formats.joined import Part
 from captures.formats.records import FrameBatch
 from captures.frames.batch import SegmentColumns
 from captures.frames.columns import Collector, column_names, empty, take
-from captures.frames.links import ACK, FIN, RST, SYN
+from captures.links import ACK, FIN, RST, SYN
 from captures.tls import CLIENT_HELLO, HANDSHAKE, TLS_MAJOR
 from multifd_codec.wire.handshake import MULTIFD_MAGIC
 from multifd_codec.wire.qemufile import QEMU_VM_FILE_MAGIC, RECOVERY_MARK
 
 I64 = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 U32 = NDArray[np.uint32]
 
 MARK_SIZE = 8
@@ -31,6 +32,9 @@ MAGIC_MASK = np.uint64(0xFFFFFFFF << 32)
 TLS_MARK = np.uint64(HANDSHAKE << 56 | TLS_MAJOR << 48 | CLIENT_HELLO << 16)
 TLS_MASK = np.uint64(0xFFFF << 48 | 0xFF << 16)
 """Version and length of the record may be any."""
+MARKS = np.zeros(256, np.bool_)
+"""First bytes of these."""
+MARKS[[int(mark) >> 56 for mark in (MULTIFD_MARK, MAIN_MARK, RESUMED_MARK, TLS_MARK)]] = True
 OPENING_OR_CLOSING = SYN | FIN | RST
 
 
@@ -100,22 +104,19 @@ class SegmentCollector:
 
     def add(self, part: Part, batch: FrameBatch, segments: SegmentColumns) -> None:
         """``batch`` is of ``part``: positions are those in its file, frame numbers those of the whole capture."""
-        syn = (segments.flags & SYN) != 0
-        frame = (batch.first_frame + segments.row).astype(np.uint32)
-        # The SYN takes up a sequence number of its own.
-        sequence = segments.sequence + syn.astype(np.uint32)
-        rows = np.flatnonzero(segments.length > 0)
-        data = DataColumns(
-            sequence=sequence[rows],
-            length=segments.length[rows].astype(np.uint32),
-            captured=segments.captured[rows].astype(np.uint32),
-            position=segments.position[rows] + part.base,
-            back=(segments.position[rows] - batch.record[segments.row[rows]]).astype(np.uint32),
-            frame=frame[rows],
-        )
-        self._data.add(segments.flow[rows], data)
-        self._mark(part, segments, rows)
-        self._add_control(segments, frame, batch.record + part.base, sequence, syn)
+        self._widen(segments.flow)
+        if batch.loops is None:
+            wanted, marked = self._wanted(segments), segments.length > 0
+            self._add_data(part, batch, segments)
+        else:
+            count = len(segments)
+            wanted, marked = np.empty(count, np.bool_), np.empty(count, np.bool_)
+            some = (column for name, column in segments._asdict().items() if name != "acknowledgement")
+            room, base = self._data.room(count), (batch.first_frame, part.base)
+            kept = batch.loops.collect(*some, batch.record, batch.head, *base, MARKS, self._shut, *room, marked, wanted)
+            self._data.keep(kept)
+        self._mark(part, batch, segments, np.flatnonzero(marked & (segments.captured >= MARK_SIZE)))
+        self._add_control(part, batch, take(segments, np.flatnonzero(wanted)))
 
     def last_sequence(self, flow: int) -> list[int]:
         """The sequence numbers behind the last segments of a flow: that with data, and the last other one."""
@@ -131,50 +132,66 @@ class SegmentCollector:
         marked[list(self._marked)] = True
         return Collected(data, data_bounds, control, control_bounds, marked)
 
-    def _mark(self, part: Part, segments: SegmentColumns, rows: I64) -> None:
-        rows = rows[segments.captured[rows] >= MARK_SIZE]
-        heads = part.file.gather(segments.position[rows], ">u8").astype(np.uint64)
+    def _add_data(self, part: Part, batch: FrameBatch, segments: SegmentColumns) -> None:
+        if not (segments.length > 0).all():
+            segments = take(segments, segments.length > 0)
+        data = DataColumns(
+            sequence=_first_byte(segments),
+            length=segments.length.astype(np.uint32),
+            captured=segments.captured.astype(np.uint32),
+            position=segments.position + part.base,
+            back=(segments.position - batch.record[segments.row]).astype(np.uint32),
+            frame=(batch.first_frame + segments.row).astype(np.uint32),
+        )
+        self._data.add(segments.flow, data)
+
+    def _mark(self, part: Part, batch: FrameBatch, segments: SegmentColumns, rows: I64) -> None:
+        heads = batch.read(part.file, segments.row[rows], segments.position[rows], ">u8").astype(np.uint64)
         magic = heads & MAGIC_MASK
         marked = (
             (magic == MULTIFD_MARK) | (magic == MAIN_MARK) | (magic == RESUMED_MARK) | (heads & TLS_MASK == TLS_MARK)
         )
         self._marked.update(segments.flow[rows[marked]].tolist())
 
-    def _add_control(
-        self, segments: SegmentColumns, frame: U32, record: I64, sequence: U32, syn: NDArray[np.bool_]
-    ) -> None:
-        """Keeps what opens or closes, the last acknowledgement of each flow in the batch, those where a window closes
-        or opens again, and all of them where a connection opens: an earlier one between the same endpoints may have
-        ended there."""
+    def _add_control(self, part: Part, batch: FrameBatch, segments: SegmentColumns) -> None:
+        control = ControlColumns(
+            frame=(batch.first_frame + segments.row).astype(np.uint32),
+            record=batch.record[segments.row] + part.base,
+            flags=segments.flags,
+            sequence=segments.sequence,
+            end=_first_byte(segments) + segments.length.astype(np.uint32),
+            acknowledgement=segments.acknowledgement,
+            window=segments.window,
+            fragment=segments.fragment,
+        )
+        self._control.add(segments.flow, control)
+
+    def _widen(self, flow: I64) -> None:
+        """Makes room for the flows of a batch."""
+        highest = int(flow.max(initial=-1)) + 1
+        if highest > len(self._newest):
+            self._newest = np.full(2 * highest, -1)
+            self._shut = np.concatenate([self._shut, np.zeros(2 * highest - len(self._shut), np.bool_)])
+
+    def _wanted(self, segments: SegmentColumns) -> Mask:
+        """What opens or closes, the last acknowledgement of each flow in the batch, those where a window closes or
+        opens again, and all of them where a connection opens: an earlier one between the same endpoints may have ended
+        there."""
         flow, flags = segments.flow, segments.flags
-        wanted = ((flags & OPENING_OR_CLOSING) != 0) | segments.fragment
+        syn = (flags & SYN) != 0
+        wanted: Mask = ((flags & OPENING_OR_CLOSING) != 0) | segments.fragment
         acknowledging = (flags & ACK) != 0
         rows = np.flatnonzero(acknowledging)
         if len(rows):
-            highest = int(flow.max()) + 1
-            if highest > len(self._newest):
-                self._newest = np.full(2 * highest, -1)
-                self._shut = np.concatenate([self._shut, np.zeros(2 * highest - len(self._shut), np.bool_)])
             np.maximum.at(self._newest, flow[rows], rows)
             wanted[self._newest[flow[rows]]] = True
             self._newest[flow[rows]] = -1
             wanted[self._turning(flow, rows[(flags[rows] & OPENING_OR_CLOSING) == 0], segments.window == 0)] = True
         if syn.any():
-            opens = np.zeros(int(flow.max()) + 1, np.bool_)
+            opens = np.zeros(len(self._newest), np.bool_)
             opens[flow[syn]] = True
             wanted |= acknowledging & opens[flow]
-        rows = np.flatnonzero(wanted)
-        whole = ControlColumns(
-            frame=frame,
-            record=record[segments.row],
-            flags=flags,
-            sequence=segments.sequence,
-            end=sequence + segments.length.astype(np.uint32),
-            acknowledgement=segments.acknowledgement,
-            window=segments.window,
-            fragment=segments.fragment,
-        )
-        self._control.add(flow[rows], take(whole, rows))
+        return wanted
 
     def _turning(self, flow: I64, rows: I64, shut: NDArray[np.bool_]) -> I64:
         """Those of the acknowledging ``rows`` that shut a window or open it again. Windows are open at first."""
@@ -189,3 +206,9 @@ class SegmentCollector:
         self._shut[flows[last]] = now[last]
         turning: I64 = rows[now != before]
         return turning
+
+
+def _first_byte(segments: SegmentColumns) -> U32:
+    """Sequence number of the first byte of each: a SYN takes up one of its own."""
+    syn = (segments.flags & SYN) != 0
+    return segments.sequence + syn.astype(np.uint32) if syn.any() else segments.sequence

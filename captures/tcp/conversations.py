@@ -15,8 +15,8 @@ from captures.formats.joined import JoinedRecords, Sliceable
 from captures.formats.records import CaptureFormat
 from captures.frames.columns import take
 from captures.frames.flows import FlowTable
-from captures.frames.links import ACK, FIN, RST, SYN
 from captures.identity import SEARCH_LENGTH
+from captures.links import ACK, FIN, RST, SYN
 from captures.model import CaptureNote, NoteKind
 from captures.tcp.behaviour import Side, observe
 from captures.tcp.collect import MARK_SIZE, Collected, ControlColumns, DataColumns
