@@ -25,7 +25,7 @@ def conform(*words: object) -> Result:
     return CliRunner().invoke(multifd, ["conform", *map(str, words)])
 
 
-@pytest.mark.parametrize("version", RELEASES)
+@pytest.mark.parametrize("version", [(7, 2), (10, 0), (11, 1)])
 def test_every_rule_is_checked_or_says_why_not(version: tuple[int, int]) -> None:
     row = RELEASES[version]
     mode = Mode.PER_ROUND if row.destination.flush_known else Mode.PER_SECTION
