@@ -9,6 +9,7 @@ from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
 from analyzers.conform.conform import SCHEMA, Result
+from analyzers.conform.source import CODE as SOURCE
 from analyzers.report.texts import counted, printable
 
 
@@ -27,7 +28,7 @@ def render_text(results: Sequence[Result], *, everything: bool = False) -> str:
         members = list(group)
         run = [result for result in members if result.agrees is not None]
         wrong = [result for result in run if not result.agrees]
-        if everything:
+        if everything or code == SOURCE:
             lines += [_line(result) for result in members]
         elif run:
             seen = ", ".join(dict.fromkeys(outcome for result in run for outcome in result.seen))
@@ -44,7 +45,7 @@ def _line(result: Result) -> str:
     seen = ", ".join(dict.fromkeys(result.seen))
     foreseen = " or ".join(result.foreseen)
     if result.agrees:
-        return f"+ {result.name}  {seen}"
+        return f"+ {result.name}  {seen}" + (f"; {printable(result.words)}" if result.code == SOURCE else "")
     return f"! {result.name}  foreseen {foreseen}, seen {seen}: {printable(result.words)}"
 
 

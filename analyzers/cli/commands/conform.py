@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,9 +16,15 @@ from analyzers.cli.progress import StatusLine
 from analyzers.report.exit_codes import ExitCode
 from multifd_codec.errors import InputError
 
+if TYPE_CHECKING:
+    from analyzers.conform.conform import Result
+    from analyzers.fuzz.case import Habitat
+    from captures.qemu import Qemu
+
 EPILOG = """\b
 Examples:
   multifd conform --qemu qemu-system-x86_64
+  multifd conform --source build/qemu-system-x86_64 --qemu qemu-system-x86_64 --all
   multifd conform --qemu build/qemu-system-x86_64 MFD301 MFD309 --all
   multifd conform --qemu build/qemu-system-x86_64 --state conform.jsonl --format junit -o conform.xml
 
@@ -24,6 +32,10 @@ For each way to break a rule, and for the near miss beside it, a stream goes int
 it does, in each of --runs runs, must be among the outcomes that the receiver model of its release foresees,
 with guest RAM and the state of devices compared. Checks have stable names: rule, way, and near for the near
 miss. With --state a run goes on where it was stopped.
+
+With --source migrations of that QEMU to the one of --qemu (or to itself) are recorded, in every mode, method of
+compression and number of channels, with and without VFIO devices: they must complete, as foreseen, without a
+finding; each line says what other releases make of the same stream. That needs tcpdump.
 
 \b
 Exit codes:
@@ -35,7 +47,9 @@ Exit codes:
 
 @click.command("conform", epilog=EPILOG, short_help="Put every rule to a real destination.")
 @click.argument("codes", nargs=-1, metavar="[CODE]...")
-@click.option("--qemu", "text", metavar="CMD", required=True, help="Command line of the destination.")
+@click.option("--qemu", "text", metavar="CMD", help="Command line of the destination.")
+@click.option("--source", "source_text", metavar="CMD",
+              help="Command line of a source: what it sends is recorded and judged.")  # fmt: skip
 @click.option("--mode", type=click.Choice(("per-section", "per-round")),
               help="The destination's mode. [per-round where it can]")  # fmt: skip
 @click.option("--runs", type=click.IntRange(1, 100), default=3, show_default=True, metavar="N",
@@ -48,7 +62,8 @@ Exit codes:
 def command(
     *,
     codes: tuple[str, ...],
-    text: str,
+    text: str | None,
+    source_text: str | None,
     mode: str | None,
     runs: int,
     jobs: int | None,
@@ -57,29 +72,65 @@ def command(
     form: str,
     output: Path | None,
 ) -> int:
-    """Put every mutation and near miss of the rules (of CODEs only) to a real destination."""
-    from concurrent.futures.process import BrokenProcessPool  # noqa: PLC0415
-
-    from analyzers.conform.checks import checks  # noqa: PLC0415
-    from analyzers.conform.conform import Conformance  # noqa: PLC0415
+    """Put every mutation and near miss of the rules (of CODEs only) to a real destination, and judge what a source
+    sends."""
     from analyzers.conform.report import render_json, render_junit, render_text, summary  # noqa: PLC0415
-    from analyzers.fuzz.case import Habitat  # noqa: PLC0415
-    from analyzers.fuzz.workers import Workers  # noqa: PLC0415
     from captures.qemu.binary import parse_command  # noqa: PLC0415
-    from multifd_codec.dialect.destination import Destination  # noqa: PLC0415
-    from multifd_codec.dialect.releases import Mode  # noqa: PLC0415
 
     check_output(output, [])
     check_output(state, [])
-    qemu = parse_command(text)
+    if text is None and source_text is None:
+        raise InputError("give --qemu CMD, --source CMD, or both")
+    qemu = None if text is None else parse_command(text)
+    source = None if source_text is None else parse_command(source_text)
+    results: list[Result] = []
+    missing, names = 0, []
+    if source is not None:
+        names.append(f"source {source.name} ({source.full_version})")
+        results += _judge_source(source, qemu or source)
+    if qemu is not None:
+        habitat = _habitat(qemu, mode)
+        names.append(f"{qemu.name} ({qemu.full_version}) {habitat.destination.mode}")
+        put, missing = _put(qemu, habitat, codes, runs, jobs or os.cpu_count() or 1, state)
+        results += put
+    if form == "text":
+        document = render_text(results, everything=everything)
+    elif form == "junit":
+        document = render_junit(results, ", ".join(names))
+    else:
+        document = render_json(results, {"qemu": text, "source": source_text, "names": names, "runs": runs})
+    write_text(document, output)
+    if output is not None:
+        say(f"{', '.join(names)}: {summary(results)}")
+    if missing:
+        say(f"stopped: {missing} checks were not run")
+    return ExitCode.FINDINGS if missing or any(one.agrees is False for one in results) else ExitCode.CLEAN
+
+
+def _habitat(qemu: Qemu, mode: str | None) -> Habitat:
+    from analyzers.fuzz.case import Habitat  # noqa: PLC0415
+    from multifd_codec.dialect.destination import Destination  # noqa: PLC0415
+    from multifd_codec.dialect.releases import Mode  # noqa: PLC0415
+
     can = qemu.release.destination.flush_known
     chosen = Mode(mode) if mode is not None else Mode.PER_ROUND if can else Mode.PER_SECTION
     if chosen is Mode.PER_ROUND and not can:
         raise InputError(f"{qemu.name} has no per-round mode")
-    habitat = Habitat(Destination(f"qemu-{qemu.full_version}", chosen), stock=True)
+    return Habitat(Destination(f"qemu-{qemu.full_version}", chosen), stock=True)
+
+
+def _put(
+    qemu: Qemu, habitat: Habitat, codes: tuple[str, ...], runs: int, workers: int, state: Path | None
+) -> tuple[list[Result], int]:
+    """The results, and how many are missing."""
+    from concurrent.futures.process import BrokenProcessPool  # noqa: PLC0415
+
+    from analyzers.conform.checks import checks  # noqa: PLC0415
+    from analyzers.conform.conform import Conformance  # noqa: PLC0415
+    from analyzers.fuzz.workers import Workers  # noqa: PLC0415
+
     listed = list(checks(habitat, codes))
     conformance = Conformance(listed, habitat, qemu, runs=runs, state=state)
-    workers = jobs or os.cpu_count() or 1
     with StatusLine() as show, interruptible() as stopped, Workers(workers) as executor:
         try:
             results = conformance.run(
@@ -87,19 +138,14 @@ def command(
             )
         except BrokenProcessPool:
             raise InputError("a worker process was ended from outside (out of memory?)") from None
-    facts = {"qemu": text, "version": qemu.full_version, "mode": str(chosen), "runs": runs}
-    name = f"{qemu.name} ({qemu.full_version}) {chosen}"
-    document = (
-        render_text(results, everything=everything)
-        if form == "text"
-        else render_json(results, facts)
-        if form == "json"
-        else render_junit(results, name)
-    )
-    write_text(document, output)
-    if output is not None:
-        say(f"{name}: {summary(results)}")
-    if len(results) < len(listed):
-        say(f"stopped: {len(results)} of {len(listed)} checks were run")
-    done = len(results) == len(listed) and all(result.agrees is not False for result in results)
-    return ExitCode.CLEAN if done else ExitCode.FINDINGS
+    return results, len(listed) - len(results)
+
+
+def _judge_source(source: Qemu, destination: Qemu) -> Iterator[Result]:
+    from analyzers.conform.source import run_source_check, source_checks  # noqa: PLC0415
+
+    listed = list(source_checks(source))
+    with StatusLine() as show:
+        for number, check in enumerate(listed):
+            show(f"{number} of {len(listed)} migrations")
+            yield run_source_check(check, source, destination)

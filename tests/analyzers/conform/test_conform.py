@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from click.testing import CliRunner, Result
 
 from analyzers.cli.app import multifd
 from analyzers.conform.checks import checks
+from analyzers.conform.source import run_source_check, source_checks
 from analyzers.fuzz.case import Habitat
 from analyzers.rulebook.registry import RULES
 from multifd_codec.dialect.destination import Destination
@@ -55,3 +57,15 @@ def test_a_real_destination_does_what_is_foreseen(tmp_path: Path) -> None:
     assert set(before) < set(seen) and before["MFD309/device-state-behind-an-unpaired-sync"] == ["hangs"]
     other = conform(*options, "--mode", "per-section", "MFD301")
     assert other.exit_code == 2 and "another destination, mode or number of runs" in other.output
+
+
+@pytest.mark.qemu("10.0")
+@pytest.mark.skipif(shutil.which("tcpdump") is None, reason="NO SOURCE IS RECORDED: tcpdump is missing")
+def test_what_a_source_sends_is_as_foreseen() -> None:
+    qemu = installed("10.0")
+    listed = {check.name: check for check in source_checks(qemu)}
+    assert len(listed) == 14 and sum(check.devices > 0 for check in listed.values()) == 4
+    for name in ("SOURCE/per-section/zstd/2-channels", "SOURCE/per-round/none/2-channels/1-devices"):
+        result = run_source_check(listed[name], qemu, qemu)
+        assert (result.seen, result.foreseen) == (("completes",), ("completes",)), result
+        assert "hangs" in result.words
