@@ -151,7 +151,10 @@ def _content(value: Any, where: str, first: int) -> PageContent:
         except ValueError:
             raise InputError(f"{where}: not hex digits") from None
     else:
-        result = Pattern(entry.take("pattern", int), float(entry.take("zero_share", (int, float), 0.0)))
+        seed, share = entry.take("pattern", int), entry.take("zero_share", (int, float), 0.0)
+        if not 0 <= share <= 1:  # before it becomes a float, which not every integer can
+            raise InputError(f"{where}: zero_share is a share from 0 to 1")
+        result = Pattern(seed, float(share))
     entry.done()
     return result
 

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from analyzers.fuzz.campaign import SCHEMA, Campaign, Task
-from analyzers.fuzz.case import Habitat, make_case
+from analyzers.fuzz.case import Case, Habitat, make_case
 from analyzers.rulebook.mutation_registry import MUTATIONS
 from captures.formats.mapped import MappedFile
 from captures.model import Recording
@@ -52,7 +52,11 @@ MOST_BYTES = 48 << 10
 def _drafts() -> tuple[Draft, ...]:
     """Small migrations, half of them edited; and one with device state."""
     habitats = (Habitat(destination, most_pages=2, most_channels=2) for destination in DESTINATIONS)
-    made = [make_case(seed, habitat).stream() for habitat in habitats for seed in range(CASES)]
+    made = []
+    for habitat in habitats:
+        for seed in range(CASES):
+            case = make_case(seed, habitat)
+            made.append((_light(case) if seed % 2 else case).stream())
     plan = MigrationPlan(
         blocks=(Block("ram", 2 * PAGE),),
         rounds=(Round((Pages("ram", 0, 2, Zero()),)),),
@@ -60,6 +64,15 @@ def _drafts() -> tuple[Draft, ...]:
         channels=2,
     )
     return (draft(plan), draft(replace(plan, compression="zlib", devices=())), *made)
+
+
+def _light(case: Case) -> Case:
+    """The case with zero pages only: most of its bytes mean something then."""
+
+    def emptied(passes: tuple[Round, ...]) -> tuple[Round, ...]:
+        return tuple(one._replace(pages=tuple(replace(some, content=Zero()) for some in one.pages)) for one in passes)
+
+    return case._replace(plan=replace(case.plan, rounds=emptied(case.plan.rounds), final=emptied(case.plan.final)))
 
 
 def _encoded(one: Draft) -> list[bytes]:

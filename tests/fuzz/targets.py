@@ -46,6 +46,8 @@ from multifd_codec.main.device_fields import device_fields
 from multifd_codec.main.return_path import ReturnPathMessage, decode_return_path
 from multifd_codec.main.vmdescription import parse_description
 from multifd_codec.plan.file import plan_from_json, plan_to_json
+from multifd_codec.plan.plan import check, dirty, least_bytes
+from multifd_codec.sender import draft
 from multifd_codec.source import Hole, HoleReason, StreamEnd, recorded
 
 Target = Callable[[bytes], object]
@@ -57,6 +59,8 @@ LOST = b"=LOST="
 BACK = b"=BACK="
 """Begins a return path."""
 MOST_CHANNELS = 12
+MOST_PAGES, MOST_BYTES = 200, 1 << 20
+"""Of plans that are sent."""
 
 
 @contextmanager
@@ -189,10 +193,15 @@ def vmdescription(data: bytes) -> None:
 
 
 def plan_file(data: bytes) -> None:
-    """A plan: one that is taken can be written and taken again."""
+    """A plan: one that is taken can be written and taken again, and a small one is sent, by sources of any release."""
     with suppress(MultifdError):
         plan = plan_from_json(data)
         assert plan_from_json(plan_to_json(plan)) == plan
+        check(plan)
+        pages = sum(pages.count for pages, _ in dirty(plan))
+        sections = sum(one.sections for one in (*plan.rounds, *plan.final))
+        if max(pages, sections, plan.channels * len(plan.rounds)) < MOST_PAGES and least_bytes(plan) < MOST_BYTES:
+            recording_of(draft(plan))
 
 
 def key_log(data: bytes) -> None:
