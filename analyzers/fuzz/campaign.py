@@ -38,6 +38,8 @@ AHEAD = 2
 SHRINK_TRIES = 60
 SURE = 2
 """Times a disagreement with a real destination must show to be kept: some outcomes are races that one run decides."""
+MOST_STATE = 1 << 20
+"""Bytes of a state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +231,8 @@ class Campaign:
             self._save()
             return
         try:
+            if not path.is_file() or path.stat().st_size > MOST_STATE:
+                raise ValueError("no file of that size")
             state = json.loads(path.read_text())
             if state["schema"] != SCHEMA:
                 raise ValueError(state["schema"])

@@ -251,7 +251,7 @@ def produced() -> Iterator[bytes]:
 
 def commanded() -> Iterator[bytes]:
     """Every command on a migration."""
-    some = list(folders())
+    some = [*folders(), *_captured()[:4]]
     for number in range(len(COMMANDS)):
         yield number.to_bytes(2, "big") + some[number % len(some)]
 

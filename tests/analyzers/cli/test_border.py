@@ -105,6 +105,7 @@ def test_every_command_and_format(made: object, tmp_path: Path) -> None:
             json.loads(answer.out)
         if "junit" in command:
             ElementTree.fromstring(answer.out.encode())
+        shown([file.name for file in Path(out).glob("*")])
     assert r"\x1b]0;x\x07" in seen and r"\u202e" in seen
 
 
