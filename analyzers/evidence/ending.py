@@ -49,11 +49,13 @@ def recorded(surveyed: Surveyed, *, lacks: bool = False) -> Recorded:
     messages = tuple(message for path in paths for message in said(path))
     progress = progress_of(surveyed, line)
     ended, gave_up = _ended(line, progress, messages)
-    telling = any(named.connection.kind is not ChannelKind.MULTIFD for named in line.connections)
+    telling = any(named.connection.kind is not ChannelKind.MULTIFD for named in line.connections) and _is_begun(line)
     idle = ended is Ended.HUNG and progress.main_ended is None and gave_up is Side.SOURCE
     unsaid = ended is not Ended.RUNNING and not _says_so(messages)
     lacks = lacks or lacks_frames(surveyed, line)
-    if (lacks and not _completed(messages, progress)) or (unsaid and (idle or not telling)):
+    says_so = _completed(messages, progress)
+    unheard = says_so and progress.unread and any(path is not None and path.holes() for path in paths)
+    if (lacks and not says_so) or unheard or (unsaid and (idle or not telling)):
         ended, gave_up = Ended.UNKNOWN, None  # what shows nothing of it may not have been recorded
     silence = line.between(*line.silence)
     stalled = (
@@ -65,6 +67,14 @@ def recorded(surveyed: Surveyed, *, lacks: bool = False) -> Recorded:
     if lacks:
         seen = tuple(fact for fact in seen if fact.kind in STANDS)
     return Recorded(ended, gave_up, line.between(line.first, line.last), silence, stalled, seen)
+
+
+def _is_begun(line: Timeline) -> bool:
+    """Whether any byte went either way, or a connection was refused."""
+    return any(
+        named.connection.refused is not None or any(half.segments for half in named.halves)
+        for named in line.connections
+    )
 
 
 def _completed(messages: Sequence[Said], progress: Progress) -> bool:
@@ -84,7 +94,7 @@ def _ended(line: Timeline, progress: Progress, messages: Sequence[Said]) -> tupl
         return Ended.UNKNOWN, None
     shut = next((message for message in messages if message.type == ReturnPathType.SHUT), None)
     if shut is not None and shut.value is not None:
-        if not shut.value and died_in_cleanup(line, messages) is None:
+        if not shut.value and died_in_cleanup(line, messages, postcopy=progress.postcopy) is None:
             return Ended.COMPLETED, None
         first = line.closed if line.closed == line.source_closed else None
         left = first is not None and shut.moment is not None and first < shut.moment

@@ -67,7 +67,7 @@ def evidence(
         facts.append(_given(line, begun))
     if paused is not None:
         facts.append(_seen(line, Kind.PAUSED, Actor.DESTINATION, paused))
-    died = died_in_cleanup(line, messages)
+    died = died_in_cleanup(line, messages, postcopy=progress.postcopy)
     if died is not None:
         facts.append(_seen(line, Kind.DIED_IN_CLEANUP, Actor.DESTINATION, died))
     if ended is Ended.HUNG and line.closed is None and silence < LONG:

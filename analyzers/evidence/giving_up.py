@@ -142,7 +142,7 @@ def hello_unanswered(line: Timeline) -> NamedConnection | None:
 
 def _takes_nothing(line: Timeline) -> bool:
     """Whether the destination closed all, main too, right behind its first bytes."""
-    mains = [one.halves[0].acknowledged or 0 for one in line.mains if not _follows(one)]
+    mains = [one.halves[0].acknowledged or 0 for one in line.mains if one.halves[0].sent and not _follows(one)]
     closed = all(one.halves[1].gave_up is not None for one in line.connections)
     return closed and 0 < max(mains, default=0) <= FIRST_BYTES
 

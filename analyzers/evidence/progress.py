@@ -27,6 +27,8 @@ class Progress(NamedTuple):
     """Those that the source closes inside a TLS record, known without keys."""
     asks: bool
     """Main asks for a return path, which a destination that has begun answers."""
+    unread: bool
+    """Some of main is not recorded, or all of it."""
     postcopy: bool
     """The guest runs on the destination: who gives up now pauses both."""
 
@@ -50,7 +52,8 @@ def progress_of(surveyed: Surveyed, line: Timeline) -> Progress:
     inside = frozenset[ChannelName](one.name for one in surveyed.channels if not one.survey.ends_at_boundary)
     torn = frozenset(named.name for named in line.connections if was_cut(named, 0))
     asks = main is not None and any(one.number == CommandId.OPEN_RETURN_PATH for one in main.commands)
-    return Progress(ended, inside | torn, torn, asks, main is not None and main.postcopy)
+    unread = main is None or bool(main.source.holes())
+    return Progress(ended, inside | torn, torn, asks, unread, main is not None and main.postcopy)
 
 
 def _ends_with_eof(source: StreamSource | None) -> bool | None:

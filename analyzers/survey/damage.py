@@ -31,7 +31,8 @@ def _lost(connection: MigrationConnection) -> bool:
     spoke = bool(sent.segments or sent.fin or answered.segments or answered.fin) or connection.went_on
     unheard = sent.last is None or answered.last is None or (bool(connection.attempts) and not connection.answered)
     halves = any(half.lacks or _goes_on_unheard(half) for half in (sent, answered))
-    return halves or (spoke and unheard) or any(_lacks(source) for source in connection.wire)
+    unconfirmed = any(attempt.answers for attempt in connection.attempts) and not connection.went_on
+    return halves or unconfirmed or (spoke and unheard) or any(_lacks(source) for source in connection.wire)
 
 
 def _goes_on_unheard(half: Half) -> bool:
