@@ -217,6 +217,12 @@ class Migration(NamedTuple):
         return destination is not None and (source is None or destination < source)
 
     @property
+    def destination_unheard(self) -> bool:
+        """Whether nothing that the destination sent was recorded, so that nobody can tell what it did."""
+        sent = any(connection.to_destination.last is not None for connection in self.connections)
+        return sent and all(connection.to_source.last is None for connection in self.connections)
+
+    @property
     def span(self) -> Span | None:
         """From its first frame to its last one, silence included; from byte to byte where only bytes are known. None
         without times."""

@@ -48,7 +48,7 @@ def doubts(channels: Channels, main: MainSurvey | None) -> Iterator[tuple[int, s
         yield main.setup, "packets name pages beyond the block list's lengths: the list may be wrong"
     if (
         main.eof is None
-        or main.skips_pages
+        or main.may_skip_pages
         or main.source.holes()
         or any(_partly_recorded(survey) for survey in surveys)
     ):

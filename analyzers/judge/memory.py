@@ -352,10 +352,8 @@ def _coverage(
     """Pages of the block list that nobody ever sends. ``twice``: some page stands on two channels in one round."""
     if main is None or main.blocks is None or main.eof is None or main.postcopy or main.capabilities:
         return
-    if main.skips_pages or not (channels or main.pages or main.iterates):
+    if main.may_skip_pages or not (channels or main.pages or main.iterates):
         return  # without an iteration nothing was pending: memory is shared with the destination (cpr-transfer)
-    if main.source.holes() and not main.described:
-        return  # it would say that there is a device whose pages the source leaves out
     if any(survey.unreadable or survey.stops_being_packets or survey.cut_headers for _, survey in channels):
         return
     page_size = channels[0][1].page_size if channels else main.page_size or 4096

@@ -167,6 +167,12 @@ class MainSurvey:
         return self.source.end
 
     @property
+    def may_skip_pages(self) -> bool:
+        """Whether it has such a device, or its vmdescription, which would say so, is not recorded."""
+        recorded = self.described or not (self.source.holes() or self.end is not StreamEnd.CLOSED)
+        return self.skips_pages or not recorded
+
+    @property
     def iterates(self) -> bool:
         """Whether RAM has a PART section: something was pending."""
         return any(record.section is SectionKind.PART for record in self.records)

@@ -148,7 +148,7 @@ def survey_migration(
         if progress is not None:
             progress(what, done + offset, total)
 
-    given_up = migration.destination_gave_up_first
+    given_up = migration.destination_gave_up_first or migration.destination_unheard
     main = None
     if mains:
         main = survey_main(mains[0].source, page_size=page_size, progress=moved)
