@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 
 import zstandard
 
-from captures.frames.links import ACK, FIN, RST, SYN
+from captures.links import ACK, FIN, RST, SYN
 from tests.helpers.recorded_frames import ETHERNET, FILE_HEADER, RECORD, Frame, cut
 
 THOUSAND = 1000

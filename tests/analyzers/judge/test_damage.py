@@ -1,4 +1,4 @@
-"""Whatever a recording lacks: the verdict is that of the intact one or holds ``undecided``, no error is new, and what is
+"""Whatever a recording lacks: the verdict is the intact one's or holds ``undecided``, no error is new, and what is
 said to have happened is what the intact one shows, or less."""
 
 from __future__ import annotations
