@@ -89,7 +89,7 @@ def plan_of_cell(policy: SyncPolicy, destination: Destination, *, device_state: 
         final=(Round((Pages("ram", 5, 3, Pattern(3)),)),),
         devices=(DEVICE,) if device_state else (),
         dialect=SENDER,
-        policy=policy.name,
+        policy=policy,
         mode=destination.mode,
         machine=DEVICE_MACHINE if device_state else "none",
         channels=CHANNELS,

@@ -8,7 +8,8 @@ migration/ram.c), behind all pages.
 from __future__ import annotations
 
 import enum
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from multifd_codec.dialect.releases import Mode, SenderHabits
 from multifd_codec.errors import InputError
@@ -72,3 +73,50 @@ def policy_of(sender: SenderHabits) -> SyncPolicy:
     if sender.unpaired_sync_at_complete:
         return RFC_V3 if sender.device_state else RAM_COMPLETE
     return UPSTREAM if sender.per_round else RAM_COMPLETE
+
+
+_CASES = ("per-section", "per-round", "per-section-device-state", "per-round-device-state")
+_ANSWERS = {answer.value: answer for answer in FinalSync}
+
+
+def policy_as_data(one: SyncPolicy) -> dict[str, str]:
+    """As ``policy_from_data`` reads it."""
+    answers = zip(_CASES, one[2:], strict=True)
+    return {"name": one.name, "title": one.title} | {case: answer.value for case, answer in answers}
+
+
+def policy_from_data(value: Mapping[str, Any]) -> SyncPolicy:
+    """An own policy: ``name``, perhaps ``title``, and for each mode, without and with device state, what a source does.
+
+    With device state it is as without, unless said otherwise. Raises InputError.
+    """
+    name = value.get("name")
+    if not isinstance(name, str) or not name:
+        raise InputError("a sync policy needs a name")
+    unknown = set(value) - {"name", "title", *_CASES}
+    if unknown:
+        raise InputError(f"policy {name}: there is no key {min(unknown)!r}; there are title, {', '.join(_CASES)}")
+    answers = []
+    for case in _CASES:
+        said = value.get(case, value.get(case.removesuffix("-device-state")))
+        if not isinstance(said, str) or said not in _ANSWERS:
+            what = "is missing" if said is None else f"cannot be {said!r}"
+            raise InputError(f"policy {name}: {case} {what}; it is one of: {', '.join(_ANSWERS)}")
+        answers.append(_ANSWERS[said])
+    return SyncPolicy(name, str(value.get("title", name)), *answers)
+
+
+def policies_from_toml(text: str) -> list[SyncPolicy]:
+    """A table a policy, its name the table's. Raises InputError."""
+    import tomllib  # noqa: PLC0415 - rarely used
+
+    try:
+        tables = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise InputError(f"not TOML: {error}") from None
+    if not tables:
+        raise InputError("there is no policy: give a table each, as [mine]")
+    for name, table in tables.items():
+        if not isinstance(table, dict):
+            raise InputError(f"{name} is no table; give a table a policy, as [mine]")
+    return [policy_from_data({"name": name, **table}) for name, table in tables.items()]

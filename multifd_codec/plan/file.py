@@ -20,6 +20,7 @@ from typing import Any
 from uuid import UUID
 
 from multifd_codec.dialect.releases import Mode
+from multifd_codec.dialect.sync_policy import SyncPolicy, policy_as_data, policy_from_data
 from multifd_codec.errors import InputError
 from multifd_codec.plan.page_content import Given, PageContent, Pattern, Zero
 from multifd_codec.plan.plan import Block, Device, MigrationPlan, Pages, Round, Section, check
@@ -214,7 +215,7 @@ _KEYS: dict[str, Callable[[Any, str], Any]] = {
     "sections": lambda value, where: _listed(value, where, _section),
     "dialect": _of(str),
     "mode": _mode,
-    "policy": _of(str),
+    "policy": lambda value, where: policy_from_data(value) if isinstance(value, dict) else _of(str)(value, where),
     "machine": _of(str),
     "channels": _of(int),
     "page_size": _of(int),
@@ -263,4 +264,5 @@ _WRITTEN: dict[str, Callable[[Any, MigrationPlan], Any]] = {
     "devices": lambda value, _: [device._asdict() | {"config": device.config.hex()} for device in value],
     "sections": lambda value, _: [{**section._asdict(), "body": bytes(section.body).hex()} for section in value],
     "uuid": lambda value, _: value.hex,
+    "policy": lambda value, _: policy_as_data(value) if isinstance(value, SyncPolicy) else value,
 }

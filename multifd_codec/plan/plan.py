@@ -109,8 +109,8 @@ class MigrationPlan:
     """The release that sends, or ``rfc-v3``."""
     mode: Mode | None = None
     """None: what the machine type implies, else the newest the release can."""
-    policy: str | None = None
-    """Sync policy; None: the release's own."""
+    policy: str | SyncPolicy | None = None
+    """Sync policy, by name or one's own; None: the release's own."""
     machine: str = "none"
     channels: int = 2
     page_size: int = 4096
@@ -176,7 +176,8 @@ def habits(plan: MigrationPlan) -> Habits:
         raise InputError(f"{plan.dialect} sends no device state on multifd channels ({do})")
     if plan.devices and compression.flag:
         raise InputError("device state on multifd channels needs compression none")
-    chosen = policy(plan.policy) if plan.policy is not None else policy_of(sender)
+    own = policy(plan.policy) if isinstance(plan.policy, str) else plan.policy
+    chosen = own or policy_of(sender)
     switchover = plan.switchover_start
     if switchover is None:
         switchover = sender.device_state and machine.switchover_start

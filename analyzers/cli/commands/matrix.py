@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from analyzers.cli.inputs import check_input
 from analyzers.cli.output import show_blocks, write_text
 from analyzers.cli.progress import ProgressBar
 from analyzers.report.exit_codes import ExitCode
@@ -16,12 +18,23 @@ from multifd_codec.errors import InputError
 
 if TYPE_CHECKING:
     from analyzers.produce.matrix import Cell
+    from multifd_codec.dialect.sync_policy import SyncPolicy
 
 EPILOG = """\b
 Examples:
   multifd matrix
   multifd matrix --verify
+  multifd matrix --policy-file mine.toml --verify
   multifd matrix --format json
+
+\b
+mine.toml, a table a policy; what is not said with device state is as without:
+  [mine]
+  title = "final SYNC behind all iterable devices, with device state only"
+  per-section = "at RAM complete"
+  per-round = "none"
+  per-section-device-state = "behind all iterable device state"
+Each is one of "none", "with FLUSH", "at RAM complete" and "behind all iterable device state".
 
 Each cell is the set of outcomes that a destination can reach with a stream of that policy. --verify runs
 them on the QEMUs that are installed (in PATH, in MULTIFD_QEMU, or unpacked by .ci/setup) and marks them:
@@ -37,13 +50,14 @@ Exit codes:
 
 @click.command("matrix", epilog=EPILOG, short_help="Sync policies against destinations, foreseen and verified.")
 @click.option("--verify", is_flag=True, help="Run each cell on the installed QEMU of its release.")
+@click.option("--policy-file", type=Path, metavar="FILE", help="Own policies (TOML) instead of the known ones.")
 @click.option("--format", "form", type=click.Choice(("text", "json", "markdown")), default="text", show_default=True)
-def command(*, verify: bool, form: str) -> int:
+def command(*, verify: bool, policy_file: Path | None, form: str) -> int:
     """Show what each way to send the final SYNC does to each destination, and why."""
     from analyzers.produce.matrix import COLUMNS, cells  # noqa: PLC0415
     from analyzers.produce.matrix import verify as run  # noqa: PLC0415
 
-    matrix = cells()
+    matrix = cells() if policy_file is None else cells(_policies(policy_file))
     if verify:
         from captures.qemu import find_qemus  # noqa: PLC0415
 
@@ -60,6 +74,18 @@ def command(*, verify: bool, form: str) -> int:
     else:
         _show(matrix)
     return ExitCode.FINDINGS if any(cell.agrees is False for cell in matrix) else ExitCode.CLEAN
+
+
+def _policies(path: Path) -> list[SyncPolicy]:
+    from multifd_codec.dialect.sync_policy import policies_from_toml  # noqa: PLC0415
+
+    check_input(path)
+    try:
+        return policies_from_toml(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not TOML: it is no UTF-8") from None
+    except InputError as error:
+        raise InputError(f"{path}: {error.message}") from None
 
 
 LEGEND = "+ real destinations did just that, ! they did something else; the rest was not run"

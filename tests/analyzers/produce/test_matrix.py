@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -65,3 +66,25 @@ def test_real_destinations_do_what_is_foreseen() -> None:
 def test_the_readme_shows_it() -> None:
     shown = re.sub(r" [+]", "", README.read_text())
     assert markdown(cells()) in shown
+
+
+def test_own_policies(tmp_path: Path) -> None:
+    """The release's own answer, written down by hand, is the release's; what is not said with device state is as
+    without."""
+    file = tmp_path / "mine.toml"
+    file.write_text('[mine]\nper-section = "at RAM complete"\nper-round = "none"\n')
+    done = CliRunner().invoke(multifd, ["matrix", "--policy-file", str(file), "--format", "json"])
+    assert done.exit_code == 0, done.output
+    outcomes = [cell["possible_outcomes"] for cell in json.loads(done.stdout)]
+    assert outcomes == [[str(o) for o in cell.outcomes] for cell in cells([POLICIES["upstream"]])]
+    for text, words in (
+        ("[mine", "not TOML"),
+        ("", "there is no policy"),
+        ("mine = 1", "is no table"),
+        ('[mine]\nper-round = "never"', "per-section is missing"),
+        ('[mine]\nper-section = "never"', "cannot be 'never'"),
+        ('[mine]\nround = "none"', "there is no key 'round'"),
+    ):
+        file.write_text(text)
+        done = CliRunner().invoke(multifd, ["matrix", "--policy-file", str(file)])
+        assert done.exit_code == 2 and words in done.output and done.output.count("\n") == 1
