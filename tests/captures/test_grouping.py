@@ -57,6 +57,20 @@ def test_sequential_migrations_between_the_same_endpoints(tmp_path: Path) -> Non
             assert not found.notes
 
 
+@pytest.mark.parametrize("flags", [SYN, SYN | ACK])
+@pytest.mark.parametrize("place", [0, 9, 20, None])
+def test_a_stray_syn_parts_no_connection(tmp_path: Path, flags: int, place: int | None) -> None:
+    """Of another sequence number and followed by nothing that fits it: in front, in the middle, behind all."""
+    segments = together(*migration())
+    like = next(one for one in segments if one.flags == flags)
+    stray = replace(like, sequence=0x1234_5678, acknowledgement=0x7654_3210)
+    segments.insert(len(segments) if place is None else place, stray)
+    with opened(tmp_path, segments) as recording:
+        assert [channels(found) for found in recording.migrations] == [WHOLE]
+        (found,) = recording.migrations
+        assert not found.notes and len(found.connections) == len(WHOLE)
+
+
 def test_sequential_migrations_whose_ends_were_not_recorded(tmp_path: Path) -> None:
     """Nothing says that the first ones were over, but that a main channel opens when the other one has gone quiet."""
     first = [talk[:-3] for talk in migration()]

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from analyzers.findings import Outcome, Report, Severity
@@ -123,6 +123,10 @@ def intact(path: Path, size: int | None, scratch: Path) -> Intact:
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(damages)
+@example(
+    Damage(SAMPLES / "evidence" / "dst-multifd-src-not-q10.0.pcap.zst", None, [Between(134, 867, lost=True)], THOUSAND)
+)
+@example(Damage(SAMPLES / "healthy" / "virtio-mem-10.0.pcap.zst", None, [Twice(0)], 938))
 def test_damage_proves_nothing(tmp_path: Path, damage: Damage) -> None:
     scratch = tmp_path / "damaged.pcap"
     whole = intact(damage.path, damage.size, scratch)
