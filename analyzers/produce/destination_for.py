@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 from uuid import UUID
 
@@ -15,6 +16,10 @@ from multifd_codec.errors import InputError
 
 _SWITCHOVER_START = ("-global", "migration.send-switchover-start=on")
 """What machine types up to 9.2 need besides, to take device state from multifd channels."""
+
+
+_MACHINE = re.compile(r"[\w.+-]+", re.ASCII)
+"""With a comma in it, a stream could give QEMU further options, and some of them write files."""
 
 
 class Wishes(NamedTuple):
@@ -57,7 +62,10 @@ def destination_for(migration: Migration, qemu: Qemu, wishes: Wishes) -> Asked:
     name = wishes.ram_block or name
     stated = surveyed.uuid if surveyed.uuid is not None and surveyed.uuid.int else None
     devices = devices_of(surveyed)
-    machine = wishes.machine or (main and main.machine) or (PCI_MACHINE if devices else default.machine)
+    stated_machine = main.machine if main is not None else None
+    if wishes.machine is None and stated_machine and not _MACHINE.fullmatch(stated_machine):
+        raise InputError(f"there is no machine type {stated_machine!r}; give --machine")
+    machine = wishes.machine or stated_machine or (PCI_MACHINE if devices else default.machine)
     options = DestinationOptions(
         ram_size=(blocks.get(name) or default.ram_size) if wishes.ram_size is None else wishes.ram_size,
         ram_block=name,

@@ -21,6 +21,7 @@ from analyzers.fuzz.case import Habitat
 from analyzers.linter.facts_file import with_facts
 from analyzers.linter.judged import LintOptions
 from analyzers.linter.linter import lint_recording
+from analyzers.produce.destination_for import Wishes, destination_for
 from analyzers.produce.draft_of_recording import draft_of_migration
 from analyzers.produce.mutate import mutate
 from analyzers.produce.plan_of_recording import plan_of
@@ -36,6 +37,7 @@ from analyzers.rulebook.mutation_registry import MUTATIONS
 from captures.identity import identify
 from captures.memory import MemorySource, recording_of
 from captures.model import CapturedChannel, InputForm, Migration, Recording
+from captures.qemu import Qemu
 from captures.recording import open_recording
 from captures.tls import is_client_hello, is_tls, names_application, read_records
 from captures.wireshark.decrypt import check_key_log
@@ -48,7 +50,7 @@ from multifd_codec.main.vmdescription import parse_description
 from multifd_codec.plan.file import plan_from_json, plan_to_json
 from multifd_codec.plan.plan import check, dirty, least_bytes
 from multifd_codec.sender import draft
-from multifd_codec.source import Hole, HoleReason, StreamEnd, recorded
+from multifd_codec.source import BufferSource, Hole, HoleReason, StreamEnd, recorded
 
 Target = Callable[[bytes], object]
 
@@ -177,6 +179,13 @@ def main(data: bytes) -> None:
     """The main channel: records, problems, fields of devices; then as ``decode --hex`` shows it."""
     for event in MainDecoder(source_of(data)).events():
         repr(event)
+    growing = BufferSource(end=StreamEnd.OPEN)
+    decoder = MainDecoder(growing, growing=True)
+    for start in range(0, len(data), 1 + len(data) // 4):
+        growing.feed(data[start : start + 1 + len(data) // 4])
+        list(decoder.events())
+    growing.close()
+    list(decoder.events())
     decode_and_render(folder(b"QEVM" + data.removeprefix(b"QEVM")))
 
 
@@ -258,6 +267,9 @@ def produce(data: bytes) -> None:
     recording = folder(data)
     with suppress(MultifdError):
         plan_to_json(plan_of(recording.migrations[0]))
+    with suppress(MultifdError):
+        asked = destination_for(recording.migrations[0], Qemu(("qemu",), (10, 0), 0), Wishes())
+        assert not set(", ") & set(asked.options.machine)
     for mutation in MUTATIONS[code]:
         with suppress(MultifdError):
             done = mutate(draft_of_migration(recording.migrations[0]), code, way=mutation.way, near=near)

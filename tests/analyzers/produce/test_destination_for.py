@@ -9,10 +9,13 @@ from uuid import UUID
 import pytest
 
 from analyzers.produce.destination_for import Wishes, destination_for
+from captures.memory import recording_of
 from captures.qemu import DestinationOptions, Qemu, VfioDevice
 from captures.recording import open_recording
+from multifd_codec import sender
 from multifd_codec.dialect.releases import Mode
 from multifd_codec.errors import InputError
+from multifd_codec.plan.plan import Block, MigrationPlan, Round
 from tests.conftest import SAMPLES
 
 QEMU = Qemu(("qemu-system-x86_64",), (10, 0), 0)
@@ -62,3 +65,12 @@ def test_what_the_user_wishes_goes_first() -> None:
 def test_a_recording_that_cannot_be_read() -> None:
     with pytest.raises(InputError, match="cannot be read"):
         asked_for("q10.0-none-known-ram-tls.pcap")
+
+
+def test_a_machine_that_is_more_than_one() -> None:
+    """What stands behind a comma would be further options of QEMU's, dumpdtb=FILE among them."""
+    made = sender.draft(MigrationPlan((Block("ram", 4096),), (Round(),), machine="virt,dumpdtb=/tmp/x"))
+    (migration,) = recording_of(made).migrations
+    with pytest.raises(InputError, match="there is no machine type 'virt,dumpdtb"):
+        destination_for(migration, QEMU, Wishes())
+    assert destination_for(migration, QEMU, Wishes(machine="virt")).options.machine == "virt"
