@@ -10,7 +10,7 @@ import enum
 import heapq
 import itertools
 import json
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from analyzers.report.event_record import detail_text, event_record, kind_of
@@ -93,7 +93,7 @@ class Located(NamedTuple):
             time = None if moment is None else moment.seconds
             record["seconds"] = None if time is None else round(time - line.begin, 6)
             record["time"] = None if time is None else round(time, 6)
-        record |= event_record(self.event)
+        record.update(event_record(self.event))
         if isinstance(self.event, DeviceStatePacket):
             record["vfio"] = vfio_header(self.line.channel.source, self.event)
         return record
@@ -136,10 +136,11 @@ def _lines(migration: Migration) -> list[Line]:
 
 def _events(line: Line, wanted: Filter, page_size: int | None) -> Iterator[Located]:
     decoder = line.channel.decoder(page_size)
+    all_of_it = wanted == Filter(wanted.channel)
     for event in decoder.events():
         if wanted.stop is not None and event.offset >= wanted.stop:
             break
-        if wanted.takes(event):
+        if all_of_it or wanted.takes(event):
             yield Located(line, decoder, event)
 
 
@@ -159,6 +160,7 @@ def _framed(position: int, events: Iterator[Located]) -> Iterator[tuple[int, int
 
 def json_lines(events: Iterable[Located], *, hexadecimal: bool = False) -> Iterator[str]:
     """One JSON object a line: channel, frame, and the event's record; with ``fields`` when bytes are asked for."""
+    encoded = _encoder()
     for located in events:
         record = located.record()
         if hexadecimal:
@@ -166,7 +168,24 @@ def json_lines(events: Iterable[Located], *, hexadecimal: bool = False) -> Itera
                 {"name": field.name, "offset": field.offset, "hex": field.data.hex(), "value": field.value}
                 for field in located.fields()
             ]
-        yield json.dumps(record) + "\n"
+        yield encoded(record) + "\n"
+
+
+def _encoder() -> Callable[[dict[str, Any]], str]:
+    """Five times as fast with orjson, of the extra ``fast``; the same JSON in ASCII, but for spaces."""
+    try:
+        import orjson  # noqa: PLC0415 -- an extra
+    except ImportError:
+        return json.dumps
+
+    def encoded(record: dict[str, Any]) -> str:
+        try:
+            line = orjson.dumps(record)
+        except TypeError:  # an integer of more than 64 bits, a lone surrogate
+            return json.dumps(record)
+        return line.decode() if line.isascii() else json.dumps(record)
+
+    return encoded
 
 
 def text_lines(events: Iterable[Located], *, hexadecimal: bool = False) -> Iterator[str]:

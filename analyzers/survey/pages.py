@@ -99,7 +99,10 @@ class PageSet:
     """A growing set of pages of one RAM block."""
 
     parts: list[Runs] = field(default_factory=list)
+    size: int = 0
+    """Runs when they were merged last."""
     pending: int = 0
+    """Runs since then: as many again before the next time, or storms of pages that do not touch would take forever."""
     merged: bool = False
     """There is one part, in order and without overlap."""
     complete: bool = True
@@ -111,10 +114,10 @@ class PageSet:
         self.parts.append(runs)
         self.merged = False
         self.pending += len(runs)
-        if self.pending >= MERGE_AT:
-            merged = self.runs()
-            self.complete = len(merged) <= MAX_RUNS
-            self.pending = min(len(merged), MERGE_AT // 2)
+        if self.pending >= max(MERGE_AT, self.size):
+            self.size = len(self.runs())
+            self.complete = self.size <= MAX_RUNS
+            self.pending = 0
 
     def runs(self) -> Runs:
         """All pages so far."""

@@ -36,8 +36,9 @@ from multifd_codec.wire.packet import MULTIFD_PACKET_SIZE, pages_per_packet, ram
 
 QUIET = 8
 """After so many packets in a row without payload, many more are looked at together."""
-BATCH_BYTES = 1 << 18
-"""A batch is handed out when its headers reach this size: bounded memory, and small enough for the CPU's caches."""
+BATCH_BYTES = 1 << 20
+"""A batch is handed out when its headers reach this size: bounded memory, small enough for the CPU's caches, and large
+enough that numpy's work outweighs that of calling it."""
 
 ScanItem = ChannelInit | PacketBatch | DeviceStatePacket | Unreadable | ChannelEnd
 _PAGE_ENTRY = layout(ram_packet(MULTIFD_PACKET_SIZE)).span("offset").size
