@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from analyzers.cli.shrinking import tell_of_shrinking
 from multifd_codec.errors import InputError
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def open_input(
     """The recording in ``path``, or in several together. Raises InputError, its message naming a path."""
     from captures.recording import open_recording, open_together  # noqa: PLC0415
 
+    tell_of_shrinking()
     paths = path if isinstance(path, tuple) else (path,)
     for one in paths if keylog is None else (*paths, keylog):
         check_input(one)
@@ -70,6 +72,7 @@ def open_inputs(
     are one; None: those that go on in each other."""
     from captures.recording import open_recordings  # noqa: PLC0415
 
+    tell_of_shrinking()
     if together is None and len(paths) > 1:
         readable = []
         for path in paths:

@@ -96,3 +96,21 @@ def test_while_it_still_starts(number: signal.Signals, module: str) -> None:
         child.send_signal(number)
         assert child.stderr is not None
         assert child.stderr.read() == b"" and child.wait() in (0, 128 + number)
+
+
+def test_a_file_that_becomes_shorter(tmp_path: Path) -> None:
+    """As a capture does that is rotated: the end of a whole process, where the kernel would end it without a word."""
+    path = tmp_path / "capture.pcap"
+    path.write_bytes((SAMPLES / "q7.2-none.pcap").read_bytes())
+    code = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from analyzers.cli.inputs import open_input\n"
+        "path = Path(sys.argv[1])\n"
+        "recording = open_input(path, 'native', None, None)\n"
+        "os.truncate(path, 0)\n"
+        "source = recording.migrations[0].channels[0].source\n"
+        "bytes(source.read(0, source.size))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (2, b"multifd: an input file became shorter while it was read\n")
