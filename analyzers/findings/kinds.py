@@ -77,6 +77,10 @@ class Kind(enum.StrEnum):
         "the loader waits for buffer {r.indices}, never read at {r.place}",
     )
     WAITS_FOR_CONFIG = "waits-for-config", "the loader waits for the config of {r.device}, which no channel carries"
+    WAITS_FOR_READY = (
+        "waits-for-ready",
+        "the loader waits for DEV_CONFIG_LOAD_READY of {r.device}, which main does not carry",
+    )
     SOURCE_LEFT_EARLY = (
         "source-left-early",
         "a 10.0 source without a return path can exit before a channel has sent its last packet, as here",

@@ -12,7 +12,7 @@ from analyzers.rulebook.rule import Rule
 from analyzers.survey.channel import ChannelSurvey, Item
 from analyzers.survey.main import MainSurvey
 from multifd_codec.dialect.compression import known
-from multifd_codec.dialect.releases import DestinationHabits
+from multifd_codec.dialect.destination import Destination
 
 
 class Fault(NamedTuple):
@@ -41,10 +41,9 @@ class Fault(NamedTuple):
         return next(rule for rule, condition in DEVICE_STATE_CONDITIONS if condition is self.what)
 
 
-def faults(
-    survey: ChannelSurvey, main: MainSurvey | None, destination: DestinationHabits, compression: int
-) -> Iterator[Fault]:
+def faults(survey: ChannelSurvey, main: MainSurvey | None, like: Destination) -> Iterator[Fault]:
     """Everything on a channel that ends a receive thread or the process, in no order."""
+    destination, compression = like.habits, like.compression_flag
     for condition, hits in survey.hits.items():
         effect = condition.effect_on(destination)
         if effect in (Effect.ERROR, Effect.CRASH) and hits.kept:
@@ -58,7 +57,7 @@ def faults(
             rule = MFD205 if known(destination.compression_mask, number) else MFD206
             yield Fault(hits.first.offset, Effect.ERROR, reason, rule)
     for item in survey.items:
-        fault = _item_fault(item, main, destination, expected)
+        fault = _item_fault(item, main, like)
         if fault is not None:
             yield fault
 
@@ -79,9 +78,9 @@ def device_fault(seen: DeviceStateSeen) -> Fault | None:
     return None
 
 
-def _item_fault(item: Item, main: MainSurvey | None, destination: DestinationHabits, compression: int) -> Fault | None:
+def _item_fault(item: Item, main: MainSurvey | None, like: Destination) -> Fault | None:
     if item.buffer is not None:
-        return device_fault(DeviceStateSeen(item.buffer, main, destination, compression))
+        return device_fault(DeviceStateSeen(item.buffer, main, like))
     if item.found and not item.hole:
         return Fault(item.offset, Effect.ERROR, f"no packet here: {item.found[:8].hex(' ')} ...", MFD101)
     return None

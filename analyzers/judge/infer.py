@@ -17,8 +17,9 @@ from analyzers.rulebook.packets.page_rules import ZERO_PAGES
 from analyzers.rulebook.packets.rules import SYNC_WITH_ALLOC, SYNC_WITHOUT_ALLOC
 from analyzers.rulebook.payloads.rules import EMPTY_WITH_SIZE
 from analyzers.survey.channel import ChannelSurvey
-from analyzers.survey.main import MainSurvey, RecordKind, SectionKind
+from analyzers.survey.main import MainSurvey, RecordKind
 from analyzers.survey.migration import Surveyed
+from analyzers.survey.vfio import SectionKind
 from multifd_codec.arrays import distinct
 from multifd_codec.dialect import releases as dialect
 from multifd_codec.dialect.compression import COMPRESSIONS, either
@@ -102,6 +103,11 @@ CLUES: tuple[Clue, ...] = (
         lambda r: r.sender.device_state,
         lambda f: STRONGEST * f.command(CommandId.SWITCHOVER_START),
         "SWITCHOVER_START: {which}",
+    ),
+    Clue(
+        lambda r: r.destination.config_load_ready,
+        lambda f: CERTAIN * (f.main is not None and any(tags.ready is not None for tags in f.main.vfio.values())),
+        "DEV_CONFIG_LOAD_READY: {which}",
     ),
     Clue(
         lambda r: r.sender.ping_packaged,

@@ -11,10 +11,12 @@ from analyzers.receiver.device_state import state_buffers
 from analyzers.receiver.script import MAIN_TERMINAL, Act, ChannelStep, DeviceScript, MainAct, MainStep, Script
 from analyzers.rulebook.codes import MFD225
 from analyzers.rulebook.conditions import Effect, MainSeen
+from analyzers.rulebook.device_state.rules import never_ready
 from analyzers.rulebook.registry import MAIN_REFUSALS
 from analyzers.survey.channel import ChannelSurvey, Item, ItemKind
 from analyzers.survey.device_state import Buffer
 from analyzers.survey.main import MainSurvey, RecordKind
+from analyzers.survey.vfio import SectionKind
 from multifd_codec.channel.events import EndPosition
 from multifd_codec.device_key import DeviceKey
 from multifd_codec.dialect.destination import Destination
@@ -23,7 +25,6 @@ from multifd_codec.layout import layout
 from multifd_codec.source import StreamEnd
 from multifd_codec.wire.packet import ram_packet
 from multifd_codec.wire.qemufile import CommandId
-from multifd_codec.wire.vfio import VfioTagId
 
 
 def channel_steps(
@@ -35,7 +36,7 @@ def channel_steps(
     """Steps of one channel, and the fault that ends it if one does. ``ignoring``: these faults."""
     if survey.starts_late:
         return (ChannelStep(Act.OPEN, 0, 0, reason="the start of the stream is not in the recording"),), None
-    every = faults(survey, main, destination.habits, destination.compression_flag)
+    every = faults(survey, main, destination)
     found = (fault for fault in every if fault.what not in ignoring)
     fault = min(found, key=lambda f: (f.offset, f.effect is Effect.CRASH), default=None)
     spoiled = {
@@ -169,7 +170,7 @@ def main_steps(
             repeated = transferred and any(step.act is MainAct.START_LOADERS for step in steps)
             act = MainAct.CRASH if repeated else MainAct.START_LOADERS
             steps.append(MainStep(act, command.offset, "SWITCHOVER_START"))
-    seen = MainSeen(main, habits, transferred, multifd, destination.postcopy)
+    seen = MainSeen(main, destination, transferred, multifd)
     steps += [
         MainStep(MainAct.CRASH if refusal.crashes else MainAct.FAIL, offset, refusal.reason(seen, name), rule.code)
         for rule, refusal in MAIN_REFUSALS
@@ -200,11 +201,12 @@ def _main_end(main: MainSurvey) -> MainStep:
 def device_scripts(
     channels: Sequence[ChannelSurvey], main: MainSurvey | None, destination: Destination
 ) -> tuple[DeviceScript, ...]:
-    """The devices whose loaders the destination waits for: none with compression, which rules out multifd transfer.
+    """The devices whose loaders the destination waits for: none where compression rules out multifd transfer, or it is
+    off.
 
     Left out: devices whose buffers were not all recorded.
     """
-    if not destination.habits.device_state or destination.compression_flag:
+    if not destination.habits.device_state or destination.compression_flag or destination.device_transfer is False:
         return ()
     buffers: dict[DeviceKey, list[Buffer]] = defaultdict(list)
     for survey in channels:
@@ -213,31 +215,31 @@ def device_scripts(
                 buffers[item.buffer.device].append(item.buffer)
     if main is not None:
         for device in main.vfio.values():
-            if device.multifd_transfer:
+            if device.multifd_transfer or destination.device_transfer:
                 buffers.setdefault(device.device, [])
         known = set(main.vfio) if main.eof is not None else set(buffers)
     else:
         known = set(buffers)
-    on_main = (
-        {device for device, seen in main.vfio.items() if VfioTagId.DEV_DATA_STATE in seen.end_tags} if main else ()
-    )
+    seen = {} if main is None else main.vfio
+    on_main = {device for device, tags in seen.items() if tags.data_in(SectionKind.START, SectionKind.END)}
     return tuple(
-        _device_script(device, mine, twice=device in on_main)
+        _device_script(device, mine, twice=device in on_main, waits=never_ready(destination, seen.get(device)))
         for device, mine in buffers.items()
         if device in known and all(buffer.recorded for buffer in mine)
     )
 
 
-def _device_script(device: DeviceKey, buffers: Sequence[Buffer], *, twice: bool) -> DeviceScript:
-    """``twice``: main carries device data in its END section as well."""
+def _device_script(device: DeviceKey, buffers: Sequence[Buffer], *, twice: bool, waits: bool) -> DeviceScript:
+    """``twice``: main carries device data in START or END as well. ``waits``: for what main does not carry."""
     placed = [(buffer.index, buffer) for buffer in buffers if buffer.placed and buffer.index is not None]
     configs = [buffer for _, buffer in placed if buffer.config]
     state = state_buffers((index, buffer.config) for index, buffer in placed)
-    wrong_config = any(
-        (b.first_tag not in (None, VfioTagId.DEV_CONFIG_STATE) or b.last_tag not in (None, VfioTagId.END_OF_STATE))
-        for b in configs
+    return DeviceScript(
+        device,
+        load_fails=any(buffer.config_problem for buffer in configs),
+        loads_wrong=state.more or twice,
+        never_ready=waits,
     )
-    return DeviceScript(device, load_fails=wrong_config, loads_wrong=state.more or twice)
 
 
 def build(

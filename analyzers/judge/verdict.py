@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 from analyzers.findings import Kind, Outcome
@@ -15,8 +16,9 @@ from analyzers.judge.infer import Sender
 from analyzers.judge.memory import Known, MemoryVerdict, judge_memory, mark_lost_data
 from analyzers.judge.misaligned import harmless
 from analyzers.judge.scripts import build
+from analyzers.judge.several_configs import solve_by_end
 from analyzers.receiver.script import MAIN_TERMINAL, Act, ChannelStep, MainAct, MainStep, Script
-from analyzers.receiver.solve import lockstep, segments, solve
+from analyzers.receiver.solve import lockstep, segments
 from analyzers.survey.main import MainSurvey
 from multifd_codec.device_key import DeviceKey
 from multifd_codec.dialect.destination import Destination
@@ -52,6 +54,7 @@ def judge(
     another destination and is the same for this one; it grows.
     """
     known = {} if known is None else known
+    solved = partial(solve_by_end, channels=channels, main=main)
     script, faults = build(channels, main, destination)
     habits = destination.habits
     memory = judge_memory(channels, main, habits, sender, destination.mode, known, gaps=gaps)
@@ -62,24 +65,24 @@ def judge(
     if DOUBTS not in known:
         known[DOUBTS] = tuple(MainStep(MainAct.FAIL, at, reason) for at, reason in doubts(channels, main))
     may_fail = known[DOUBTS]
-    if any(fault.chance for fault in faults.values()) or solve(script) & {Outcome.COMPLETES, Outcome.LOSES_DATA}:
+    if any(fault.chance for fault in faults.values()) or solved(script) & {Outcome.COMPLETES, Outcome.LOSES_DATA}:
         script = mark_lost_data(script, channels, main, faults)  # what is lost matters to those that complete
     script = _without_harmless(script, channels, main, destination.mode)
     script = script._replace(may_fail=may_fail, memory_wrong=bool(memory.wrong), crashes_at_cleanup=second_main)
-    outcomes = solve(script)
+    outcomes = solved(script)
     for position, fault in faults.items():
         if fault.chance:
-            outcomes |= solve(_as_error(script, position))
-    outcomes |= _out_of_bounds(channels, main, destination, faults, script)
+            outcomes |= solved(_as_error(script, position))
+    outcomes |= _out_of_bounds(solved, channels, main, destination, faults, script)
     compressed = any(number for _, survey in channels for number in survey.compressions)
     missing = Outcome.LOSES_DATA in outcomes and _holes(channels)
     if compressed or missing:
         unread = _without_harmless(_same_where_unread(script), channels, main, destination.mode, if_unread=True)
-        if missing and Outcome.LOSES_DATA not in solve(unread):
+        if missing and Outcome.LOSES_DATA not in solved(unread):
             outcomes |= {Outcome.UNDECIDED}  # pages are compared that are not all recorded
-        outcomes |= solve(unread)
+        outcomes |= solved(unread)
     for step in script.may_fail:
-        outcomes |= solve(_failing(script, step))
+        outcomes |= solved(_failing(script, step))
     if main is not None and main.cut_regions and Outcome.FAILS in outcomes:
         outcomes |= {Outcome.CRASHES}  # with multifd, whose threads read the pages: SIGSEGV (10.0 to 11.1, measured)
     if memory.raced and Outcome.COMPLETES in outcomes:
@@ -114,14 +117,19 @@ def _without_harmless(
 
 
 def _out_of_bounds(
-    channels: Channels, main: MainSurvey | None, destination: Destination, faults: dict[int, Fault], like: Script
+    solved: Callable[[Script], frozenset[Outcome]],
+    channels: Channels,
+    main: MainSurvey | None,
+    destination: Destination,
+    faults: dict[int, Fault],
+    like: Script,
 ) -> frozenset[Outcome]:
     """What is written or read out of bounds may hit nothing that matters: the packet is loaded then."""
     chances = frozenset(fault.what for fault in faults.values() if fault.chance)
     if not chances:
         return frozenset()
     script, _ = build(channels, main, destination, ignoring=chances)
-    lucky = solve(like._replace(channels=script.channels))
+    lucky = solved(like._replace(channels=script.channels))
     return lucky | ({Outcome.LOSES_DATA} if Outcome.COMPLETES in lucky else frozenset())
 
 
@@ -157,13 +165,23 @@ class _Config(NamedTuple):
 
 
 def _configs(script: Script) -> list[list[_Config]]:
-    """The configs of each device that has several: each moves the end of its state (protocol reference, V-10)."""
+    """The configs of each device that has one whose index is there already, and another: the end of the state moves
+    although the packet is refused (protocol reference, V-10)."""
     found: defaultdict[DeviceKey | None, list[_Config]] = defaultdict(list)
+    times: Counter[tuple[DeviceKey | None, int]] = Counter()
     for position, steps in enumerate(script.channels):
         for segment, number, step in segments(steps):
             if step.act is Act.STATE and step.config and step.index is not None:
                 found[step.device].append(_Config(segment, position, number, step.index))
-    return [configs for configs in found.values() if len({config.end for config in configs}) > 1]
+    for steps in script.channels:
+        for step in steps:
+            if step.device in found and step.index is not None:
+                times[step.device, step.index] += 1
+    return [
+        configs
+        for device, configs in found.items()
+        if len({config.end for config in configs}) > 1 and any(times[device, config.end] > 1 for config in configs)
+    ]
 
 
 def _end_moves_down(configs: Sequence[_Config]) -> bool:

@@ -9,10 +9,10 @@ from analyzers.linter.context import Context
 from analyzers.linter.found import Checks, Found
 from analyzers.linter.pairing import all_whole
 from analyzers.receiver.device_state import state_buffers
-from analyzers.rulebook.codes import MFD404, MFD405, MFD408, MFD409, MFD410, MFD412, MFD413, MFD415, MFD417
+from analyzers.rulebook.codes import MFD404, MFD405, MFD408, MFD409, MFD410, MFD412, MFD413, MFD414, MFD415, MFD417
 from analyzers.rulebook.device_state.packet_rules import HUGE_INDEX, TAG
+from analyzers.rulebook.device_state.rules import never_ready
 from analyzers.survey.device_state import Buffer
-from analyzers.survey.main import MULTIFD_FULL
 from multifd_codec.device_key import DeviceKey
 from multifd_codec.dialect.machine import machine_defaults
 from multifd_codec.wire.qemufile import CommandId
@@ -111,11 +111,18 @@ def never_started(context: Context) -> Iterator[Found]:
 def also_on_main(context: Context) -> Iterator[Found]:
     for device, seen in context.main.vfio.items() if context.main is not None else ():
         if device in context.devices:
-            wrong = {tag: offset for tag, offset in seen.end_tags.items() if tag != VfioTagId.END_OF_STATE}
-            wrong |= {tag: offset for tag, offset in seen.full_tags.items() if tag not in MULTIFD_FULL}
-            for tag, offset in wrong.items():
+            for tag, offset in seen.beside_packets():
                 message = f"{device.idstr}: {VfioTagId(tag).name} on main beside device state on channels"
                 yield Found(message, "main", offset, TAG.size, "tag")
+
+
+@CHECKS.of(MFD414)
+def not_told(context: Context) -> Iterator[Found]:
+    main = context.main
+    for device, seen in main.vfio.items() if main is not None and main.eof is not None else ():
+        if device in context.devices and never_ready(context.destination, seen):
+            message = f"{device.idstr}: no DEV_CONFIG_LOAD_READY, for which the destination's loader waits"
+            yield Found(message, "main", seen.offset)
 
 
 @CHECKS.of(MFD415)
@@ -134,6 +141,13 @@ def behind_first_full(context: Context) -> Iterator[Found]:
 def read_as_ram(context: Context) -> Iterator[Found]:
     if not context.destination.habits.device_state:
         message = f"{context.destination.release.name} reads device-state packets as RAM packets"
+        yield from _at_first(context, message, Severity.ERROR)
+
+
+@CHECKS.of(MFD417)
+def not_transferred(context: Context) -> Iterator[Found]:
+    if context.destination.device_transfer is False:
+        message = "the destination's multifd transfer is off: device state is refused"
         yield from _at_first(context, message, Severity.ERROR)
 
 

@@ -46,6 +46,12 @@ class LintOptions(NamedTuple):
     """The destination's multifd-compression."""
     postcopy: bool | None = None
     """The destination's capability postcopy-ram."""
+    switchover_ack: bool | None = None
+    """The destination's capability switchover-ack."""
+    device_transfer: bool | None = None
+    """x-migration-multifd-transfer of the destination's VFIO devices."""
+    config_after_iter: bool | None = None
+    """x-migration-load-config-after-iter of the destination's VFIO devices."""
     uuid: UUID | None = None
     """The destination's uuid."""
     witness: bool = False
@@ -120,6 +126,8 @@ SAYS_SO = frozenset(
 )
 """Reasons that say that something is not recorded, and how things stand until then."""
 GAPS = "gaps"
+SWITCHES = ("postcopy", "switchover_ack", "device_transfer", "config_after_iter")
+"""Options that a destination has by the same names."""
 
 
 def judge_surveyed(surveyed: Surveyed, options: LintOptions) -> Judged:
@@ -133,8 +141,9 @@ def judge_surveyed(surveyed: Surveyed, options: LintOptions) -> Judged:
         channels=options.channels,
         compression=options.compression,
     )
-    if options.postcopy is not None:
-        profile = profile._replace(destination=replace(profile.destination, postcopy=options.postcopy))
+    own = {name: value for name in SWITCHES if (value := getattr(options, name)) is not None}
+    if own:
+        profile = profile._replace(destination=replace(profile.destination, **own))
     return judge_by(surveyed, options, profile, sender)
 
 

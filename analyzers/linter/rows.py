@@ -52,9 +52,7 @@ def _device_state(context: Context) -> Iterator[tuple[Rule, Found]]:
             packet, device = item.buffer.packet, item.buffer.device
             name = f"{device.idstr[:LONGEST_NAME]}..." if len(device.idstr) > LONGEST_NAME else device.idstr
             looked_at = item.buffer.terminated and context.takes_buffers(device)
-            seen = DeviceStateSeen(
-                item.buffer, context.main, context.destination.habits, context.destination.compression_flag
-            )
+            seen = DeviceStateSeen(item.buffer, context.main, context.destination)
             for rule, condition in DEVICE_STATE_CONDITIONS:
                 if condition.says is not None and (looked_at or not condition.in_payload) and condition.when(seen):
                     message = f"{name}: {condition.says(seen)}"
@@ -73,7 +71,7 @@ def _main(context: Context) -> Iterator[tuple[Rule, Found]]:
         for found in _of(hits, "main", main.fields[rule]):
             yield rule, found._replace(severity=Severity.ERROR if found.offset == ending else found.severity)
     destination = context.destination
-    seen = MainSeen(main, destination.habits, multifd=bool(context.channels), postcopy=destination.postcopy)
+    seen = MainSeen(main, destination, multifd=bool(context.channels))
     for rule, refusal in MAIN_REFUSALS:
         if refusal.says is None or (refusal.beside_channels and not context.channels):
             continue

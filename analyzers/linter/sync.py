@@ -32,7 +32,8 @@ from analyzers.rulebook.codes import (
     MFD315,
 )
 from analyzers.survey.channel import ChannelSurvey, Item, ItemKind
-from analyzers.survey.main import MainSurvey, Record, RecordKind, SectionKind
+from analyzers.survey.main import MainSurvey, Record, RecordKind
+from analyzers.survey.vfio import SectionKind
 from multifd_codec.dialect.releases import RFC_V3, Mode
 from multifd_codec.dialect.words import which
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from analyzers.extraction.devices import Blob, Devices, Stretch, pieces
 from analyzers.survey.channel import ItemKind
-from analyzers.survey.main import VfioDevice as SeenDevice
 from analyzers.survey.migration import Surveyed
+from analyzers.survey.vfio import VfioDevice as SeenDevice
 from captures.qemu.vfio import VfioDevice
 from multifd_codec.device_key import DeviceKey
 from multifd_codec.errors import InputError

@@ -243,7 +243,7 @@ def _loaders(script: Script, carried: Carried, *, dead: bool) -> Iterator[Reason
         wanted = last if last is not None else state_buffers((i, buffer.config) for i, buffer in mine.items()).config
         highest = wanted if wanted is not None else max((*arrived, *mine), default=-1)
         absent = [index for index in range(min(highest + 1, len(mine) + 10)) if index not in arrived]
-        if last is not None and not absent:
+        if last is not None and not absent and not device.never_ready:
             continue
         yield Reason(
             Kind.MAIN_WAITS_FOR_LOADER,
@@ -256,6 +256,8 @@ def _loaders(script: Script, carried: Carried, *, dead: bool) -> Iterator[Reason
         )
         loader = Reason(Kind.WAITS_FOR_BUFFER, Actor.LOADER, devices=(device.device,))
         yield from _absent(loader, script, absent, mine)
+        if device.never_ready:
+            yield loader._replace(kind=Kind.WAITS_FOR_READY, waits_for=(Party(Actor.SOURCE),))
         if wanted is None:
             yield loader._replace(kind=Kind.WAITS_FOR_CONFIG, waits_for=(Party(Actor.SOURCE),))
         if last is not None and len(absent) == 1 and absent[0] not in mine:

@@ -203,6 +203,8 @@ def _missing_could_come(script: Script, state: State) -> bool:
     """Whether what the loaders wait for may stand behind the end of the recording, not behind a stuck channel."""
     if not any(_at_open_end(script, state, i) for i in range(len(state.channels))):
         return False
+    if any(device.never_ready for device in script.devices):
+        return False
     stuck = [step for steps, at in zip(script.channels, state.channels, strict=True) for step in steps[at.next :]]
     waiting = {device.device for device in script.devices if not loader_done(state, device.device)}
     return not any(

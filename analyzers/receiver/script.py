@@ -102,6 +102,8 @@ class DeviceScript(NamedTuple):
     """All buffers arrive, but loading the config fails."""
     loads_wrong: bool = False
     """Loading succeeds with device state missing (buffers behind the config)."""
+    never_ready: bool = False
+    """Its loader waits for a DEV_CONFIG_LOAD_READY that main does not carry."""
 
 
 class Script(NamedTuple):

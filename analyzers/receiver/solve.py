@@ -144,11 +144,13 @@ class _Solver:
                 reachable = segment < self.reached or (segment == self.reached and position in channels)
                 if step.device is not None and step.index is not None and reachable:
                     arrived[step.device].append((step.index, step.config))
-        return all(state_buffers(arrived[device.device]).loadable for device in self.script.devices)
+        return all(
+            not device.never_ready and state_buffers(arrived[device.device]).loadable for device in self.script.devices
+        )
 
     def _could_come(self) -> bool:
         """Whether missing buffers may stand behind the end of the recording."""
-        if not self._ending(Act.OPEN):
+        if not self._ending(Act.OPEN) or any(device.never_ready for device in self.script.devices):
             return False
         states = [(segment, step) for segment, _, step in self._all() if step.act is Act.STATE]
         queued = {(step.device, step.index) for segment, step in states if segment <= self.reached}

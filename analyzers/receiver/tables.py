@@ -130,10 +130,10 @@ def an_error_is_recorded(script: Script, state: State, _position: int) -> bool:
 
 
 def every_loader_is_done(script: Script, state: State, _position: int) -> bool:
-    """Each has its config and every buffer in front of it. Loaders that were never started are not waited for."""
+    """Each has its config, every buffer in front of it, and the word it waits for. None is waited for unstarted."""
     if state.loaders is not LoaderState.RUNNING:
         return state.loaders is LoaderState.ABSENT
-    return all(loader_done(state, device.device) for device in script.devices)
+    return all(not device.never_ready and loader_done(state, device.device) for device in script.devices)
 
 
 def a_device_fails_to_load(script: Script, state: State, _position: int) -> bool:

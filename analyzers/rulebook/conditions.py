@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from multifd_codec.channel.columns import Columns, Mask
     from multifd_codec.channel.events import DeviceStatePacket
     from multifd_codec.device_key import DeviceKey
+    from multifd_codec.dialect.destination import Destination
     from multifd_codec.dialect.releases import DestinationHabits
     from multifd_codec.main.problems import ProblemKind
     from multifd_codec.wire.qemufile import CommandId
@@ -91,9 +92,17 @@ class DeviceStateSeen(NamedTuple):
 
     buffer: Buffer
     main: MainSurvey | None
-    destination: DestinationHabits
-    compression: int
-    """Compression id that the destination is configured with."""
+    like: Destination
+
+    @property
+    def destination(self) -> DestinationHabits:
+        """What a destination of its release does."""
+        return self.like.habits
+
+    @property
+    def compression(self) -> int:
+        """Compression id that the destination is configured with."""
+        return self.like.compression_flag
 
     @property
     def packet(self) -> DeviceStatePacket:
@@ -123,13 +132,16 @@ class MainSeen(NamedTuple):
     """The main channel, and the destination that it meets."""
 
     main: MainSurvey
-    destination: DestinationHabits
+    like: Destination
     transferred: Collection[DeviceKey] = ()
     """Devices whose state travels on multifd channels."""
     multifd: bool = False
     """There are multifd channels."""
-    postcopy: bool | None = None
-    """The destination's capability postcopy-ram; None: as the source has it."""
+
+    @property
+    def destination(self) -> DestinationHabits:
+        """What a destination of its release does."""
+        return self.like.habits
 
 
 class MainRefusal(Row, kw_only=True):

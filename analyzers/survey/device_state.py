@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from zlib import crc32
 
 from analyzers.rulebook.device_state.packet_rules import HEADER, HUGE_INDEX, TAG
 from multifd_codec.channel.events import DeviceStatePacket
 from multifd_codec.device_key import DeviceKey
+from multifd_codec.layout import compile_struct
 from multifd_codec.source import ByteSource, bytes_known
-from multifd_codec.wire.vfio import CONFIG_STATE
+from multifd_codec.wire.vfio import CONFIG_STATE, PCI_CONFIG_VERSION, PciConfig, VfioTagId
+
+PCI_CONFIG = compile_struct(PciConfig)
+END_OF_STATE = TAG.pack(VfioTagId.END_OF_STATE)
+MOST_CONFIG = 1 << 16
+"""Bytes of config data that are looked at: 2048 MSI-X vectors have half as many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +29,10 @@ class Buffer:
     version: int | None
     index: int | None
     flags: int | None
-    first_tag: int | None = None
-    """Config: first and last be64 of the config data."""
-    last_tag: int | None = None
+    config_problem: str = ""
+    """Config: why its data cannot be loaded, as far as the bytes tell."""
+    digest: int = 0
+    """Config: checksum of its data, 0 when it is not all recorded."""
     recorded: bool = True
     """The payload header is in the recording."""
 
@@ -48,14 +56,29 @@ def read_buffer(source: ByteSource, packet: DeviceStatePacket) -> Buffer:
     if bytes_known(source, start) < HEADER.size:
         return Buffer(packet, device, terminated, None, None, None, recorded=False)
     version, index, flags = HEADER.struct.unpack(source.read(start, HEADER.size))
-    first = last = None
-    if flags & CONFIG_STATE and length >= HEADER.size + TAG.size:
-        first = _tag(source, start + HEADER.size)
-        last = _tag(source, start + length - TAG.size)
-    return Buffer(packet, device, terminated, version, index, flags, first, last)
+    why, digest = _config(source, start + HEADER.size, length - HEADER.size) if flags & CONFIG_STATE else ("", 0)
+    return Buffer(packet, device, terminated, version, index, flags, why, digest)
 
 
-def _tag(source: ByteSource, offset: int) -> int | None:
-    if bytes_known(source, offset) < TAG.size:
-        return None
-    return int(TAG.unpack(source.read(offset, TAG.size))[0])
+def _config(source: ByteSource, start: int, length: int) -> tuple[str, int]:
+    """What is wrong with config data, and its checksum (vfio_load_device_config_state, hw/vfio/migration.c).
+
+    A destination reads what its own device has, then END_OF_STATE; what stands behind that is left unread.
+    """
+    length = min(length, MOST_CONFIG)
+    if bytes_known(source, start) < length:
+        return "", 0
+    data = bytes(source.read(start, length))
+    if length < TAG.size:
+        return f"config data of {length} bytes", crc32(data)
+    (first,), (last,) = TAG.unpack_from(data), TAG.unpack_from(data, length - TAG.size)
+    if first != VfioTagId.DEV_CONFIG_STATE:
+        return f"config data starts with {first:#x}, not DEV_CONFIG_STATE", crc32(data)
+    behind = TAG.size + PCI_CONFIG.size
+    if last != VfioTagId.END_OF_STATE and END_OF_STATE not in data[behind:]:
+        return f"config data ends with {last:#x}, not END_OF_STATE", crc32(data)
+    if length >= behind + TAG.size:
+        version = PCI_CONFIG.unpack_from(data, TAG.size)[0]
+        if version > PCI_CONFIG_VERSION:
+            return f"config data is version {version} of a PCI device, {PCI_CONFIG_VERSION} is the highest", crc32(data)
+    return "", crc32(data)

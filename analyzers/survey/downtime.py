@@ -5,8 +5,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import NamedTuple
 
-from analyzers.survey.main import RecordKind, SectionKind
+from analyzers.survey.main import RecordKind
 from analyzers.survey.migration import Surveyed
+from analyzers.survey.vfio import SectionKind
 from captures.conduct import Moment
 from captures.model import StreamSource
 from multifd_codec.wire.qemufile import CommandId

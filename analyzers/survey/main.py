@@ -12,11 +12,11 @@ from analyzers.rulebook.codes import MFD501
 from analyzers.rulebook.rule import Rule
 from analyzers.survey.hits import Hit, Hits
 from analyzers.survey.pages import PageSet
+from analyzers.survey.vfio import SectionKind, VfioDevice
 from multifd_codec.device_key import DeviceKey
 from multifd_codec.dialect.releases import Mode
 from multifd_codec.main.rendezvous import is_rendezvous
 from multifd_codec.source import ByteSource, StreamEnd
-from multifd_codec.wire.vfio import VfioTagId
 
 
 class RecordKind(StrEnum):
@@ -24,15 +24,6 @@ class RecordKind(StrEnum):
 
     FLUSH = "FLUSH"
     EOS = "EOS"
-
-
-class SectionKind(StrEnum):
-    """The section a record stands in."""
-
-    START = "START"
-    PART = "PART"
-    END = "END"
-    OTHER = "other"
 
 
 class Record(NamedTuple):
@@ -57,44 +48,6 @@ class CommandSeen(NamedTuple):
     number: int
     name: str
     value: int | None
-
-
-MULTIFD_FULL = frozenset({VfioTagId.END_OF_STATE, VfioTagId.DEV_CONFIG_LOAD_READY})
-"""Tags of the FULL section of a device whose state travels as device-state packets."""
-
-
-@dataclass(slots=True)
-class VfioDevice:
-    """What the main channel says about one VFIO device."""
-
-    device: DeviceKey
-    offset: int
-    end_tags: dict[int, int] = field(default_factory=dict)
-    """Tags of its END section, with the offset of the first of each."""
-    full_tags: dict[int, int] = field(default_factory=dict)
-    """The same for its FULL section."""
-    ready_again: int | None = None
-    """Offset of a second DEV_CONFIG_LOAD_READY."""
-
-    def note(self, tags: dict[int, int], tag: int, offset: int) -> None:
-        """Add a tag to one of the above."""
-        if tag == VfioTagId.DEV_CONFIG_LOAD_READY and self.ready is not None and self.ready_again is None:
-            self.ready_again = offset
-        tags.setdefault(tag, offset)
-
-    @property
-    def ready(self) -> int | None:
-        """Offset of the first DEV_CONFIG_LOAD_READY."""
-        return self.first(VfioTagId.DEV_CONFIG_LOAD_READY)
-
-    def first(self, tag: VfioTagId) -> int | None:
-        """Offset of the first such tag in END and FULL."""
-        return min((tags[tag] for tags in (self.end_tags, self.full_tags) if tag in tags), default=None)
-
-    @property
-    def multifd_transfer(self) -> bool:
-        """Its config does not travel on main, so it must come as device-state packets."""
-        return bool(self.full_tags) and self.full_tags.keys() <= MULTIFD_FULL
 
 
 MainPages = defaultdict[tuple[int, int, str, bool], PageSet]

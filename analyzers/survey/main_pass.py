@@ -12,8 +12,9 @@ from analyzers.rulebook.codes import MFD501, MFD502, MFD517, MFD518, MFD519, MFD
 from analyzers.rulebook.conditions import Load, MainProblem
 from analyzers.rulebook.registry import PROBLEMS
 from analyzers.survey.globalstate import GLOBAL_STATE, unknown_run_state
-from analyzers.survey.main import CommandSeen, MainSurvey, Record, RecordKind, SectionKind, VfioDevice
+from analyzers.survey.main import CommandSeen, MainSurvey, Record, RecordKind
 from analyzers.survey.pages import runs_of
+from analyzers.survey.vfio import SectionKind, VfioDevice
 from captures.model import ProgressCallback
 from multifd_codec.arrays import distinct
 from multifd_codec.device_key import DeviceKey
@@ -24,6 +25,7 @@ from multifd_codec.main.problems import Problem, ProblemKind
 from multifd_codec.source import ByteSource, StreamEnd, bytes_known
 from multifd_codec.wire.qemufile import CommandId, SectionFooter, SectionType
 from multifd_codec.wire.ram import MappedRamHeader
+from multifd_codec.wire.vfio import VfioTagId, is_vfio_name
 
 KINDS = {
     ev.SectionStart: SectionKind.START,
@@ -65,13 +67,13 @@ class _Reader:
         self.decoder = decoder
         self.kind = SectionKind.OTHER
         self.device: DeviceKey | None = None
-        self.is_full = False
         self.incomplete = False
         """Records were lost in a hole: what follows may only seem to break rules."""
         self.configured = False
         self.first_start: int | None = None
         self.flushes = 0
         self.ends = 0
+        self.vfio_sections: list[tuple[ev.SectionStart | ev.SectionFull, DeviceKey]] = []
         self.versions: dict[DeviceKey, tuple[int, int]] = {}
         """FULL sections: offset, version_id."""
 
@@ -173,6 +175,7 @@ class _Reader:
         if survey.eof is not None and not survey.vmdescription and closed:
             described_anywhere = self.decoder.description
             self._versions(described_anywhere.described() if described_anywhere is not None else ())
+        self._undescribed()
         description = self.decoder.description
         survey.described, survey.skips_pages = (
             description is not None,
@@ -266,7 +269,8 @@ class _Reader:
             survey.full_offset = None
         elif isinstance(item, ev.SectionFull) and survey.full_offset is None:
             survey.full_offset = item.offset
-        self.is_full = isinstance(item, ev.SectionFull)
+        if isinstance(item, ev.SectionStart | ev.SectionFull) and is_vfio_name(item.idstr) and self.device is not None:
+            self.vfio_sections.append((item, self.device))
         if isinstance(item, ev.SectionFull) and self.device is not None:
             self.versions.setdefault(self.device, (item.offset, item.version_id))
 
@@ -278,6 +282,24 @@ class _Reader:
             if offset and described.version_id is not None and version != described.version_id:
                 message = f"version {version} of {described.idstr!r}, described is {described.version_id}"
                 self.survey.doubts.append((offset, message))
+
+    def _undescribed(self) -> None:
+        """A VFIO device has a START and a FULL section, with one id; the vmdescription has the name of the second. A
+        destination like the source has no device of another name."""
+        description = self.decoder.description
+        if description is None or self.survey.eof is None or self.incomplete:
+            return
+        described = {DeviceKey(one.idstr, one.instance_id) for one in description.described()}
+        known = {item.section_id for item, device in self.vfio_sections if device in described}
+        for item, device in self.vfio_sections:
+            if device in described:
+                continue
+            message = f"{device.idstr!r} {device.instance_id} is not in the vmdescription"
+            if item.section_id in known:
+                self.survey.hit(MFD519, "idstr", item.offset, item.length, f"{message}, the section's other name is")
+                self._fail(item.offset, message)
+            else:
+                self.survey.doubts.append((item.offset, message))
 
     def _pages(self, block: str | None, addresses: np.ndarray, *, zero: bool) -> None:
         if block is None:
@@ -294,10 +316,8 @@ class _Reader:
         if self.device is None:
             return
         device = self.survey.vfio.setdefault(self.device, VfioDevice(self.device, item.offset))
-        if self.is_full:
-            device.note(device.full_tags, item.tag, item.offset)
-        elif self.kind is SectionKind.END:
-            device.note(device.end_tags, item.tag, item.offset)
+        if item.tag != VfioTagId.DEV_DATA_STATE or item.payload_length:
+            device.note(self.kind, item.tag, item.offset)
 
     def _command(self, item: ev.Command) -> None:
         value = UINT32.unpack(item.payload)[0] if len(item.payload) == UINT32.size else None

@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analyzers.survey.channel import ItemKind
-from analyzers.survey.main import Record, SectionKind
+from analyzers.survey.main import Record
 from analyzers.survey.migration import Surveyed, SurveyedChannel
 from analyzers.survey.pages import EMPTY, Runs, merge, overlap
+from analyzers.survey.vfio import SectionKind
 from multifd_codec.dialect.releases import Mode
 from multifd_codec.wire.ram import RamWord
 

@@ -30,6 +30,12 @@ class Destination:
     """multifd-compression."""
     postcopy: bool | None = None
     """The capability postcopy-ram; None: as the source has it."""
+    switchover_ack: bool | None = None
+    """The capability switchover-ack; None: as the source has it."""
+    device_transfer: bool | None = None
+    """x-migration-multifd-transfer of its VFIO devices, auto being on; None: as the source has it."""
+    config_after_iter: bool | None = None
+    """x-migration-load-config-after-iter of its VFIO devices; None: as the source has it."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "mode", Mode(self.mode))  # its word is taken as well, as JSON and callers have it

@@ -36,7 +36,13 @@ Describe = Callable[[], Description | None]
 
 
 def is_vfio(state: MainState) -> bool:
-    """Whether a VFIO tag stands at the position. Raises NeedBytesError while that cannot be told."""
+    """Whether the section is one of a VFIO device, or a VFIO tag stands at the position.
+
+    Raises NeedBytesError while that cannot be told.
+    """
+    section = None if state.current is None else state.current.section
+    if section is not None and wire.is_vfio_name(section.idstr):
+        return True
     head = bytes(state.reader.peek(state.position, TAG.size))
     if len(head) < TAG.size:
         if state.reader.waits:

@@ -24,7 +24,7 @@ class ProblemKind(enum.StrEnum):
     SECTION_ID_REUSED = "section id introduced twice"
     PART_AFTER_END = "section goes on after its END"
     END_MISSING = "section without END"
-    RAM_VERSION = "RAM version is not 4"
+    SECTION_VERSION = "section of a version that no release has"
     RAM_FLAGS = "unknown combination of RAM flags"
     XBZRLE_FORM = "XBZRLE page malformed"
     CONTINUE_WITHOUT_BLOCK = "CONTINUE without a RAM block"

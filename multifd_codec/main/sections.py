@@ -36,9 +36,14 @@ from multifd_codec.names import text
 from multifd_codec.wire import qemufile as wire
 from multifd_codec.wire.qemufile import SectionType
 from multifd_codec.wire.ram import RAM_IDSTR, RAM_VERSION
+from multifd_codec.wire.vfio import VFIO_VERSION, is_vfio_name
 
 _ID = layout(wire.SectionPart).span("section_id").offset
 _VERSION_FROM_END = VERSION.size - layout(wire.SectionVersion).span("version_id").offset
+VERSIONS = {RAM_IDSTR: (RAM_VERSION, RAM_VERSION), b"timer": (2, 2), b"globalstate": (1, 1)}
+"""Sections whose version is the same in all releases: the lowest and the highest that a destination loads (timer,
+1: its fields are fewer; measured with 10.0 and 11.1)."""
+MAX_VERSION = 0xFFFFFFFF
 ENDLESS = frozenset({b"dirty-bitmap"})
 """Handlers that end only when they have something to send (dirty_bitmap_save_complete, block-dirty-bitmap.c)."""
 FOOTER_LOOKAHEAD = 1 << 16
@@ -85,9 +90,10 @@ def _introduced(state: MainState) -> Iterator[ev.MainEvent]:
     if before is not None and (not again or (before.full if full else before.iterable)):
         message = f"section {section_id} was introduced before, for {text(before.idstr)}"
         found += problem(ProblemKind.SECTION_ID_REUSED, offset + _ID, "section_id", message)
-    if idstr == RAM_IDSTR and version_id != RAM_VERSION:
-        message = f"version {version_id}, must be {RAM_VERSION}"
-        found += problem(ProblemKind.RAM_VERSION, offset + length - _VERSION_FROM_END, "version_id", message)
+    least, most = _versions(idstr)
+    if not least <= version_id <= most:
+        message = f"version {version_id}, must be {most}"
+        found += problem(ProblemKind.SECTION_VERSION, offset + length - _VERSION_FROM_END, "version_id", message)
     if len(state.sections) >= MAX_SECTIONS or len(state.fulls) >= MAX_SECTIONS:
         found += problem(ProblemKind.LIMIT, offset, "section_id", f"more than {MAX_SECTIONS} sections")
         state.damaged(Damage(state.reader.end, f"more than {MAX_SECTIONS} sections", problems=tuple(found)))
@@ -105,6 +111,11 @@ def _introduced(state: MainState) -> Iterator[ev.MainEvent]:
     state.position, state.phase = offset + length, Phase.BODY
     event = ev.SectionFull if full else ev.SectionStart
     yield event(offset, length, section_id, idstr, instance_id, version_id, tuple(found))
+
+
+def _versions(idstr: bytes) -> tuple[int, int]:
+    """The lowest and the highest version of a section of that name, as far as it is known."""
+    return VERSIONS.get(idstr, (0, VFIO_VERSION if is_vfio_name(idstr) else MAX_VERSION))
 
 
 def _continued(state: MainState) -> ev.MainEvent:

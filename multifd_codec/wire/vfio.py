@@ -12,10 +12,19 @@ from construct import Array, Bytes, Int32ub, Int64ub, Struct
 VFIO_TAG_PREFIX = 0xFFFFFFFFEF100000
 """All tags are this and a small number; nothing else on the main channel starts with it."""
 VFIO_TAG_PREFIX_MASK = 0xFFFFFFFFFFFFFF00
+VFIO_IDSTR = b"vfio"
+"""Name of the section of a VFIO device, behind that of the device and a slash if it has one (vfio_migration_init)."""
+VFIO_VERSION = 1
+"""version_id of its sections in all releases: the highest that a destination takes."""
 DEVICE_STATE_PACKET_VERSION = 0
 INVALID_IDX = 0xFFFFFFFF
 CONFIG_STATE = 0x1
 """``flags`` bit of the last packet: its data is the device's config."""
+
+
+def is_vfio_name(idstr: bytes) -> bool:
+    """Whether a section of that name is one of a VFIO device."""
+    return idstr.rpartition(b"/")[2] == VFIO_IDSTR
 
 
 class VfioTagId(enum.IntEnum):

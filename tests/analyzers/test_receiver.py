@@ -72,7 +72,11 @@ def scripts(draw: st.DrawFn) -> Script:
     streams = tuple(draw(st.lists(channels, min_size=1, max_size=3)))
     used = {s.device for steps in streams for s in steps if s.device is not None}
     devices = tuple(
-        DeviceScript(device, load_fails=draw(st.sampled_from([False, False, True])))
+        DeviceScript(
+            device,
+            load_fails=draw(st.sampled_from([False, False, True])),
+            never_ready=draw(st.sampled_from([False, False, False, True])),
+        )
         for device in DEVICES
         if device in used
     )
@@ -108,6 +112,9 @@ A_DEVICE_REFUSES_ITS_CONFIG = Script(
     channel_ids=(0,),
     main=tuple(MainStep(act, 0) for act in (MainAct.SETUP, MainAct.START_LOADERS, MainAct.FINISH)),
     devices=(DeviceScript(DEVICES[0], load_fails=True),),
+)
+A_LOAD_FAILS_EARLY = A_DEVICE_REFUSES_ITS_CONFIG._replace(
+    main=tuple(MainStep(act, 0) for act in (MainAct.SETUP, MainAct.START_LOADERS, MainAct.FAIL)), loaders_assert=True
 )
 CRASH_BEHIND_THE_RECORDING_OF_MAIN = Script(
     channels=((step(Act.CRASH),),), channel_ids=(0,), main=(MainStep(MainAct.OPEN, 0),)
@@ -151,6 +158,7 @@ def test_the_document_shows_every_transition_and_no_other() -> None:
     @settings(max_examples=400, derandomize=True, database=None, deadline=None, phases=[Phase.explicit, Phase.generate])
     @given(scripts())
     @example(A_DEVICE_REFUSES_ITS_CONFIG)
+    @example(A_LOAD_FAILS_EARLY)
     @example(CRASH_BEHIND_THE_RECORDING_OF_MAIN)
     def take(script: Script) -> None:
         for state, move in steps_taken(script, 2_000):

@@ -120,7 +120,7 @@ def main_items(draw: st.DrawFn) -> list[MainRecord]:
         items += whole(make.section_end(3, "0000:00:05.0/vfio"), [make.vfio(VfioTagId.END_OF_STATE)], 3)
     described = []
     for number, body in enumerate(draw(st.lists(st.binary(max_size=60), max_size=3))):
-        device = make.device(4 + number, "timer", body, instance_id=number)
+        device = make.device(4 + number, "timer", body, instance_id=number, version_id=2)
         items += device[:-1] if old else device
         described.append(make.buffer_device("timer", len(body), number))
     items.append(make.end_of_stream())

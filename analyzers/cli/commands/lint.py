@@ -59,6 +59,12 @@ Exit codes:
 @click.option("--no-multifd", is_flag=True, help="The destination's multifd is off, as --channels 0.")
 @click.option("--compression", type=click.Choice(tuple(COMPRESSIONS)), help="Destination's multifd-compression.")
 @click.option("--postcopy/--no-postcopy", default=None, help="Destination's capability postcopy-ram. [as the source's]")
+@click.option("--switchover-ack/--no-switchover-ack", default=None,
+              help="Destination's capability switchover-ack. [as the source's]")  # fmt: skip
+@click.option("--device-transfer/--no-device-transfer", default=None,
+              help="x-migration-multifd-transfer of the destination's devices. [as the source's]")  # fmt: skip
+@click.option("--config-after-iter/--no-config-after-iter", default=None,
+              help="x-migration-load-config-after-iter of the destination's devices. [as the source's]")  # fmt: skip
 @click.option("--machine", metavar="TYPE", help="Destination's machine type, pc-q35-10.0.")
 @click.option("--uuid", metavar="UUID", help="Destination's uuid.")
 @click.option("--what-if", is_flag=True, help="What becomes of the streams for every release and mode, with reasons.")
@@ -82,6 +88,9 @@ def command(
     no_multifd: bool,
     compression: str | None,
     postcopy: bool | None,
+    switchover_ack: bool | None,
+    device_transfer: bool | None,
+    config_after_iter: bool | None,
     machine: str | None,
     uuid: str | None,
     what_if: bool,
@@ -122,6 +131,9 @@ def command(
         machine=machine,
         compression=compression,
         postcopy=postcopy,
+        switchover_ack=switchover_ack,
+        device_transfer=device_transfer,
+        config_after_iter=config_after_iter,
         uuid=None if uuid is None else _uuid(uuid),
         witness=witness,
         elsewhere=True,

@@ -8,7 +8,7 @@ from analyzers.findings import Severity
 from analyzers.mutation.edits import Finder, before, refills, sets
 from analyzers.mutation.legal import another_round
 from analyzers.mutation.main_edits import configuration
-from analyzers.mutation.mutation import COMPLETES, CRASHES, FAILS, HANGS, LOSES, Mutation, Place, same
+from analyzers.mutation.mutation import COMPLETES, CRASHES, FAILS, HANGS, LOSES, Edit, Mutation, Place, same
 from analyzers.mutation.shape import Shape, is_config, need, vfio_header
 from analyzers.rulebook.device_state.packet_edits import (
     BESIDE_COMPRESSION,
@@ -188,6 +188,58 @@ def ready_twice(draft: Draft, random: Random) -> Place:
     return place
 
 
+def first_in_start(draft: Draft, random: Random) -> Record:
+    """Where a device is first spoken of."""
+    return tags_of(draft, ev.SectionStart, last_of_device(draft, random))[0]
+
+
+def in_start(data: bytes) -> Edit:
+    """Device data in the START section, in place of DEV_SETUP_STATE."""
+
+    def edit(draft: Draft, random: Random) -> Record:
+        first = first_in_start(draft, random)
+        draft.before(first, tag(VfioTagId.DEV_DATA_STATE, data))
+        place = draft.line(first)
+        added = place[next(i for i, other in enumerate(place) if other is first) - 1]
+        draft.drop(first)
+        return added
+
+    return edit
+
+
+def acknowledges(draft: Draft, random: Random, times: int = 1) -> Place:
+    """PART sections with DEV_INIT_DATA_SENT of a device in front of SWITCHOVER_START; the last of them."""
+    packet, shape = last_of_device(draft, random), Shape(draft)
+    switchover = shape.commands(CommandId.SWITCHOVER_START)
+    need(switchover, "SWITCHOVER_START on main")
+    section = next(s for s in shape.sections if getattr(s.header.event, "idstr", None) == name_of(packet))
+    need(section.footer, "section footers")
+    if not shape.commands(CommandId.OPEN_RETURN_PATH):
+        draft.before(shape.sections[0].header, Record(ev.Command(0, 5, CommandId.OPEN_RETURN_PATH, 0, b"")))
+    for _ in range(times):
+        sent, footer = tag(VfioTagId.DEV_INIT_DATA_SENT, b""), Record(ev.SectionFooter(0, 5, section.number))
+        draft.before(switchover[0], Record(ev.SectionPart(0, 5, section.number)), sent, footer)
+    return sent
+
+
+def acknowledges_twice(draft: Draft, random: Random) -> Place:
+    return acknowledges(draft, random, 2)
+
+
+def acknowledges_unheard(draft: Draft, random: Random) -> Place:
+    place = acknowledges(draft, random)
+    shape = Shape(draft)
+    for record in (*shape.commands(CommandId.OPEN_RETURN_PATH), *shape.commands(CommandId.PING)):
+        draft.drop(record)
+    return place
+
+
+def all_ready(draft: Draft, random: Random) -> None:
+    for packet in states(draft):
+        if is_config(packet):
+            tags_of(draft, ev.SectionFull, packet)[-1].set(tag=int(VfioTagId.DEV_CONFIG_LOAD_READY))
+
+
 def behind_full(draft: Draft, random: Random) -> Place:
     """The last device-state packet is sent behind everything else, all others in front of the first FULL section."""
     in_front_of_full(draft, random)
@@ -229,6 +281,9 @@ OTHER_TAG = refills(
 )
 WITHOUT_END = refills(a_config, lambda payload, s, r: payload[: -TAG.size] + NO_TAG)
 CONFIG_ON_MAIN, DATA_IN_END = before(ending(ev.SectionFull), config_tag), before(ending(ev.SectionEnd), data_tag)
+UNKNOWN_IN_START = sets(first_in_start, tag=0xFFFF)
+DATA_IN_START, DATA_0_IN_START = in_start(b"state" * 20), same(in_start(b""))
+ACKNOWLEDGES = same(acknowledges)
 READY = sets(ending(ev.SectionFull), tag=int(VfioTagId.DEV_CONFIG_LOAD_READY))
 ROUND, SHUFFLED = same(another_round), same(shuffled)
 MANY, ON_MAIN = same(many_buffers), same(only_on_main)
@@ -252,21 +307,33 @@ MUTATIONS = (
     Mutation("MFD409", "an index twice", REFUSED, adds(twice), SHUFFLED, "idx"),
     Mutation("MFD410", "no config", HANGS, no_config, SHUFFLED, "flags"),
     Mutation("MFD410", "a buffer behind the config", LOSES, behind_config, SHUFFLED, "idx"),
-    Mutation("MFD410", "a second config behind", LOSES | CRASHES, second_config_behind, SHUFFLED, "flags"),
-    Mutation("MFD410", "a second config in front", LOSES | CRASHES, second_config_in_front, SHUFFLED, "flags"),
+    Mutation("MFD410", "a second config behind", COMPLETES | LOSES, second_config_behind, SHUFFLED, "flags"),
+    Mutation("MFD410", "a second config in front", COMPLETES | LOSES, second_config_in_front, SHUFFLED, "flags"),
     Mutation("MFD410", "no packet at all", HANGS, no_packets_of, ON_MAIN),
     Mutation("MFD411", "config data with another tag", FAILS, OTHER_TAG, SHUFFLED, "payload"),
     Mutation("MFD411", "config data without end", FAILS, WITHOUT_END, SHUFFLED, "payload"),
     Mutation("MFD412", "no SWITCHOVER_START", LOSES, no_switchover, same(no_switchover_for_nobody)),
     Mutation("MFD413", "config on main as well", FAILS | CRASHES, CONFIG_ON_MAIN, ON_MAIN, "tag"),
     Mutation("MFD413", "data in END as well", LOSES, DATA_IN_END, ON_MAIN, "tag"),
-    Mutation("MFD414", "LOAD_READY for 10.0", FAILS | CRASHES, READY, READY, "tag",
-        near_options={"profile": "qemu-10.1"}),
+    Mutation("MFD414", "LOAD_READY for 10.0", FAILS | CRASHES, READY, READY, "tag", {"profile": "qemu-10.0"},
+        {"profile": "qemu-10.1"}),
+    Mutation("MFD413", "an unknown tag in START", FAILS, UNKNOWN_IN_START, DATA_0_IN_START, "tag"),
+    Mutation("MFD413", "data in START as well", LOSES, DATA_IN_START, DATA_0_IN_START, "tag"),
+    Mutation("MFD414", "LOAD_READY that is not expected", FAILS | CRASHES, READY, READY, "tag",
+        {"profile": "qemu-11.1", "config_after_iter": False}, {"profile": "qemu-11.1"}),
+    Mutation("MFD414", "no LOAD_READY", HANGS, first_in_start, same(all_ready), None,
+        {"profile": "qemu-11.1", "config_after_iter": True}),
     Mutation("MFD414", "LOAD_READY twice", FAILS | CRASHES, ready_twice, READY, "tag", {"profile": "qemu-11.1"},
         also=frozenset({"MFD413"})),
     Mutation("MFD415", "device state behind a FULL section", COMPLETES, behind_full, same(in_front_of_full),
         captured=True),
     Mutation("MFD417", "an older destination", FAILS, FIRST, FIRST, "flags", {"profile": "qemu-9.2"}, {},
         also=frozenset({"MFD515"}), severity=Severity.ERROR),
+    Mutation("MFD417", "multifd transfer is off", HANGS, FIRST, FIRST, "flags", {"device_transfer": False},
+        {"device_transfer": True}, severity=Severity.ERROR),
+    Mutation("MFD418", "switchover-ack is off", FAILS, acknowledges, ACKNOWLEDGES, "tag", {"switchover_ack": False},
+        {}),
+    Mutation("MFD418", "no return path", FAILS, acknowledges_unheard, ACKNOWLEDGES, "tag"),
+    Mutation("MFD418", "twice", FAILS, acknowledges_twice, ACKNOWLEDGES, "tag", {"profile": "qemu-10.0"}),
     Mutation("MFD417", "an older machine type", COMPLETES, older_machine, SHUFFLED, "flags"),
 )  # fmt: skip

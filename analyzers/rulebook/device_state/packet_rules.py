@@ -9,7 +9,7 @@ from analyzers.rulebook.rule import Rule
 from multifd_codec.dialect.words import since
 from multifd_codec.layout import compile_struct, layout
 from multifd_codec.wire.packet import COMPRESSION_MASK, MULTIFD_PACKET_SIZE, PacketFlags
-from multifd_codec.wire.vfio import CONFIG_STATE, INVALID_IDX, VFIODeviceStatePacket, VfioTag, VfioTagId
+from multifd_codec.wire.vfio import CONFIG_STATE, INVALID_IDX, VFIODeviceStatePacket, VfioTag
 
 SINCE = since(lambda r: r.destination.device_state)
 HEADER = layout(VFIODeviceStatePacket)
@@ -58,6 +58,11 @@ PACKET_RULES = (
             DeviceStateCondition(
                 when=lambda s: not s.destination.device_state,
                 refuses=lambda s: f"a device-state packet, which releases before {SINCE} read as a RAM packet",
+            ),
+            DeviceStateCondition(
+                when=lambda s: s.like.device_transfer is False,
+                refuses=lambda s: "device state, and the device is not doing multifd transfer",
+                missed=True,
             ),
         ),
     ),
@@ -264,7 +269,7 @@ PACKET_RULES = (
     ),
     Rule(
         code="MFD411",
-        title="The config data starts with DEV_CONFIG_STATE and ends with END_OF_STATE",
+        title="The config data is DEV_CONFIG_STATE, the PCI config of the device, END_OF_STATE",
         severity=Severity.ERROR,
         why=(
             "The config packet wraps what would be the config section on main: tag 0xffffffffef100002, the PCI config "
@@ -279,16 +284,10 @@ PACKET_RULES = (
         example="channel 0: I S D S V(0) V(1, config)   with config data 00 00 00 00 00 00 00 00 ...",
         conditions=(
             DeviceStateCondition(
-                when=lambda s: s.buffer.config and s.buffer.first_tag not in (None, VfioTagId.DEV_CONFIG_STATE),
+                when=lambda s: s.buffer.config and s.buffer.config_problem,
                 field="payload",
                 in_payload=True,
-                says=lambda s: f"config data starts with {s.buffer.first_tag:#x}, not DEV_CONFIG_STATE",
-            ),
-            DeviceStateCondition(
-                when=lambda s: s.buffer.config and s.buffer.last_tag not in (None, VfioTagId.END_OF_STATE),
-                field="payload",
-                in_payload=True,
-                says=lambda s: f"config data ends with {s.buffer.last_tag:#x}, not END_OF_STATE",
+                says=lambda s: s.buffer.config_problem,
             ),
         ),
     ),

@@ -1,17 +1,23 @@
-"""Device state on multifd channels: MFD401 to MFD417."""
+"""Device state on multifd channels: MFD401 to MFD418."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from analyzers.findings import Severity
 from analyzers.rulebook.conditions import MainProblem, MainRefusal, MainSeen
 from analyzers.rulebook.device_state.packet_rules import LOADER, PACKET_RULES, STARVED, TAG, VFIO
 from analyzers.rulebook.phrases import CHANNEL_ERROR, DEVICE_STATE, MAIN_ERROR
 from analyzers.rulebook.rule import Rule
+from multifd_codec.dialect.destination import Destination
 from multifd_codec.dialect.words import since, which
 from multifd_codec.main.problems import ProblemKind
+from multifd_codec.wire.qemufile import CommandId
 from multifd_codec.wire.vfio import VfioTagId
+
+if TYPE_CHECKING:
+    from analyzers.survey.vfio import VfioDevice
 
 FAMILY = "device state"
 READY_SINCE = since(lambda r: r.destination.config_load_ready)
@@ -20,8 +26,12 @@ READY_SINCE = since(lambda r: r.destination.config_load_ready)
 def _config_twice(seen: MainSeen) -> Iterator[tuple[int, str]]:
     for device, tags in seen.main.vfio.items():
         config = tags.first(VfioTagId.DEV_CONFIG_STATE)
-        if config is not None and device in seen.transferred:
+        if config is not None and (device in seen.transferred or seen.like.device_transfer):
             yield config, device.idstr
+
+
+def _config_on_main(seen: MainSeen) -> Iterator[tuple[int, str]]:
+    return _config_twice(seen) if seen.like.device_transfer else iter(())
 
 
 def _ready_unknown(seen: MainSeen) -> Iterator[tuple[int, str]]:
@@ -30,10 +40,43 @@ def _ready_unknown(seen: MainSeen) -> Iterator[tuple[int, str]]:
             yield tags.ready, device.idstr
 
 
+def _ready_unwanted(seen: MainSeen) -> Iterator[tuple[int, str]]:
+    for device, tags in seen.main.vfio.items():
+        if tags.ready is not None and seen.destination.config_load_ready and seen.like.config_after_iter is False:
+            yield tags.ready, device.idstr
+
+
+def never_ready(like: Destination, device: VfioDevice | None) -> bool:
+    """Whether a device's loader waits for a DEV_CONFIG_LOAD_READY that main does not carry."""
+    waits = bool(like.config_after_iter) and like.habits.config_load_ready
+    return waits and device is not None and device.ready is None
+
+
 def _ready_again(seen: MainSeen) -> Iterator[tuple[int, str]]:
     for device, tags in seen.main.vfio.items():
         if tags.ready_again is not None and seen.destination.config_load_ready:
             yield tags.ready_again, device.idstr
+
+
+def _acknowledged(seen: MainSeen) -> list[tuple[int, str]]:
+    """Every DEV_INIT_DATA_SENT, in order."""
+    return sorted((offset, device.idstr) for device, tags in seen.main.vfio.items() for offset in tags.acknowledged)
+
+
+def _no_acks(seen: MainSeen) -> list[tuple[int, str]]:
+    return _acknowledged(seen) if seen.like.switchover_ack is False else []
+
+
+def _no_way_back(seen: MainSeen) -> list[tuple[int, str]]:
+    opened = (c.offset for c in seen.main.commands if c.number == CommandId.OPEN_RETURN_PATH)
+    first = min(opened, default=seen.main.source.size)
+    return [(offset, name) for offset, name in _acknowledged(seen) if offset < first]
+
+
+def _acks_too_many(seen: MainSeen) -> list[tuple[int, str]]:
+    """Devices that acknowledge are counted when the load begins, and down with each acknowledgement."""
+    devices = sum(bool(tags.acknowledged) for tags in seen.main.vfio.values())
+    return _acknowledged(seen)[devices:] if seen.destination.switchover_acks_counted else []
 
 
 RULES = (
@@ -62,8 +105,11 @@ RULES = (
         destination=(
             "None: "
             + STARVED
-            + " Buffers above it: never loaded; outcome: loses-data. Two: the end moves up, outcome: loses-data or "
-            "hangs, or down below what was loaded, which trips an assertion; outcome: crashes."
+            + " Buffers above it: never loaded; outcome: loses-data. Several: the loader ends at the one that came "
+            "last when it gets there. One in front of that is written into the device as if it were state; outcome: "
+            "loses-data. What comes later is ignored; outcome: completes. While a loader waits for "
+            "DEV_CONFIG_LOAD_READY, another config trips an assertion, and so does one whose idx is loaded already; "
+            "outcome: crashes."
         ),
         reference=VFIO + "; " + LOADER,
         since=DEVICE_STATE,
@@ -105,6 +151,13 @@ RULES = (
             MainRefusal(
                 places=_config_twice, reason=lambda _, name: "DEV_CONFIG_STATE of a device in multifd transfer"
             ),
+            MainRefusal(
+                places=_config_on_main,
+                reason=lambda _, name: "DEV_CONFIG_STATE, and the destination's multifd transfer is on",
+                says=lambda _, name, release: f"{name}: its config on main; the destination's multifd transfer is on",
+                field="tag",
+                length=TAG.size,
+            ),
         ),
     ),
     Rule(
@@ -130,9 +183,58 @@ RULES = (
                 length=TAG.size,
             ),
             MainRefusal(
+                places=_ready_unwanted,
+                reason=lambda _, name: "DEV_CONFIG_LOAD_READY, and x-migration-load-config-after-iter is off",
+                says=lambda _, name, release: f"{name}: DEV_CONFIG_LOAD_READY, which the destination does not expect",
+                field="tag",
+                length=TAG.size,
+            ),
+            MainRefusal(
                 places=_ready_again,
                 reason=lambda _, name: "DEV_CONFIG_LOAD_READY twice",
                 says=lambda _, name, release: f"{name}: DEV_CONFIG_LOAD_READY twice",
+                field="tag",
+                length=TAG.size,
+            ),
+        ),
+    ),
+    Rule(
+        code="MFD418",
+        title="DEV_INIT_DATA_SENT comes once a device, to a destination with switchover-ack and a return path",
+        severity=Severity.ERROR,
+        why=(
+            "A precopy device says with tag 05 that its initial data is sent, and the destination acknowledges on the "
+            "return path when all of them have. Both sides decide on their own whether that is done."
+        ),
+        destination=(
+            "Without the capability switchover-ack, or without a return path: error. "
+            + MAIN_ERROR
+            + " A second one of a device: error up to "
+            + which(lambda r: r.destination.switchover_acks_counted).rpartition(" ")[2]
+            + ", ignored later."
+        ),
+        reference="vfio_load_state, hw/vfio/migration.c; qemu_loadvm_approve_switchover, migration/savevm.c",
+        since="8.1 and later",
+        example="main: START PART(0000:00:05.0/vfio)[04 size data 05]   destination with switchover-ack off",
+        conditions=(
+            MainRefusal(
+                places=_no_acks,
+                reason=lambda _, name: "DEV_INIT_DATA_SENT, and the destination's switchover-ack is off",
+                says=lambda _, name, release: f"{name}: DEV_INIT_DATA_SENT; the destination's switchover-ack is off",
+                field="tag",
+                length=TAG.size,
+            ),
+            MainRefusal(
+                places=_no_way_back,
+                reason=lambda _, name: "DEV_INIT_DATA_SENT without a return path",
+                says=lambda _, name, release: f"{name}: DEV_INIT_DATA_SENT in front of OPEN_RETURN_PATH",
+                field="tag",
+                length=TAG.size,
+            ),
+            MainRefusal(
+                places=_acks_too_many,
+                reason=lambda _, name: "DEV_INIT_DATA_SENT once more than devices need it",
+                says=lambda _, name, release: f"{name}: DEV_INIT_DATA_SENT again, which {release} refuses",
                 field="tag",
                 length=TAG.size,
             ),

@@ -310,10 +310,25 @@ def trailing(draft: Draft, random: Random) -> Place:
     return draft.behind(draft.main[-1], raw(bytes(4)))
 
 
+def introducing(name: bytes) -> Finder:
+    """The first section of that name, or of a device's part of that name."""
+
+    def find(draft: Draft, random: Random) -> Record:
+        introduced = [r for r in draft.main if isinstance(r.event, ev.SectionStart | ev.SectionFull)]
+        found = [r for r in introduced if r.event.idstr.rpartition(b"/")[2] == name]
+        need(found, f"a section {name.decode()} on main")
+        return found[0]
+
+    return find
+
+
 UNKNOWN_TYPE = before(a_full_section, lambda: raw(bytes([UNKNOWN_SECTION])))
 WRONG_FOOTER = sets(footers(), section_id=lambda e, s, r: e.section_id + 100)
 NO_FOOTER = drops(footers(ev.SectionStart, ev.SectionPart))
 RAM_VERSION = sets(ram_header(ev.SectionStart), version_id=lambda e, s, r: r.choice((2, 3, 5)))
+TIMER_VERSION = sets(introducing(b"timer"), version_id=lambda e, s, r: r.choice((0, 1, 3)))
+DEVICE_VERSION = sets(introducing(b"vfio"), version_id=lambda e, s, r: r.choice((2, 0xFFFFFFFF)))
+OLD_DEVICE_VERSION = same(sets(introducing(b"vfio"), version_id=0))
 COMMAND_MORE = behind(between_sections, lambda: command(UNKNOWN_COMMAND))
 PAYLOAD_OF_SWITCHOVER = sets(SWITCHOVER, payload=b"x", declared_length=1)
 SWITCHOVER_TWICE = behind(SWITCHOVER, lambda: command(CommandId.SWITCHOVER_START))
@@ -328,6 +343,8 @@ MUTATIONS = (
     Mutation("MFD506", "PART behind END", COMPLETES, part_behind_end, PART, "section_id", also=frozenset({"MFD516"})),
     Mutation("MFD506", "no END", COMPLETES, no_end, PART, "type", also=frozenset({"MFD516"})),
     Mutation("MFD507", "another ram version", FAILS, RAM_VERSION, name="version_id"),
+    Mutation("MFD507", "another timer version", FAILS, TIMER_VERSION, name="version_id"),
+    Mutation("MFD507", "another version of a device", FAILS, DEVICE_VERSION, OLD_DEVICE_VERSION, "version_id"),
     Mutation("MFD515", "an unknown command", FAILS, COMMAND_MORE, PING_MORE, "command"),
     Mutation("MFD515", "SWITCHOVER_START with a payload", FAILS, PAYLOAD_OF_SWITCHOVER, PING_MORE, "length"),
     Mutation("MFD515", "LISTEN without ADVISE", FAILS, listen_early, PING_MORE, "command"),

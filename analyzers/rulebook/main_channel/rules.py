@@ -107,17 +107,20 @@ RULES = (
     ),
     Rule(
         code="MFD507",
-        title="The ram section has version 4",
+        title="Sections have the version that all releases have: ram 4, VFIO devices 1, timer 2, globalstate 1",
         severity=Severity.ERROR,
-        why="Version 4 has been the only version of the RAM format since 2009. Another one is damage.",
+        why=(
+            "Version 4 has been the only version of the RAM format since 2009, and those of the other three have never "
+            "changed since there is multifd. Another one is damage."
+        ),
         destination=(
-            "A version above 4 is refused as unsupported, one below 4 by the RAM handler with Invalid argument. "
-            + MAIN_ERROR
+            "A version above it is refused as unsupported. One below it fails as well: the RAM handler answers Invalid "
+            "argument, timer and globalstate have other fields. VFIO devices do not look. " + MAIN_ERROR
         ),
         reference="qemu_loadvm_section_start_full, migration/savevm.c; ram_load, migration/ram.c",
         since="all releases",
         example="main: START(ram, version 3)[B F E]",
-        conditions=(MainProblem(ProblemKind.RAM_VERSION),),
+        conditions=(MainProblem(ProblemKind.SECTION_VERSION),),
     ),
     Rule(
         code="MFD515",
@@ -137,7 +140,7 @@ RULES = (
             MainProblem(ProblemKind.COMMAND_PAYLOAD),
             MainProblem(ProblemKind.COMMAND_ORDER, answered=frozenset({CommandId.POSTCOPY_RESUME})),
             MainRefusal(
-                places=lambda s: once(s.main.advised) if s.postcopy is False else (),
+                places=lambda s: once(s.main.advised) if s.like.postcopy is False else (),
                 reason=lambda _, name: "POSTCOPY_ADVISE with page sizes, and the destination's postcopy-ram is off",
                 says=lambda _, name, release: (
                     "POSTCOPY_ADVISE with page sizes: the destination must have postcopy-ram on"

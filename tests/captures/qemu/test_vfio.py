@@ -4,12 +4,17 @@ measured. Only what ``destination_for`` reads in the stream says what is started
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from analyzers.library import lint
 from analyzers.produce.destination_for import Asked, Wishes, destination_for
-from captures.qemu import Observation, feed_of_migration, replay
+from captures.qemu import DestinationOptions, Observation, feed_of_migration, replay
 from captures.qemu.vfio import made_state, why_impossible
 from captures.recording import open_recording
 from tests.conftest import SAMPLES
@@ -47,6 +52,50 @@ def test_outcomes_are_those_once_measured(release: str) -> None:
     for name, outcomes in OUTCOMES.items():
         _, seen = sent(VFIO / name, release)
         assert seen.outcome in outcomes and not seen.timed_out, f"{name}: {seen.line()}"
+
+
+def foreseen(path: Path, release: str, **options: bool) -> set[str]:
+    (report,) = lint(path, profile=f"qemu-{installed(release).full_version}", elsewhere=False, **options)
+    return set(map(str, report.possible_outcomes))
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_what_was_measured_is_foreseen_and_nothing_else(release: str) -> None:
+    """Other than a race decides, where several outcomes are."""
+    for name, outcomes in OUTCOMES.items():
+        assert foreseen(VFIO / name, release) == outcomes, name
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_destination_unlike_the_source(release: str) -> None:
+    """Properties and capabilities of devices must agree; each line is a switch of lint and of a real destination."""
+    one, ready, precopy = (
+        VFIO / name
+        for name in ("xremote-10.0.2.pcap.zst", "xremote-after-iter-11.1.3.pcap.zst", "xremote-precopy-10.0.2.pcap.zst")
+    )
+    after_iter = (("x-migration-load-config-after-iter", "on"),)
+    cases: list[tuple[Path, dict[str, bool], Callable[[DestinationOptions], DestinationOptions], set[str]]] = [
+        (one, {"device_transfer": False}, partial(devices_with, multifd_transfer="off"), {"fails", "loses-data"}),
+        (precopy, {"switchover_ack": False}, lambda like: replace(like, capabilities=("return-path",)), {"fails"}),
+    ]
+    if release != "10.0":
+        cases += [
+            (one, {"config_after_iter": True}, partial(devices_with, properties=after_iter), {"hangs"}),
+            (ready, {"config_after_iter": False}, partial(devices_with, properties=()), {"fails", "crashes"}),
+        ]
+    for path, switches, edit, outcomes in cases:
+        assert foreseen(path, release, **switches) == outcomes, path
+        with open_recording(path) as recording:
+            (migration,) = recording.migrations
+            asked = destination_for(migration, installed(release), Wishes())
+            seen = replay(
+                installed(release), feed_of_migration(migration), edit(asked.options), expected=asked.expected
+            )
+        assert seen.outcome in outcomes, f"{path}: {seen.line()}"
+
+
+def devices_with(like: DestinationOptions, **changes: Any) -> DestinationOptions:
+    return replace(like, devices=tuple(replace(device, **changes) for device in like.devices))
 
 
 @pytest.mark.parametrize("release", RELEASES)

@@ -36,7 +36,7 @@ HEALTHY: list[tuple[str, list[MainRecord]]] = [
     ("end", [make.section_end(2, "ram")]),
     ("end records", [make.flush(), make.end_of_ram()]),
     ("end footer", [make.footer(2)]),
-    ("timer", make.device(0, "timer", TIMER)),
+    ("timer", make.device(0, "timer", TIMER, version_id=2)),
     ("globalstate", make.device(5, "globalstate", STATE)),
     ("eof", [make.end_of_stream()]),
     ("vmdescription", [make.vmdescription({"page_size": PAGE, "devices": DEVICES})]),
@@ -92,7 +92,7 @@ CASES: dict[str, tuple[Change, list[tuple[Kind, str]]]] = {
         [(Kind.PART_AFTER_END, "section_id"), (Kind.SWITCHOVER_START_ORDER, "type")],
     ),
     "no END": ({"end": [], "end records": [], "end footer": []}, [(Kind.END_MISSING, "type")]),
-    "RAM version": ({"start": [make.section_start(2, "ram", 0, 3)]}, [(Kind.RAM_VERSION, "version_id")]),
+    "RAM version": ({"start": [make.section_start(2, "ram", 0, 3)]}, [(Kind.SECTION_VERSION, "version_id")]),
     "two RAM flags": ({"+part records": [Record(ev.UnknownRamRecord(0, 0, PAGE, 0x0A))]}, [(Kind.RAM_FLAGS, "flags")]),
     "CONTINUE first": (
         {"pages": [make.zero_page(PAGE, "ram", named=False), make.zero_page(PAGE, "ram")]},
@@ -161,14 +161,14 @@ CASES: dict[str, tuple[Change, list[tuple[Kind, str]]]] = {
         [(Kind.DESCRIPTION_FORM, "json")],
     ),
     "device larger than described": (
-        {"timer": make.device(0, "timer", TIMER + b"?")},
+        {"timer": make.device(0, "timer", TIMER + b"?", version_id=2)},
         [(Kind.DEVICE_SIZE, "body")],
     ),
     "device not sent": ({"timer": []}, [(Kind.DEVICE_NOT_SENT, "devices")]),
     "VFIO tag": (
         {
             "+switchover": [
-                *(make.section_start(8, "vfio"), make.vfio(VfioTagId.DEV_SETUP_STATE)),
+                *(make.section_start(8, "vfio", version_id=1), make.vfio(VfioTagId.DEV_SETUP_STATE)),
                 *(trailing(b"\xff\xff\xff\xff\xef\x10\0\x77"), make.footer(8)),
                 *(make.section_end(8, "vfio"), make.vfio(VfioTagId.END_OF_STATE), make.footer(8)),
             ],
@@ -197,7 +197,7 @@ def test_problem_says_where() -> None:
 def test_body_of_unknown_length_is_found_by_its_footer() -> None:
     """Without vmdescription, and with something that looks like a footer inside."""
     body = b"\x7e\0\0\0\0" + TIMER + b"\x7e\0\0\0\5\x02\0\0\0\2"
-    data = build({"timer": make.device(0, "timer", body), "vmdescription": []})
+    data = build({"timer": make.device(0, "timer", body, version_id=2), "vmdescription": []})
     bodies = [(event.length, event.how) for event in decode(data) if isinstance(event, ev.DeviceBody)]
     assert bodies == [(len(body), ev.BodyLength.FOOTER_SEARCH), (len(STATE), ev.BodyLength.FOOTER_SEARCH)]
 
