@@ -116,6 +116,7 @@ A_DEVICE_REFUSES_ITS_CONFIG = Script(
 A_LOAD_FAILS_EARLY = A_DEVICE_REFUSES_ITS_CONFIG._replace(
     main=tuple(MainStep(act, 0) for act in (MainAct.SETUP, MainAct.START_LOADERS, MainAct.FAIL)), loaders_assert=True
 )
+A_CHANNEL_FAILS_EARLY = A_DEVICE_REFUSES_ITS_CONFIG._replace(channels=((step(Act.ERROR),),), loaders_assert=True)
 CRASH_BEHIND_THE_RECORDING_OF_MAIN = Script(
     channels=((step(Act.CRASH),),), channel_ids=(0,), main=(MainStep(MainAct.OPEN, 0),)
 )
@@ -159,6 +160,7 @@ def test_the_document_shows_every_transition_and_no_other() -> None:
     @given(scripts())
     @example(A_DEVICE_REFUSES_ITS_CONFIG)
     @example(A_LOAD_FAILS_EARLY)
+    @example(A_CHANNEL_FAILS_EARLY)
     @example(CRASH_BEHIND_THE_RECORDING_OF_MAIN)
     def take(script: Script) -> None:
         for state, move in steps_taken(script, 2_000):
