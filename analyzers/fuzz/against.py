@@ -40,6 +40,8 @@ class Trial(NamedTuple):
     """What the destination did, in one line."""
     agrees: bool
     undecided: bool = False
+    seen: Observation | None = None
+    """All that was seen, guest RAM left out."""
 
 
 def predict(recording: Recording, case: Case, habitat: Habitat) -> frozenset[Outcome]:
@@ -71,7 +73,7 @@ def destination_options(case: Case, habitat: Habitat, said: Mapping[int, StreamD
     )
 
 
-def _said_of_devices(case: Case, migration: Migration) -> dict[int, StreamDevice]:
+def said_of_devices(case: Case, migration: Migration) -> dict[int, StreamDevice]:
     """Slot to what an edited stream says of the device there."""
     if case.healthy or not case.plan.devices:
         return {}
@@ -94,7 +96,7 @@ def trial(case: Case, habitat: Habitat, qemu: Qemu) -> Trial | None:
     if not migration.channels:
         return None
     outcomes = predict(recording, case, habitat)
-    said = _said_of_devices(case, migration)
+    said = said_of_devices(case, migration)
     try:
         seen = replay(qemu, feed_of_migration(migration), destination_options(case, habitat, said), keep_ram=True)
     except NoSuchMethodError:
@@ -108,7 +110,8 @@ def trial(case: Case, habitat: Habitat, qemu: Qemu) -> Trial | None:
         return None  # the machine is too busy to tell
     predicted = tuple(sorted(str(outcome) for outcome in outcomes))
     undecided = Outcome.UNDECIDED in outcomes
-    return Trial(case, predicted, observed, seen.line(), observed in predicted or undecided, undecided)
+    agrees = observed in predicted or undecided
+    return Trial(case, predicted, observed, seen.line(), agrees, undecided, seen._replace(ram=None))
 
 
 def _with_memory(

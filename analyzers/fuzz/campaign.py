@@ -13,15 +13,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from analyzers.fuzz.against import Trial, trial
 from analyzers.fuzz.case import Case, Habitat, make_case
+from analyzers.fuzz.keep import Keeper, Kept, keep
 from analyzers.fuzz.model import ALWAYS, VARIANTS, Tally, all_transitions, run_family
 from analyzers.fuzz.shrink import shrink
-from captures.model import ChannelKind
 from captures.qemu import Qemu
 from captures.write.sent import write_sent
 from multifd_codec.errors import EncodeError, InputError
@@ -50,6 +50,8 @@ class Task:
     qemu: Qemu | None = None
     """Against this destination; None: the model alone."""
     variants: int = VARIANTS
+    keep: frozenset[str] = frozenset()
+    """Outcomes of a real destination whose streams are kept."""
 
 
 class Disagreement(NamedTuple):
@@ -101,6 +103,7 @@ class BlockResult(NamedTuple):
     tally: Tally
     undecided: int
     disagreements: tuple[Disagreement, ...]
+    kept: tuple[Kept, ...] = ()
 
 
 def run_block(task: Task, first: int, count: int) -> BlockResult:
@@ -120,7 +123,7 @@ def _model_block(task: Task, first: int, count: int) -> BlockResult:
 
 
 def _real_block(task: Task, qemu: Qemu, first: int, count: int) -> BlockResult:
-    tally, undecided, found = Tally(), 0, []
+    tally, undecided, found, kept = Tally(), 0, [], []
     for seed in range(first, first + count):
         result = trial(make_case(seed, task.habitat), task.habitat, qemu)
         if result is None:
@@ -128,9 +131,11 @@ def _real_block(task: Task, qemu: Qemu, first: int, count: int) -> BlockResult:
         tally.streams += 1
         tally.outcomes[result.observed] += 1
         undecided += result.undecided
-        if not result.agrees and (kept := _kept(result, task.habitat, qemu)) is not None:
-            found.append(kept)
-    return BlockResult(tally, undecided, tuple(found))
+        if not result.agrees and (small := _kept(result, task.habitat, qemu)) is not None:
+            found.append(small)
+        if result.observed in task.keep and (one := keep(result, task.habitat, qemu, stack=True)) is not None:
+            kept.append(one)
+    return BlockResult(tally, undecided, tuple(found), tuple(kept))
 
 
 def _kept(result: Trial, habitat: Habitat, qemu: Qemu) -> Disagreement | None:
@@ -155,6 +160,9 @@ class Campaign:
         self.folder = folder
         self.totals = Totals(first_seed)
         self.found: list[Disagreement] = []
+        self.kept = 0
+        """Streams that were kept for what they did."""
+        self._keeper = Keeper(folder, task.qemu) if folder is not None and task.qemu is not None and task.keep else None
         if folder is not None:
             folder.mkdir(exist_ok=True)
             self._resume(folder / STATE)
@@ -220,6 +228,9 @@ class Campaign:
         totals.undecided += result.undecided
         totals.outcomes += result.tally.outcomes
         totals.transitions += result.tally.transitions
+        if self._keeper is not None:
+            for kept in result.kept:
+                self.kept += self._keeper.take(kept) is not None
         for one in result.disagreements:
             totals.disagreements += 1
             self.found.append(one)
@@ -294,18 +305,3 @@ def save(one: Disagreement, folder: Path, task: Task) -> Path:
     path = folder / f"{name}.json"
     path.write_text(json.dumps(record, indent=1))
     return path
-
-
-def write_corpus(folder: Path, habitat: Habitat, count: int, first_seed: int = 0) -> Iterator[Path]:
-    """Seeds for AFL++, libFuzzer or atheris: one file a channel, ``main`` and ``channel`` streams apart, since a fuzz
-    target reads one of them."""
-    for kind in (ChannelKind.MAIN, ChannelKind.MULTIFD):
-        (folder / kind.value).mkdir(parents=True, exist_ok=True)
-    small = replace(habitat, most_pages=8, edits=0)
-    for seed in range(first_seed, first_seed + count):
-        made = make_case(seed, small).stream()
-        for name, _ in made.lines():
-            kind = ChannelKind.MAIN if name == "main" else ChannelKind.MULTIFD
-            path = folder / kind.value / f"seed-{seed}-{name}.bin"
-            path.write_bytes(made.encoded(name))
-            yield path

@@ -58,6 +58,10 @@ class Observation(NamedTuple):
     """What was loaded into each of its devices, complete or not; None: nothing was begun."""
     different_device: int | None = None
     """Number of the first device whose state is not as expected."""
+    printed: str = ""
+    """The end of all that it printed, as it stands."""
+    stack: str = ""
+    """Where the threads of a destination that hangs are, when that was asked for and gdb is there."""
     timed_out: bool = False
     """It was still at work when the time limit was reached; ``hangs`` is then a guess."""
 

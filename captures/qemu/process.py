@@ -22,6 +22,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from captures.qemu.binary import Qemu
+from captures.qemu.stack import stack_of
 from multifd_codec.errors import InputError
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ COMMAND_SECONDS = 10.0
 END_SECONDS = 10.0
 EXTRA = "qemu"
 _PR_SET_PDEATHSIG = 1
+_PRINTED = 1 << 16
 _WORDS = 600
 """Characters kept of what it prints."""
 
@@ -260,6 +262,17 @@ class Process:
         text = os.pread(self._words, 4 * _WORDS, max(0, size - 4 * _WORDS)).decode("utf-8", "replace")
         lines = [_without_name(line).strip() for line in text.splitlines()]
         return "; ".join(line for line in lines if line and "warning:" not in line)[-_WORDS:]
+
+    def printed(self) -> str:
+        """The end of all that it printed."""
+        if self._words < 0:
+            return ""
+        size = os.fstat(self._words).st_size
+        return os.pread(self._words, _PRINTED, max(0, size - _PRINTED)).decode("utf-8", "replace")
+
+    async def stack(self) -> str:
+        """Where all of its threads are, by ``stack_of``; empty when it has ended."""
+        return "" if self._process is None or self.exit_code is not None else await stack_of(self._process.pid)
 
     async def end(self) -> None:
         """End it; safe to call twice."""

@@ -14,7 +14,7 @@ from captures.qemu.destination import HOST, Destination
 from captures.qemu.feeding import Feed, Feeder
 from captures.qemu.guest import DestinationOptions
 from captures.qemu.loop import run
-from captures.qemu.observation import COMPLETES, LOSES_DATA, NOTHING_EXPECTED, Expected, Observation
+from captures.qemu.observation import COMPLETES, HANGS, LOSES_DATA, NOTHING_EXPECTED, Expected, Observation
 from captures.qemu.watching import watch
 from multifd_codec.errors import InputError
 
@@ -49,16 +49,18 @@ class DestinationPool:
         *,
         expected: Expected = NOTHING_EXPECTED,
         keep_ram: bool = False,
+        stack: bool = False,
         limit: float = LIMIT_SECONDS,
     ) -> Observation:
         """Send a migration to a destination nobody has used, and watch what it does, for ``limit`` seconds at most.
 
         ``options`` may differ from the pool's; where they differ in more than channels, compression and capabilities,
         a destination is started for them. ``expected``: what must be there when the migration completes, else the
-        outcome is ``loses-data``; ``keep_ram`` keeps it for the caller to look at. Raises InputError when QEMU
+        outcome is ``loses-data``; ``keep_ram`` keeps it for the caller to look at; ``stack`` asks
+        gdb where a destination that hangs is. Raises InputError when QEMU
         cannot be run so, OSError for a file that cannot be read.
         """
-        return run(self._replay(feed, options or self.options, expected, keep_ram, limit))
+        return run(self._replay(feed, options or self.options, expected, keep_ram, stack, limit))
 
     async def _fill(self) -> None:
         while len(self._ready) < self.size:
@@ -91,12 +93,13 @@ class DestinationPool:
         options: DestinationOptions,
         expected: Expected,
         keep_ram: bool,
+        stack: bool,
         limit: float,
     ) -> Observation:
         destination = await self._take(options)
         try:
             await destination.listen(options)
-            return await observe(destination, feed, expected, limit, keep_ram=keep_ram)
+            return await observe(destination, feed, expected, limit, keep_ram=keep_ram, stack=stack)
         finally:
             await destination.end()
 
@@ -118,12 +121,14 @@ async def observe(
     limit: float,
     *,
     keep_ram: bool = False,
+    stack: bool = False,
 ) -> Observation:
     """Feed a destination that listens, and watch it."""
     begin = time.monotonic()
     async with Feeder(HOST, destination.port, feed) as feeder:
         verdict = await watch(destination, feeder, limit)
         seconds = time.monotonic() - begin
+        stacks = await destination.stack() if stack and verdict.outcome == HANGS else ""
         taken = feeder.taken
     outcome, page, device = verdict.outcome, None, None
     states = destination.device_states()
@@ -143,6 +148,8 @@ async def observe(
         different_page=page,
         device_states=states,
         different_device=device,
+        printed=destination.printed(),
+        stack=stacks,
         ram=destination.read_ram(0, destination.options.ram_size)
         if keep_ram and verdict.outcome == COMPLETES
         else None,
@@ -157,8 +164,9 @@ def replay(
     *,
     expected: Expected = NOTHING_EXPECTED,
     keep_ram: bool = False,
+    stack: bool = False,
     limit: float = LIMIT_SECONDS,
 ) -> Observation:
     """As ``DestinationPool.replay``, once."""
     with DestinationPool(command, options, size=0) as pool:
-        return pool.replay(feed, expected=expected, keep_ram=keep_ram, limit=limit)
+        return pool.replay(feed, expected=expected, keep_ram=keep_ram, stack=stack, limit=limit)

@@ -25,12 +25,19 @@ Examples:
   multifd fuzz --streams 100000
   multifd fuzz --against qemu-system-x86_64 --streams 300 -o campaign/
   multifd fuzz --against 'qemu-system-x86_64 -L /opt/q10/share/qemu' --mode per-section --seconds 600
+  multifd fuzz --against qemu-system-x86_64 --keep crashes,hangs --seconds 600 -o campaign/
   multifd fuzz --corpus seeds/ --streams 200
 
 Without --against each plan and the edits of its stream go through encoder, decoder, receiver model and
 linter, and what must hold between them is checked. With --against each stream goes into a real
 destination: what it does must be among the outcomes the linter foresees, and guest RAM and the state of
 devices are compared; the devices are VFIO devices that do not exist.
+
+With --keep streams that do one of these things are kept, up to five of each cause: capture, seed, what was
+done to the stream, what QEMU printed, and the stacks of its threads if gdb is there.
+
+--corpus writes one file a channel for other fuzzers, with a dictionary, a script that runs AFL++ on a QEMU's
+main channel and one that runs atheris (libFuzzer) on the decoders here.
 
 A disagreement is shrunk and saved in the folder given with -o: a capture, and both verdicts with the
 seed. A campaign with a folder resumes where it stopped.
@@ -43,6 +50,7 @@ Exit codes:
 """
 
 
+KEEPABLE = frozenset({"crashes", "hangs", "fails", "loses-data"})
 DEVICES = {"none": 0.0, "some": 0.5, "always": 1.0}
 """Of the cases that can have them, so many have devices."""
 
@@ -58,6 +66,8 @@ DEVICES = {"none": 0.0, "some": 0.5, "always": 1.0}
 @click.option("--edits", type=click.IntRange(0, 8), default=2, show_default=True, help="Edits of a stream at most.")
 @click.option("--devices", type=click.Choice(list(DEVICES)), default="some", show_default=True,
               help="Cases with VFIO devices, where the destination can have them.")  # fmt: skip
+@click.option("--keep", "keep_text", metavar="OUTCOMES",
+              help="Keep streams that do this (crashes,hangs) in DIR/kept, by cause.")  # fmt: skip
 @click.option("-o", "folder", type=output_path, metavar="DIR", help="Where disagreements and the state are kept.")
 @click.option(
     "--corpus", type=output_path, metavar="DIR", help="Write channel files as seeds for other fuzzers instead."
@@ -74,12 +84,13 @@ def command(
     jobs: int | None,
     edits: int,
     devices: str,
+    keep_text: str | None,
     folder: Path | None,
     corpus: Path | None,
     form: str,
 ) -> int:
     """Try varied migrations, healthy and edited ones, and tell where two verdicts differ."""
-    from analyzers.fuzz.campaign import Campaign, Task, write_corpus  # noqa: PLC0415
+    from analyzers.fuzz.campaign import Campaign, Task  # noqa: PLC0415
     from analyzers.fuzz.case import Habitat  # noqa: PLC0415
     from captures.write.target import check_folder  # noqa: PLC0415
     from multifd_codec.dialect.destination import Destination  # noqa: PLC0415
@@ -105,10 +116,17 @@ def command(
         if path is not None:
             check_folder(path)
     if corpus is not None:
+        from analyzers.fuzz.corpus import write_corpus  # noqa: PLC0415
+
         count = sum(1 for _ in write_corpus(corpus, habitat, streams or 100, seed))
         say(f"{corpus}: {count} files")
         return ExitCode.CLEAN
-    campaign = Campaign(Task(habitat, qemu), folder, seed)
+    kept = frozenset() if keep_text is None else frozenset(part.strip() for part in keep_text.split(","))
+    if kept - KEEPABLE:
+        raise InputError(f"--keep {min(kept - KEEPABLE)}: there are {', '.join(sorted(KEEPABLE))}")
+    if kept and (folder is None or qemu is None):
+        raise InputError("--keep needs --against and -o")
+    campaign = Campaign(Task(habitat, qemu, keep=kept), folder, seed)
     _run(campaign, jobs or os.cpu_count() or 1, streams, seconds)
     _report(campaign, form)
     return ExitCode.FINDINGS if campaign.totals.disagreements else ExitCode.CLEAN

@@ -165,7 +165,11 @@ def _into(
         "compression": options.compression,
         "mode": str(options.mode),
     }
-    facts = {name: value for name, value in seen._asdict().items() if name not in ("ram", "device_states")}
+    facts = {
+        name: value
+        for name, value in seen._asdict().items()
+        if name not in ("ram", "device_states", "printed", "stack")
+    }
     facts["devices"] = [
         {
             "name": device.name,
