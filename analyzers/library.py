@@ -118,7 +118,10 @@ def extract(
     options = RebuildOptions(page_size=page_size, mode=mode, apply_all=apply_all, blocks=blocks)
     with opened(source, reader=reader, keylog=keylog) as recording:
         chosen = recording.choose(migration)
-        return rebuild(chosen, options, folder=None if folder is None else Folder(Path(folder)))
+        if folder is None:
+            return rebuild(chosen, options)
+        with Folder(Path(folder)) as files:
+            return rebuild(chosen, options, folder=files.place())
 
 
 def plan_of(

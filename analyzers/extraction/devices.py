@@ -116,6 +116,11 @@ class Devices:
             case _:
                 pass
 
+    @property
+    def count(self) -> int:
+        """States there are, as many as ``blobs`` yields."""
+        return len(self._buffers) + len(self._main) + len(self._sections)
+
     def blobs(self) -> Iterator[Blob]:
         """The state of every device: from packets, from main, from its section."""
         for device, buffers in self._buffers.items():

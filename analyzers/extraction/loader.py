@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from analyzers.extraction.lean import record_page
 from analyzers.extraction.mapped_ram import MappedPages, mapped_pages
 from analyzers.extraction.order import MAIN, Ordered, PacketPages
-from analyzers.extraction.page_table import PageKind, Pages, PageTable, Stamp
+from analyzers.extraction.page_table import PageKind, Pages, PageTable, Room, Stamp
 from analyzers.extraction.payloads import ChannelPayloads, Unexpanded
 from analyzers.extraction.results import Conflict, Problem
-from analyzers.extraction.stores import Store
+from analyzers.extraction.runs import consecutive, stretches
+from analyzers.extraction.stores import Store, TooLongError
 from multifd_codec.errors import ChannelName, HoleError
 from multifd_codec.main.events import BlockList, CompressedPage, Page, RamBlock, XbzrlePage, ZeroPage, ZeroPageRun
 from multifd_codec.source import Buffer, ByteSource, bytes_known
@@ -22,8 +23,15 @@ from multifd_codec.wire.ram import ZeroRecord
 
 MAX_BLOCK = 1 << 52
 """Bytes a RAM block can have; what claims more is not believed."""
+MOST_BLOCKS = 1000
+"""RAM blocks that are rebuilt unless they are asked for by name: each is a file, and an entry of the list is short."""
 MAX_PROBLEMS = 100
 """Problems that are kept; all are counted."""
+LEAST_WRITABLE = 1 << 30
+"""Bytes of pages that are written, however small the recording is."""
+WRITABLE_PER_BYTE = 512
+"""A recorded byte makes for these many more: a page of one byte value takes few, packed or as a ZERO record."""
+TOO_MUCH = "the pages up to here have too many bytes for a recording of this size: further ones are left out"
 MAX_CONFLICTING = 1 << 20
 """Pages in conflict that are kept."""
 
@@ -35,6 +43,8 @@ class Block:
     name: str
     size: int | None
     table: PageTable
+    wanted: bool = True
+    """Whether it is rebuilt."""
     reach: int = 0
     """Behind the last byte named."""
     unnamed: int = 0
@@ -51,7 +61,7 @@ class Loader:
     channels: Sequence[ChannelName]
     main: ByteSource | None = None
     wanted: Collection[str] | None = None
-    """Blocks that are rebuilt, None for all."""
+    """Blocks that are rebuilt, None for the first MOST_BLOCKS."""
     provenance: bool = False
     blocks: dict[str, Block] = field(default_factory=dict)
     listed: bool = False
@@ -65,6 +75,13 @@ class Loader:
     conflicting: int = 0
     ended: set[int] = field(default_factory=set)
     payloads: list[ChannelPayloads] = field(default_factory=list)
+    room: Room = field(default_factory=Room)
+    writable: int = 1 << 62
+    """Bytes of pages that may still be written."""
+    spent: bool = False
+    """It was said that this was not enough."""
+    _mapped_end: int = 0
+    """Behind the last pages of a mapped-ram file that were listed."""
 
     def __post_init__(self) -> None:
         self.payloads = [ChannelPayloads(source) for source in self.sources]
@@ -108,7 +125,7 @@ class Loader:
         if unnamed:
             block.unnamed += unnamed
             self.problem(position, packet.offset, f"{unnamed} page offsets are not in the recording", missing=True)
-        if self.wanted is not None and packet.block not in self.wanted:
+        if not block.wanted:
             self._skip_payload(position, packet)
             return
         block.reach = max(block.reach, high + packet.page_size)
@@ -173,10 +190,22 @@ class Loader:
         marked = block.table.mark(self._pages(offsets, one_run=one_run), stamp)
         if marked.again is not None:
             self._conflict(block, marked.again, stamp)
-        if marked.held_content:
-            for first, behind in _stretches(offsets, size, one_run=one_run):
-                begin = int(offsets[first])
-                self.store.zero(block.name, begin, (behind - first) * size)
+        if marked.held is None:
+            return
+        held = np.unique(marked.held)
+        for first, behind in stretches(held, 1, one_run=False):
+            begin, end = int(held[first]) * size, (int(held[behind - 1]) + 1) * size
+            self._zeros(block, offsets, begin, end)
+
+    def _zeros(self, block: Block, offsets: NDArray[np.int64], begin: int, end: int) -> None:
+        """What pages at ``offsets`` cover of these bytes becomes zero."""
+        size = self.page_size
+        if not np.bitwise_or.reduce(offsets) & (size - 1):
+            self.store.zero(block.name, begin, end - begin)
+            return
+        for offset in offsets[(offsets < end) & (offsets > begin - size)].tolist():
+            start = max(offset, begin)
+            self.store.zero(block.name, start, min(offset + size, end) - start)
 
     def _copy(self, block: Block, offsets: NDArray[np.int64], data: Buffer, stamp: Stamp, *, one_run: bool) -> None:
         """Pages get content; consecutive ones in one go."""
@@ -187,8 +216,25 @@ class Loader:
             if len(again):
                 self._conflict(block, again, stamp)
         view = memoryview(data)
-        for first, behind in _stretches(offsets, size, one_run=one_run):
-            self.store.write(block.name, int(offsets[first]), view[first * size : behind * size])
+        for first, behind in stretches(offsets, size, one_run=one_run):
+            if not self._written(block, int(offsets[first]), view[first * size : behind * size], stamp):
+                self.ram_unknown(block, offsets[first:behind], stamp._replace(kind=PageKind.UNKNOWN))
+
+    def _written(self, block: Block, offset: int, data: Buffer, stamp: Stamp) -> bool:
+        """Whether these bytes could be put where they belong."""
+        if len(data) > self.writable:
+            if not self.spent:
+                self.problem(stamp.position, None, TOO_MUCH, missing=True)
+            self.spent = True
+            return False
+        self.writable -= len(data)
+        try:
+            self.store.write(block.name, offset, data)
+        except TooLongError as error:
+            at = stamp.offset if isinstance(stamp.offset, int) else None
+            self.problem(stamp.position, at, f"RAM block {block.name!r}, page at {offset:#x}: {error}", missing=True)
+            return False
+        return True
 
     def _differing(
         self, block: Block, again: NDArray[np.int64], offsets: NDArray[np.int64], data: Buffer
@@ -287,7 +333,7 @@ class Loader:
         if block is None or low < 0 or high + self.page_size > limit:
             self.problem(MAIN, at, f"a page at {high % (1 << 64):#x} of RAM block {name!r}, which there is not")
             return None
-        if self.wanted is not None and block.name not in self.wanted:
+        if not block.wanted:
             return None
         block.reach = max(block.reach, high + self.page_size)
         return block
@@ -299,9 +345,16 @@ class Loader:
         return block
 
     def _add(self, name: str, size: int | None) -> Block:
-        step = ZeroRecord.sizeof()
-        block = self.blocks[name] = Block(name, size, PageTable(provenance=self.provenance, record_step=step))
-        if self.wanted is None or name in self.wanted:
+        steps = {
+            PageKind.ZERO_RECORD: ZeroRecord.sizeof(),
+            PageKind.MAPPED: self.page_size,
+            PageKind.UNKNOWN: self.page_size,  # of a mapped-ram file cut short
+        }
+        pages = None if size is None else -(-size // self.page_size)
+        table = PageTable(provenance=self.provenance, steps=steps, pages=pages, room=self.room)
+        wanted = len(self.blocks) < MOST_BLOCKS if self.wanted is None else name in self.wanted
+        block = self.blocks[name] = Block(name, size, table, wanted)
+        if wanted:
             self.store.add(name, size)
         return block
 
@@ -315,29 +368,26 @@ class Loader:
             block = self._add(name, size)
         elif block.size is None:
             block.size = size
-        if entry.mapped_ram is not None and (self.wanted is None or name in self.wanted):
-            self._mapped(block, mapped_pages(entry, source, self.page_size))
+        elif entry.mapped_ram is not None:
+            self.problem(MAIN, None, f"RAM block {name!r} is listed again")
+            return
+        if entry.mapped_ram is not None and block.wanted:
+            pages = mapped_pages(entry, source, self.page_size, self._mapped_end)
+            self._mapped_end = pages.taken
+            self._mapped(block, pages)
 
     def _mapped(self, block: Block, pages: MappedPages) -> None:
         for problem in pages.problems:
             self.problem(MAIN, problem.offset, problem.message, missing=problem.missing)
         block.table.default = PageKind.UNKNOWN if pages.problems else PageKind.CLEAR
-        for run in pages.runs():
-            stamp = Stamp(run.kind, 0, MAIN, run.offset)
-            block.table.mark(range(run.first, run.behind), stamp)
-            if run.data is not None:
-                self.store.write(block.name, run.first * self.page_size, run.data)
+        for part in pages.parts():
+            block.table.mark(part.pages, Stamp(part.kind, 0, MAIN, part.offsets))
+            if part.kind is PageKind.MAPPED:
+                for offset, data in pages.copies(part.pages):
+                    if not self._written(block, offset, data, Stamp(part.kind, 0, MAIN, pages.content + offset)):
+                        first = offset // self.page_size
+                        lost = range(first, first + len(data) // self.page_size)
+                        block.table.mark(lost, Stamp(PageKind.UNKNOWN, 0, MAIN, pages.content + offset))
+        if block.table.overflowed:
+            block.table.default = PageKind.UNKNOWN
         block.reach = max(block.reach, block.size or 0)
-
-
-def consecutive(offsets: NDArray[np.int64], size: int) -> bool:
-    """Whether these are pages in a row."""
-    return bool((offsets[1:] - offsets[:-1] == size).all())
-
-
-def _stretches(offsets: NDArray[np.int64], size: int, *, one_run: bool) -> list[tuple[int, int]]:
-    """(first, behind) of each stretch of consecutive pages, as positions in ``offsets``."""
-    if one_run:
-        return [(0, len(offsets))]
-    breaks = (np.flatnonzero(offsets[1:] - offsets[:-1] != size) + 1).tolist()
-    return list(zip([0, *breaks], [*breaks, len(offsets)], strict=True))

@@ -14,6 +14,8 @@ from captures.model import Recording
 SCHEMA = "multifd-extract/1"
 MAX_RANGES = 1000
 """Ranges that are listed of one kind and block."""
+MAX_ALL_RANGES = 20_000
+"""Ranges that are listed of all blocks; what is behind them is left out, too."""
 SHOWN = 10
 """Problems, ranges and devices of one kind that the text lists."""
 
@@ -29,7 +31,7 @@ def manifest(rebuilt: Rebuilt, recording: Recording, number: int) -> dict[str, A
         "rounds": rebuilt.rounds,
         "complete": rebuilt.complete,
         "incomplete": rebuilt.incomplete,
-        "blocks": [_block(block, rebuilt.page_size) for block in rebuilt.blocks],
+        "blocks": list(_blocks(rebuilt)),
         "devices": [asdict(device) for device in rebuilt.devices],
         "not_loaded": [{"channel": channel, "bytes": left} for channel, left in rebuilt.not_loaded.items()],
         "order_not_defined": [conflict._asdict() for conflict in rebuilt.conflicts],
@@ -37,7 +39,15 @@ def manifest(rebuilt: Rebuilt, recording: Recording, number: int) -> dict[str, A
     }
 
 
-def _block(block: RebuiltBlock, page_size: int) -> dict[str, Any]:
+def _blocks(rebuilt: Rebuilt) -> Iterator[dict[str, Any]]:
+    left = MAX_ALL_RANGES
+    for block in rebuilt.blocks:
+        document = _block(block, rebuilt.page_size, left)
+        left -= len(document["unknown_ranges"]) + len(document["never_sent_ranges"])
+        yield document
+
+
+def _block(block: RebuiltBlock, page_size: int, left: int) -> dict[str, Any]:
     pages: dict[str, int] = {
         "total": block.pages,
         "known": block.known,
@@ -54,13 +64,13 @@ def _block(block: RebuiltBlock, page_size: int) -> dict[str, Any]:
         "sha256": block.sha256,
         "pages": pages,
         "kinds": kinds,
-        "unknown_ranges": _ranges(block, PageKind.UNKNOWN, page_size),
-        "never_sent_ranges": _ranges(block, PageKind.NEVER_SENT, page_size),
+        "unknown_ranges": _ranges(block, PageKind.UNKNOWN, page_size, left // 2),
+        "never_sent_ranges": _ranges(block, PageKind.NEVER_SENT, page_size, left // 2),
     }
 
 
-def _ranges(block: RebuiltBlock, kind: PageKind, page_size: int) -> list[dict[str, int]]:
-    found = itertools.islice(block.table.stretches(kind, block.pages), MAX_RANGES)
+def _ranges(block: RebuiltBlock, kind: PageKind, page_size: int, limit: int) -> list[dict[str, int]]:
+    found = itertools.islice(block.table.stretches(kind, block.pages), min(MAX_RANGES, limit))
     return [{"offset": first * page_size, "pages": behind - first} for first, behind in found]
 
 

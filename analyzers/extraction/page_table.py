@@ -1,20 +1,28 @@
 """Where each page of a RAM block came from: small arrays for the parts of the block that were named, and no others.
 
-A block's length is what a stream claims, so nothing here is as long as the block.
+A block's length is what a stream claims, so nothing here is as long as the block; and pages that were named one here,
+one there would take a part each, so the parts of all blocks share a limit.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-CHUNK_SHIFT = 10
+CHUNK_SHIFT = 8
 CHUNK = 1 << CHUNK_SHIFT
 """Pages of one chunk."""
+CHUNK_OVERHEAD = 800
+"""Bytes that a chunk takes besides its pages."""
+LEAST_ROOM = 96 << 20
+"""Bytes of page tables that every migration may have: a guest of 40 GiB, or of 15 GiB with provenance."""
+ROOM_PER_BYTE = 3
+"""A recorded byte makes room for these many more: a zero page takes 8 in its packet, and 23 here."""
 
 
 class PageKind(enum.IntEnum):
@@ -77,8 +85,8 @@ Pages = range | NDArray[np.int64]
 class Marked(NamedTuple):
     """What was there before."""
 
-    held_content: bool
-    """Some page may have held other bytes than zeros."""
+    held: NDArray[np.int64] | None
+    """Pages that may have held other bytes than zeros; None for none."""
     again: NDArray[np.int64] | None
     """Pages that another channel named in the same round; None for none."""
 
@@ -96,14 +104,41 @@ class Run(NamedTuple):
     number: int
 
 
+class Room:
+    """Bytes that are left for the page tables of all blocks; without an argument there is no end of them."""
+
+    def __init__(self, recorded: int | None = None) -> None:
+        """``recorded``: bytes of all streams that are in the recording."""
+        self._left = 1 << 62 if recorded is None else LEAST_ROOM + ROOM_PER_BYTE * recorded
+
+    def take(self, size: int) -> bool:
+        """Whether there are ``size`` bytes more."""
+        self._left -= size
+        return self._left >= 0
+
+
 class PageTable:
     """The pages of one RAM block. ``provenance``: packet offsets and numbers are kept, too."""
 
-    def __init__(self, *, provenance: bool = False, record_step: int = 0) -> None:
-        """``record_step``: bytes from one ZERO record to the next, which still are one run."""
+    def __init__(
+        self,
+        *,
+        provenance: bool = False,
+        steps: Mapping[PageKind, int] | None = None,
+        pages: int | None = None,
+        room: Room | None = None,
+    ) -> None:
+        """``steps``: bytes from one page's offset to the next one's where pages of a kind have their own, and still are
+        one run. ``pages``: as many as the block has, if that is known."""
         self._dtype = PROVENANCE if provenance else PLACE
         self._provenance = provenance
-        self._step = record_step
+        self._steps = np.zeros(len(PageKind), np.int64)
+        for kind, step in (steps or {}).items():
+            self._steps[kind] = step
+        self._pages = pages
+        self._room = room or Room()
+        self.overflowed = False
+        """Pages were marked that there was no room for: every page not in the table is UNKNOWN."""
         self._chunks: dict[int, dict[str, NDArray[Any]]] = {}
         self.default = PageKind.NEVER_SENT
         """What pages are that were not marked."""
@@ -111,35 +146,36 @@ class PageTable:
     def mark(self, pages: Pages, stamp: Stamp) -> Marked:
         """Note that these pages are there now (or are unknown now)."""
         if not len(pages):
-            return Marked(False, None)
+            return Marked(None, None)
         low = pages[0] if isinstance(pages, range) else int(pages.min())
         high = pages[-1] if isinstance(pages, range) else int(pages.max())
         first, last = low >> CHUNK_SHIFT, high >> CHUNK_SHIFT
         if first == last:
             where = _inside(pages, first)
             return self._mark(first, where, pages, stamp, stamp.offset)
-        held, again = False, []
+        held: list[NDArray[np.int64]] = []
+        again: list[NDArray[np.int64]] = []
         for number, part in _parts(pages, first, last):
             offset = stamp.offset if isinstance(stamp.offset, int) else stamp.offset[part]
             mine: Pages = pages[part]
             marked = self._mark(number, _inside(mine, number), mine, stamp, offset)
-            held = held or marked.held_content
+            if marked.held is not None:
+                held.append(marked.held)
             if marked.again is not None:
                 again.append(marked.again)
-        return Marked(held, np.concatenate(again) if again else None)
+        return Marked(np.concatenate(held) if held else None, np.concatenate(again) if again else None)
 
     def _mark(
         self, number: int, where: slice | NDArray[np.int64], pages: Pages, stamp: Stamp, offset: int | NDArray[np.int64]
     ) -> Marked:
-        chunk = self._chunks.get(number)
+        chunk = self._chunks.get(number) or self._added(number)
         if chunk is None:
-            chunk = self._chunks[number] = {
-                name: np.zeros(CHUNK, self._dtype[name]) for name in self._dtype.names or ()
-            }
-            chunk["kind"][:] = self.default
+            return Marked(None, None)
         kinds, rounds, positions = chunk["kind"], chunk["round"], chunk["position"]
-        held = bool(kinds[where].max() >= PageKind.UNKNOWN)
-        again = None
+        held = again = None
+        some = kinds[where] >= PageKind.UNKNOWN
+        if some.any():
+            held = np.asarray(pages, np.int64)[some]
         same = rounds[where] == stamp.round + 1
         if same.any():
             same &= positions[where] != stamp.position
@@ -149,6 +185,15 @@ class PageTable:
         if self._provenance:
             chunk["offset"][where], chunk["number"][where] = offset, stamp.number
         return Marked(held, again)
+
+    def _added(self, number: int) -> dict[str, NDArray[Any]] | None:
+        size = CHUNK if self._pages is None else min(CHUNK, self._pages - (number << CHUNK_SHIFT))
+        if self.overflowed or not self._room.take(size * self._dtype.itemsize + CHUNK_OVERHEAD):
+            self.overflowed, self.default = True, PageKind.UNKNOWN
+            return None
+        chunk = self._chunks[number] = {name: np.zeros(size, self._dtype[name]) for name in self._dtype.names or ()}
+        chunk["kind"][:] = self.default
+        return chunk
 
     def doubt(self) -> None:
         """Records that name pages are missing: what was not marked may have been sent."""
@@ -160,7 +205,7 @@ class PageTable:
     def known(self, page: int) -> bool:
         """Whether the page's content is known; a page never sent is zero."""
         chunk = self._chunks.get(page >> CHUNK_SHIFT)
-        return chunk is None or int(chunk["kind"][page & (CHUNK - 1)]) != PageKind.UNKNOWN
+        return not self.overflowed if chunk is None else int(chunk["kind"][page & (CHUNK - 1)]) != PageKind.UNKNOWN
 
     def rounds(self, pages: NDArray[np.int64]) -> NDArray[np.int64]:
         """The round each page comes from, -1 for one that was not marked."""
@@ -211,6 +256,25 @@ class PageTable:
 
     def runs(self, total: int) -> Iterator[Run]:
         """All pages in rising order, folded; needs ``provenance``."""
+        pending: Run | None = None
+        for run in self._runs(total):
+            if pending is not None and self._goes_on(pending, run):
+                pending = pending._replace(behind=run.behind)
+                continue
+            if pending is not None:
+                yield pending
+            pending = run
+        if pending is not None:
+            yield pending
+
+    def _goes_on(self, run: Run, after: Run) -> bool:
+        """Whether they are one run that only the end of a chunk has parted."""
+        if run[2:5] != after[2:5] or run.number != after.number:
+            return False
+        step = int(self._steps[run.kind]) if run.round >= 0 else 0
+        return after.offset in (run.offset, run.offset + step * (run.behind - run.first))
+
+    def _runs(self, total: int) -> Iterator[Run]:
         position = 0
         for number in sorted(self._chunks):
             start = number << CHUNK_SHIFT
@@ -231,16 +295,15 @@ class PageTable:
         for name in ("kind", "round", "position", "number"):
             breaks |= columns[name][1:] != columns[name][:-1]
         steps = offsets[1:] - offsets[:-1]
-        breaks |= (steps != 0) & ((kinds[1:] != PageKind.ZERO_RECORD) | (steps != self._step))
+        breaks |= (steps != 0) & (steps != self._steps[kinds[1:]])
         heads = np.concatenate(([0], np.flatnonzero(breaks) + 1))
         tails = [*heads[1:].tolist(), len(kinds)]
-        for head, tail in zip(heads.tolist(), tails, strict=True):
-            kind = PageKind(int(kinds[head]))
-            if not columns["round"][head]:
-                yield Run(start + head, start + tail, kind, -1, -1, -1, -1)
-                continue
-            place = (int(columns[name][head]) for name in ("position", "offset", "number"))
-            yield Run(start + head, start + tail, kind, int(columns["round"][head]) - 1, *place)
+        rows = (columns[name][heads].tolist() for name in ("kind", "round", "position", "offset", "number"))
+        for head, tail, kind, number, *place in zip(heads.tolist(), tails, *rows, strict=True):
+            if number:
+                yield Run(start + head, start + tail, PageKind(kind), number - 1, *place)
+            else:
+                yield Run(start + head, start + tail, PageKind(kind), -1, -1, -1, -1)
 
 
 def _inside(pages: Pages, chunk: int) -> slice | NDArray[np.int64]:
@@ -258,5 +321,10 @@ def _parts(pages: Pages, first: int, last: int) -> Iterator[tuple[int, Any]]:
             yield number, slice(max(0, start - pages.start), max(0, start + CHUNK - pages.start))
         return
     chunks = pages >> CHUNK_SHIFT
-    for number in sorted(set(chunks.tolist())):
-        yield number, chunks == number
+    order: NDArray[np.int64] | None = None
+    if (chunks[1:] < chunks[:-1]).any():
+        order = np.argsort(chunks, kind="stable")
+        chunks = chunks[order]
+    bounds = [0, *(np.flatnonzero(chunks[1:] != chunks[:-1]) + 1).tolist(), len(chunks)]
+    for begin, end in pairwise(bounds):
+        yield int(chunks[begin]), slice(begin, end) if order is None else order[begin:end]

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from analyzers.extraction.output import Folder
+from analyzers.extraction.output import Place
 from analyzers.extraction.page_table import PageKind, Run
 from analyzers.extraction.reading import Reading
 from analyzers.extraction.results import RebuiltBlock
@@ -15,15 +15,26 @@ from captures.model import StreamSource
 from multifd_codec.errors import ChannelName
 
 SUFFIX = ".provenance.jsonl"
+LEAST_LINES = 100_000
+"""Lines that may be written, however small the recording is."""
+BYTES_PER_LINE = 16
+"""So many recorded bytes make for one line more."""
 
 
-def write_provenance(blocks: Sequence[RebuiltBlock], reading: Reading, folder: Folder) -> None:
-    """One file for each block, named in its ``provenance``."""
+def write_provenance(blocks: Sequence[RebuiltBlock], reading: Reading, place: Place) -> str | None:
+    """One file for each block, named in its ``provenance``; what had to be left out of them."""
+    left = LEAST_LINES + reading.recorded // BYTES_PER_LINE
+    short: str | None = None
     for block in blocks:
-        block.provenance = folder.name(block.name, SUFFIX)
-        with os.fdopen(folder.create(block.provenance), "w", encoding="utf-8") as file:
+        block.provenance = place.name(block.name, SUFFIX)
+        with place.naming(block.provenance), os.fdopen(place.create(block.provenance), "w", encoding="utf-8") as file:
             for line in provenance(block, reading):
+                if not left:
+                    short = short or f"{block.provenance} ends at {line['offset']:#x}: too many runs of pages"
+                    break
+                left -= 1
                 file.write(json.dumps(line) + "\n")
+    return short
 
 
 def provenance(block: RebuiltBlock, reading: Reading) -> Iterator[dict[str, Any]]:

@@ -57,6 +57,12 @@ class Reading:
     def page_size(self) -> int:
         return self.destination.page_size
 
+    @property
+    def recorded(self) -> int:
+        """Bytes of all channels that are in the recording: what memory, time and disk may depend on."""
+        every = [channel.captured for channel in self.channels] + ([self.main] if self.main is not None else [])
+        return sum(one.source.size - sum(hole.end - hole.start for hole in one.source.holes()) for one in every)
+
     def rendezvous(self) -> Rendezvous:
         """What tells rendezvous, for one walk over main."""
         waits_in_postcopy = not self.destination.habits.flush_in_postcopy_fails

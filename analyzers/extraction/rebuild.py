@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import os
-from collections.abc import Callable, Collection
+import itertools
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
 
-from analyzers.extraction.devices import Blob, Devices, Stretch, pieces
-from analyzers.extraction.loader import Block, Loader
+from analyzers.extraction.devices import Blob, Devices
+from analyzers.extraction.hashing import Zeros, file_hash, zeros_for
+from analyzers.extraction.loader import LEAST_WRITABLE, WRITABLE_PER_BYTE, Block, Loader
 from analyzers.extraction.order import MAIN, Ordered, PacketPages, channel_steps, in_order
-from analyzers.extraction.output import Folder
+from analyzers.extraction.output import Place
+from analyzers.extraction.page_table import Room
 from analyzers.extraction.provenance import write_provenance
 from analyzers.extraction.reading import Reading, read_migration
 from analyzers.extraction.results import Rebuilt, RebuiltBlock, RebuiltDevice
-from analyzers.extraction.stores import MAX_IN_MEMORY, ZEROS, FileStore, MemoryStore, Store
+from analyzers.extraction.stores import MemoryStore, TooLongError
+from analyzers.extraction.targets import Files, Memory, Sink
 from analyzers.survey.channel import Item, ItemKind
 from captures.model import Migration, ProgressCallback
 from multifd_codec.channel.events import ChannelEnd, DeviceStatePacket, Unreadable
 from multifd_codec.dialect.releases import Mode
 from multifd_codec.errors import ChannelName, InputError
-from multifd_codec.source import Buffer
 
-HASH_PIECE = 1 << 20
-MAX_GAP = 64 << 20
-"""Bytes of device state that were not recorded and are still hashed, as zeros."""
 LARGEST_GAP = 1 << 32
 """Bytes of pages never sent or unknown up to which a block is hashed: its length is only a claim of the stream."""
+MOST_DEVICES = 2000
+"""States of devices that are written: each is a file, and a section may have a few bytes."""
 REPORT_EVERY = 256
 """Packets between two calls of the progress callback."""
 
@@ -51,81 +50,23 @@ class RebuildOptions:
     """Keep packet offset and number of every page."""
 
 
-class Sink(Protocol):
-    """Where bytes go that are not RAM."""
-
-    def blob(self, name: str, suffix: str, stretches: list[Stretch]) -> tuple[str, str | None, int, int]:
-        """Keep the bytes; file name, SHA-256 (None: too much of it was not recorded), length, bytes not recorded."""
-
-
-class Poured(NamedTuple):
-    """What became of stretches: SHA-256 (None: too much was not recorded), bytes, bytes of them not recorded."""
-
-    sha256: str | None
-    bytes: int
-    lost: int
-
-
-class _Memory:
-    """Everything stays in memory."""
-
-    def __init__(self) -> None:
-        self.store: Store = MemoryStore()
-        self.blobs: dict[str, bytes] = {}
-
-    def blob(self, name: str, suffix: str, stretches: list[Stretch]) -> tuple[str, str | None, int, int]:
-        full, data = name + suffix, bytearray()
-        while full in self.blobs:
-            full = "~" + full
-
-        def skip(length: int) -> None:
-            if length > MAX_IN_MEMORY:
-                raise InputError(f"device state {name!r}: {length} bytes are too many to rebuild in memory")
-            data.extend(bytes(length))
-
-        poured = _poured(stretches, data.extend, skip)
-        self.blobs[full] = bytes(data)
-        return full, *poured
-
-
-class _Files:
-    """Everything goes into a folder."""
-
-    def __init__(self, folder: Folder) -> None:
-        self.folder = folder
-        self.names: dict[str, str] = {}
-        self.store = FileStore(
-            lambda block: folder.create(self.file(block)), lambda block: folder.reopen(self.file(block))
-        )
-
-    def file(self, block: str) -> str:
-        if block not in self.names:
-            self.names[block] = self.folder.name(block, ".bin")
-        return self.names[block]
-
-    def blob(self, name: str, suffix: str, stretches: list[Stretch]) -> tuple[str, str | None, int, int]:
-        file = self.folder.name(name, suffix)
-        with os.fdopen(self.folder.create(file), "wb") as opened:
-            poured = _poured(stretches, opened.write, lambda length: opened.seek(length, os.SEEK_CUR))
-            opened.truncate(poured.bytes)
-        return file, *poured
-
-
 def rebuild(
     migration: Migration,
     options: RebuildOptions | None = None,
     *,
-    folder: Folder | None = None,
+    folder: Place | None = None,
     progress: ProgressCallback | None = None,
 ) -> Rebuilt:
     """Load everything a destination like the sender loads, round by round.
 
     Without ``folder`` RAM and device state are in the result; with it they are files there. Raises InputError for a
-    block that is asked for and not there, and when memory or disk do not suffice.
+    block that is asked for and not there, and when memory does not suffice; OSError, with the name of the file, when
+    the disk does not.
     """
     options = options or RebuildOptions()
     reading = read_migration(migration, page_size=options.page_size, mode=options.mode, progress=progress)
-    target = _Memory() if folder is None else _Files(folder)
+    zeros = zeros_for(reading.recorded)
+    target = Memory(zeros) if folder is None else Files(folder, zeros)
     loader = Loader(
         target.store,
         reading.page_size,
@@ -134,36 +75,47 @@ def rebuild(
         None if reading.main is None else reading.main.source,
         None if options.blocks is None else frozenset(options.blocks),
         options.provenance,
+        room=Room(reading.recorded),
+        writable=LEAST_WRITABLE + WRITABLE_PER_BYTE * reading.recorded,
     )
+    short: str | None = None
     devices = Devices()
     run = _Run(reading, options, loader, devices, progress)
     try:
         run.load()
         _check_blocks(options, loader)
         blocks = [
-            _finished(block, reading, target, loader, progress)
+            _finished(block, reading, target, loader, zeros, progress)
             for block in loader.blocks.values()
-            if options.blocks is None or block.name in options.blocks
+            if block.wanted
         ]
-        rebuilt_devices = [_device(blob, target, loader) for blob in devices.blobs()]
+        rebuilt_devices = [_device(blob, target, loader) for blob in itertools.islice(devices.blobs(), MOST_DEVICES)]
         if folder is not None and options.provenance:
-            write_provenance(blocks, reading, folder)
-    except OSError as error:
-        raise InputError(f"{folder.path if folder else 'memory'}: {error.strerror or error}") from None
+            short = write_provenance(blocks, reading, folder)
     finally:
-        if isinstance(target, _Files):
+        if isinstance(target, Files):
             target.store.close()
     incomplete = list(reading.incomplete)
     if loader.missing:
         incomplete.append(f"bytes of {loader.missing} packets or records are not in the recording")
+    if any(block.table.overflowed for block in loader.blocks.values()):
+        incomplete.append("pages lie too far apart to keep track of all: those not kept track of count as unknown")
+    if devices.count > len(rebuilt_devices):
+        incomplete.append(f"of the state of {devices.count} devices the first {len(rebuilt_devices)} are rebuilt")
+    if options.blocks is None and len(blocks) < len(loader.blocks):
+        incomplete.append(
+            f"of {len(loader.blocks)} RAM blocks the first {len(blocks)} are rebuilt; name others to choose"
+        )
+    if short is not None:
+        loader.remark(MAIN, None, short)
     return Rebuilt(
         mode=str(reading.destination.mode),
         page_size=reading.page_size,
         rounds=run.rounds,
         blocks=blocks,
         devices=rebuilt_devices,
-        memory=target.store.blocks if isinstance(target, _Memory) and isinstance(target.store, MemoryStore) else None,
-        blobs=target.blobs if isinstance(target, _Memory) else None,
+        memory=target.store.blocks if isinstance(target, Memory) and isinstance(target.store, MemoryStore) else None,
+        blobs=target.blobs if isinstance(target, Memory) else None,
         problems=loader.problems,
         incomplete=incomplete,
         refused=loader.refused,
@@ -271,7 +223,12 @@ def _check_blocks(options: RebuildOptions, loader: Loader) -> None:
 
 
 def _finished(
-    block: Block, reading: Reading, target: _Memory | _Files, loader: Loader, progress: ProgressCallback | None
+    block: Block,
+    reading: Reading,
+    target: Memory | Files,
+    loader: Loader,
+    zeros: Zeros,
+    progress: ProgressCallback | None,
 ) -> RebuiltBlock:
     size = block.reach if block.size is None else block.size
     pages = -(-size // reading.page_size)
@@ -279,62 +236,20 @@ def _finished(
         block.table.doubt()
     counts = block.table.count(pages)
     result = RebuiltBlock(block.name, size, pages, counts, block.table, block.unnamed)
+    hashed = (result.never_sent + result.unknown) * reading.page_size <= LARGEST_GAP
     try:
         target.store.finish(block.name, size)
-    except OSError as error:
-        if size == block.reach:
-            raise
-        loader.problem(MAIN, None, f"RAM block {block.name!r} of {size} bytes: {error.strerror}; its end is left out")
-        size = block.reach
-        target.store.finish(block.name, size)
-    if (result.never_sent + result.unknown) * reading.page_size > LARGEST_GAP:
-        pass
-    elif isinstance(target, _Files):
-        result.sha256 = _file_hash(target.folder, target.file(block.name), size, progress)
-    else:
+    except TooLongError as error:
+        loader.problem(MAIN, None, f"RAM block {block.name!r} of {size} bytes: {error}; its end is left out")
+        hashed = False
+    if isinstance(target, Files):
+        result.file = target.file(block.name)
+        if hashed:
+            result.sha256 = file_hash(target.place, result.file, size, zeros, progress)
+    elif hashed:
         assert isinstance(target.store, MemoryStore)
         result.sha256 = hashlib.sha256(target.store.blocks[block.name]).hexdigest()
-    if isinstance(target, _Files):
-        result.file = target.file(block.name)
     return result
-
-
-def _file_hash(folder: Folder, name: str, size: int, progress: ProgressCallback | None) -> str:
-    """What was never written to the sparse file is not read, only counted as zeros."""
-    digest = hashlib.sha256()
-    file = folder.reopen(name)
-    try:
-        done = 0
-        while done < size:
-            data = _seek(file, done, os.SEEK_DATA, size)
-            while done < data:
-                done += _hashed(digest, memoryview(ZEROS)[: data - done], progress, name, done, size)
-            hole = _seek(file, done, os.SEEK_HOLE, size)
-            while done < hole:
-                piece = os.pread(file, min(HASH_PIECE, hole - done), done)
-                done += _hashed(digest, piece, progress, name, done, size)
-    finally:
-        os.close(file)
-    return digest.hexdigest()
-
-
-def _seek(file: int, offset: int, what: int, size: int) -> int:
-    """The next data, or the next hole, from ``offset`` on; ``size`` when there is none."""
-    try:
-        return min(size, os.lseek(file, offset, what))
-    except OSError as error:
-        if error.errno != errno.ENXIO:
-            raise
-        return size
-
-
-def _hashed(
-    digest: hashlib._Hash, piece: Buffer, progress: ProgressCallback | None, name: str, done: int, size: int
-) -> int:
-    digest.update(piece)
-    if progress is not None:
-        progress(f"hashing {name}", done, size)
-    return len(piece)
 
 
 def _device(blob: Blob, target: Sink, loader: Loader) -> RebuiltDevice:
@@ -353,35 +268,3 @@ def _device(blob: Blob, target: Sink, loader: Loader) -> RebuiltDevice:
         result.complete = False
         loader.missing += 1
     return result
-
-
-def _poured(stretches: list[Stretch], write: Callable[[Buffer], object], skip: Callable[[int], object]) -> Poured:
-    """Write what was recorded, skip what was not: a length is only what a stream claims, so no zeros are made for it.
-    A long gap at the end, as a cut or a made-up record leaves it, is left out."""
-    digest: hashlib._Hash | None = hashlib.sha256()
-    size = lost = gap = 0
-
-    def pass_over() -> None:
-        nonlocal digest, size, gap
-        skip(gap)
-        if gap > MAX_GAP:
-            digest = None
-        for start in range(0, gap if digest is not None else 0, len(ZEROS)):
-            assert digest is not None
-            digest.update(memoryview(ZEROS)[: gap - start])
-        size, gap = size + gap, 0
-
-    for length, data in pieces(stretches):
-        if data is None:
-            gap, lost = gap + length, lost + length
-            continue
-        pass_over()
-        write(data)
-        size += length
-        if digest is not None:
-            digest.update(data)
-    if gap <= MAX_GAP:
-        pass_over()
-    else:
-        digest = None
-    return Poured(None if digest is None else digest.hexdigest(), size, lost)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from multifd_codec.errors import InputError
@@ -16,8 +18,13 @@ MAX_OPEN = 64
 """Block files open at a time."""
 
 
+class TooLongError(Exception):
+    """The file system takes no file that long, as a stream may ask for."""
+
+
 class Store(Protocol):
-    """The bytes of RAM blocks; what was never written reads as zero. Methods raise OSError or InputError."""
+    """The bytes of RAM blocks; what was never written reads as zero. Methods raise OSError, InputError, and
+    TooLongError where it may only be this piece, or this end, that cannot be had."""
 
     def add(self, block: str, size: int | None) -> None:
         """A block of that many bytes; None: not known, it grows."""
@@ -68,12 +75,22 @@ class MemoryStore:
         return size
 
 
+def _forbidden(size: int) -> bool:
+    """Whether no file of that size may be made at all (``ulimit -f``)."""
+    import resource  # noqa: PLC0415 -- only where something is wrong
+
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    return limit != resource.RLIM_INFINITY and size > limit
+
+
 class FileStore:
     """Blocks as sparse files, opened when first written to. ``create`` gives the file descriptor of a new, empty file
-    for a block; ``reopen`` one for a file it created before."""
+    for a block; ``reopen`` one for a file it created before; ``called`` its name, for errors."""
 
-    def __init__(self, create: Callable[[str], int], reopen: Callable[[str], int]) -> None:
-        self._create, self._reopen = create, reopen
+    def __init__(
+        self, create: Callable[[str], int], reopen: Callable[[str], int], called: Callable[[str], str] = str
+    ) -> None:
+        self._create, self._reopen, self._called = create, reopen, called
         self._open: dict[str, int] = {}
         self._made: set[str] = set()
 
@@ -83,9 +100,10 @@ class FileStore:
     def write(self, block: str, offset: int, data: Buffer) -> None:
         file = self._file(block)
         view = memoryview(data)
-        while view:
-            written = os.pwrite(file, view, offset)
-            offset, view = offset + written, view[written:]
+        with self._naming(block, offset + len(view)):
+            while view:
+                written = os.pwrite(file, view, offset)
+                offset, view = offset + written, view[written:]
 
     def zero(self, block: str, offset: int, length: int) -> None:
         for start in range(offset, offset + length, len(ZEROS)):
@@ -95,13 +113,28 @@ class FileStore:
         return os.pread(self._file(block), length, offset).ljust(length, b"\0")
 
     def finish(self, block: str, size: int) -> None:
-        os.ftruncate(self._file(block), size)
-        os.close(self._open.pop(block))
+        file = self._file(block)
+        try:
+            with self._naming(block, size):
+                os.ftruncate(file, size)
+        finally:
+            os.close(self._open.pop(block))
 
     def close(self) -> None:
         """Close what was not finished."""
         while self._open:
             os.close(self._open.popitem()[1])
+
+    @contextmanager
+    def _naming(self, block: str, end: int) -> Iterator[None]:
+        """Errors of making a file that long."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno == errno.EFBIG and not _forbidden(end):
+                raise TooLongError(error.strerror) from None
+            error.filename = self._called(block)
+            raise
 
     def _file(self, block: str) -> int:
         file = self._open.get(block)

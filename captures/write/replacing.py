@@ -41,10 +41,20 @@ def replaced(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def refilled(folder: Path) -> Iterator[Path]:
-    """Where to put the files that ``folder`` (made if missing) is to hold instead of its channel files: a new folder in
-    it, whose files take their places in the end, and are gone if something is raised. An OSError bears a name in
-    ``folder``.
+def naming(path: Path) -> Iterator[None]:
+    """An OSError raised here bears the name ``path``."""
+    try:
+        yield
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None
+        raise
+
+
+@contextmanager
+def added(folder: Path) -> Iterator[Path]:
+    """Where to put files and folders that ``folder`` (made if missing) is to hold besides what it has: a new folder in
+    it, from which they take their places in the end, and which is gone if something is raised. An OSError bears a name
+    in ``folder``.
     """
     made = not folder.exists()
     part = _part(folder)
@@ -52,12 +62,7 @@ def refilled(folder: Path) -> Iterator[Path]:
         folder.mkdir(exist_ok=True)
         part.mkdir()
         yield part
-        old = own_channel_files(folder)
-        new = [file.replace(folder / file.name) for file in sorted(part.iterdir())]
-        for file in old:
-            if file not in new:
-                file.unlink()
-        part.rmdir()
+        _move(part, folder)
     except BaseException as error:
         import shutil  # noqa: PLC0415 -- slow to import
 
@@ -67,4 +72,33 @@ def refilled(folder: Path) -> Iterator[Path]:
                 folder.rmdir()
         if isinstance(error, OSError):
             error.filename = str(error.filename or folder).replace(str(part), str(folder))
+            error.filename2 = None
         raise
+
+
+def _move(part: Path, folder: Path) -> list[Path]:
+    """Everything in ``part`` into ``folder``, and ``part`` away; where it is now."""
+    moved = []
+    for file in sorted(part.iterdir()):
+        place = folder / file.name
+        if file.is_dir():
+            place.mkdir(exist_ok=True)
+            moved += _move(file, place)
+        else:
+            moved.append(file.replace(place))
+    part.rmdir()
+    return moved
+
+
+@contextmanager
+def refilled(folder: Path) -> Iterator[Path]:
+    """Like ``added``, but what is there is replaced: other channel files in ``folder`` go away."""
+    old: list[Path] = []
+    if folder.is_dir():
+        old = own_channel_files(folder)
+    with added(folder) as part:
+        yield part
+        new = {file.name for file in part.iterdir()}
+    for file in old:
+        if file.name not in new:
+            file.unlink()

@@ -253,9 +253,9 @@ def extract(data: bytes) -> None:
 def extracted(recording: Recording) -> None:
     for everything in (False, True):
         for number, migration in enumerate(recording.migrations, 1):
-            with suppress(InputError), place() as files:
+            with suppress(InputError), place() as files, Folder(files) as filled:
                 options = RebuildOptions(apply_all=everything, provenance=everything)
-                rebuilt = rebuild(migration, options, folder=Folder(files))
+                rebuilt = rebuild(migration, options, folder=filled.place())
                 json.loads(json.dumps(manifest(rebuilt, recording, number)))
                 shown([printable(line) for line in text_lines(rebuilt, recording, number, "files")])
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from captures.model import ChannelKind, Migration
@@ -17,6 +19,17 @@ TURN = 1 << 20
 Stream = ByteSource | Buffer
 Piece = tuple[int, int, int]
 """Which stream, and from which of its bytes (inclusive) to which (exclusive)."""
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """No file becomes longer (``ulimit -f``): like a full disk, which a test cannot make."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def round_robin(sizes: Sequence[int], chunk: int) -> Iterator[Piece]:

@@ -13,13 +13,16 @@ from analyzers.cli.output import output_path, write_text
 from analyzers.cli.progress import ProgressBar
 from analyzers.report.exit_codes import ExitCode, gravest
 from analyzers.report.texts import printable
+from multifd_codec.errors import InputError
 
 if TYPE_CHECKING:
-    from analyzers.extraction.output import Folder
+    from analyzers.extraction.output import Place
     from analyzers.extraction.rebuild import RebuildOptions
     from analyzers.extraction.results import Rebuilt
     from captures.model import Migration, ProgressCallback, Reader
 
+MAX_MIGRATIONS = 500
+"""Migrations of one recording that are rebuilt together."""
 EPILOG = """\b
 Examples:
   multifd extract migration.pcap -o guest
@@ -80,7 +83,8 @@ def command(
 ) -> int:
     """Rebuild guest RAM and device state as a destination loads them.
 
-    With several migrations in INPUT each gets a folder of its own in DIR.
+    With several migrations in INPUT each gets a folder of its own in DIR. DIR gets all of its files, or none if
+    something goes wrong.
     """
     from analyzers.extraction.output import Folder  # noqa: PLC0415
     from analyzers.extraction.rebuild import RebuildOptions  # noqa: PLC0415
@@ -102,19 +106,23 @@ def command(
         wanted = list(enumerate(recording.migrations, 1))
         if migration is not None:
             wanted = [(migration, choose_migration(recording, migration))]
+        if len(wanted) > MAX_MIGRATIONS:
+            raise InputError(
+                f"{path[0]}: holds {len(wanted)} migrations, more than {MAX_MIGRATIONS}; give --migration N"
+            )
         named = [one for one in path if not is_pipe(one)]
         keep = named if keylog is None else [*named, keylog]
-        top = Folder(output, overwrite=force, keep=keep)
         from analyzers.extraction.manifest import manifest, text_lines  # noqa: PLC0415
 
-        for number, one in wanted:
-            place = top if len(wanted) == 1 else Folder(output / f"migration-{number}", overwrite=force, keep=keep)
-            rebuilt = _extracted(one, options, place, progress)
-            document = manifest(rebuilt, recording, number)
-            _write_manifest(place, document)
-            documents.append(document)
-            lines += text_lines(rebuilt, recording, number, str(place.path))
-            codes.append(_exit_code(rebuilt))
+        with Folder(output, overwrite=force, keep=keep) as folder:
+            for number, one in wanted:
+                place = folder.place(None if len(wanted) == 1 else f"migration-{number}")
+                rebuilt = _extracted(one, options, place, progress)
+                document = manifest(rebuilt, recording, number)
+                _write_manifest(place, document)
+                documents += [document] * (form == "json")
+                lines += text_lines(rebuilt, recording, number, str(place.path))
+                codes.append(_exit_code(rebuilt))
     if form == "json":
         write_text(json.dumps(documents[0] if len(documents) == 1 else documents, indent=1) + "\n")
     else:
@@ -122,16 +130,17 @@ def command(
     return gravest(codes)
 
 
-def _extracted(migration: Migration, options: RebuildOptions, folder: Folder, progress: ProgressCallback) -> Rebuilt:
+def _extracted(migration: Migration, options: RebuildOptions, place: Place, progress: ProgressCallback) -> Rebuilt:
     from analyzers.extraction.rebuild import rebuild  # noqa: PLC0415
 
-    return rebuild(migration, options, folder=folder, progress=progress)
+    return rebuild(migration, options, folder=place, progress=progress)
 
 
-def _write_manifest(folder: Folder, document: dict[str, Any]) -> None:
+def _write_manifest(place: Place, document: dict[str, Any]) -> None:
     import os  # noqa: PLC0415
 
-    with os.fdopen(folder.create("manifest.json"), "w", encoding="utf-8") as file:
+    name = "manifest.json"
+    with place.naming(name), os.fdopen(place.create(name), "w", encoding="utf-8") as file:
         json.dump(document, file, indent=1)
         file.write("\n")
 

@@ -5,24 +5,31 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from analyzers.cli.app import multifd
 from analyzers.extraction import rebuild
-from analyzers.extraction.output import safe_name
+from analyzers.extraction.loader import Loader
+from analyzers.extraction.order import MAIN, Ordered
+from analyzers.extraction.output import Folder, safe_name
+from analyzers.extraction.page_table import CHUNK, PageKind, PageTable, Room, Stamp
+from analyzers.extraction.stores import MemoryStore
 from analyzers.extraction.xbzrle import decode_xbzrle
 from captures.memory import MemorySource
 from multifd_codec.draft.draft import Record
 from multifd_codec.draft.main_records import block_list, zero_page
 from multifd_codec.errors import FormatError, InputError
 from multifd_codec.main import events as ev
-from multifd_codec.main.ram_events import RamBlock
+from multifd_codec.main.ram_events import MappedRam, RamBlock
 from multifd_codec.wire.packet import pages_per_packet
 from tests.analyzers.extraction.test_extract import at, expected, extract, lean, normal_pages, ram_of, rebuilt
 from tests.helpers.healthy import PAGE
 from tests.helpers.streams import stream_of
-from tests.helpers.writing import write_folder
+from tests.helpers.writing import files_of_at_most, write_folder
 
 HOSTILE = [b"../../evil", b"/etc/passwd", b".hidden", b"a\nb", b"\xff\xfe", b"x" * 255, b"manifest.json", b"A", b"a"]
 
@@ -211,3 +218,69 @@ def test_xbzrle_record() -> None:
     encoded = bytes([100, 3]) + b"new"
     stream.behind(last, Record(ev.XbzrlePage(0, 0, offset, b"pc.ram", "pc.ram", 1, 0, len(encoded)), encoded))
     assert ram_of(rebuilt(stream))[offset:][:PAGE] == bytes(old[:100]) + b"new" + bytes(old[103:])
+
+
+def test_pages_far_apart_take_no_more_than_there_is_room_for() -> None:
+    """What is not kept track of counts as unknown, whatever it was."""
+    table = PageTable(room=Room(0))
+    pages = np.arange(0, 1 << 40, CHUNK * 1000, dtype=np.int64)[:200_000]
+    for part in np.array_split(pages, 10):
+        table.mark(part, Stamp(PageKind.ZERO, 0, 0, 0))
+    assert table.overflowed and table.count(1 << 40)[PageKind.UNKNOWN] > 1 << 39
+    assert not table.known(int(pages[-1])) and not table.known(CHUNK + 1) and table.known(int(pages[0]))
+
+
+def test_blocks_of_a_mapped_ram_file_over_each_other() -> None:
+    """The pages of a file are those of one block: many blocks over each other would be a bomb."""
+    stream = stream_of("10.0")
+    listed = stream.on_main(ev.BlockList).event
+    content = bytes(range(1, 1 + PAGE // 64)) * 64
+    source = MemorySource(b"\xff" + bytes(PAGE - 1) + content)
+    first, second = (RamBlock(name, PAGE, mapped_ram=MappedRam(1, PAGE, 0, PAGE)) for name in (b"first", b"second"))
+    store = MemoryStore()
+    loader = Loader(store, PAGE, [], [], source)
+    loader.record(Ordered(0, MAIN, listed._replace(blocks=(first, second))))
+    for name in ("first", "second"):
+        store.finish(name, PAGE)
+    assert bytes(store.blocks["first"]) == content and bytes(store.blocks["second"]) == bytes(PAGE)
+    assert loader.blocks["second"].table.count(1)[PageKind.UNKNOWN] == 1
+    assert [problem.message for problem in loader.problems if "lie in those" in problem.message]
+
+
+def test_zeros_that_are_only_claimed_are_not_hashed_without_end(tmp_path: Path) -> None:
+    stream = stream_of("10.0")
+    own = stream.on_main(ev.BlockList).event.blocks
+    claimed = [RamBlock(b"claimed%d" % number, 1 << 30) for number in range(64)]
+    stream.on_main(ev.BlockList).event = block_list([*claimed, *own]).event
+    write_folder(tmp_path / "in", stream.recording().migrations[0])
+    _, manifest = extract(tmp_path / "in", tmp_path / "out")
+    hashed = [block["sha256"] is not None for block in manifest["blocks"]]
+    assert hashed[0] and not all(hashed[: len(claimed)]) and all(hashed[len(claimed) :])
+
+
+def test_what_goes_wrong_leaves_the_folder_as_it_was(samples: Path, tmp_path: Path) -> None:
+    """A limit on files stands for a full disk; the old result stays whole, the message names the file."""
+    source = samples / "q11.1-none.pcap"
+    extract(source, tmp_path / "out")
+    before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    for place in ("out", "new"):
+        with files_of_at_most(100_000):
+            result = CliRunner().invoke(multifd, ["extract", str(source), "-o", str(tmp_path / place), "--force"])
+        assert result.exit_code == 2 and str(tmp_path / place / "ram.bin") in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+    assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+    assert not (tmp_path / "new").exists()
+
+
+def test_no_folder_is_followed_out_of_the_one_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "away").mkdir()
+    (tmp_path / "out" / "migration-1").symlink_to(tmp_path / "away")
+    with (
+        pytest.raises(InputError, match="link"),
+        Folder(tmp_path / "out", overwrite=True) as folder,
+    ):
+        folder.place("migration-1")
+    assert not any((tmp_path / "away").iterdir()) and [path.name for path in (tmp_path / "out").iterdir()] == [
+        "migration-1"
+    ]

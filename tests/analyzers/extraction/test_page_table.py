@@ -59,7 +59,7 @@ def test_it_knows_of_each_page_what_was_said_last(
 
 
 def compare(said: list[tuple[list[int], bool, Stamp]], total: int, *, doubt: bool) -> None:
-    table, truth = PageTable(provenance=True, record_step=STEP), dict[int, Stamp]()
+    table, truth = PageTable(provenance=True, steps={PageKind.ZERO_RECORD: STEP}), dict[int, Stamp]()
     for pages, as_range, stamp in said:
         before = [truth.get(page, NEVER) for page in pages]
         given_pages = range(pages[0], pages[-1] + 1) if as_range and pages else np.array(pages, np.int64)
@@ -69,7 +69,8 @@ def compare(said: list[tuple[list[int], bool, Stamp]], total: int, *, doubt: boo
             for page, old in zip(pages, before, strict=True)
             if old.round == stamp.round and old.position != stamp.position
         ]
-        assert marked.held_content == any(old.kind >= PageKind.UNKNOWN for old in before)
+        held = [page for page, old in zip(pages, before, strict=True) if old.kind >= PageKind.UNKNOWN]
+        assert sorted(held) == ([] if marked.held is None else sorted(marked.held.tolist()))
         assert sorted(again) == ([] if marked.again is None else sorted(marked.again.tolist()))
         truth |= {page: of_page(stamp, index) for index, page in enumerate(pages)}
     nothing = NEVER
@@ -110,7 +111,7 @@ def pages_of(run: Run) -> list[Stamp]:
 
 
 def test_nothing_marked_is_nothing_found() -> None:
-    assert PageTable().mark(range(0), Stamp(PageKind.ZERO, 0, 0, 0)) == Marked(False, None)
+    assert PageTable().mark(range(0), Stamp(PageKind.ZERO, 0, 0, 0)) == Marked(None, None)
 
 
 WRITES = st.tuples(
