@@ -11,20 +11,30 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.holes import bench_holes
 from benchmarks.inputs import InputSpec, make_input, specs
 from benchmarks.measure import ProgramFailedError, Run, peak_own_memory, race, run
 from benchmarks.producing import MULTIFD, bench_fuzz, bench_generate
 from benchmarks.table import Table
+from captures.write.tcp_frames import MAX_SEGMENT
 
 ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "captures" / "samples"
 SMALL_CAPTURE = SAMPLES / "q7.2-none.pcap"
 OWN_MEMORY_LIMIT = 200 << 20
-PACKETS_PER_SECOND = 300_000
-PARTS = ("lint", "generate", "fuzz", "holes")
+PARTS = ("lint", "decode", "generate", "fuzz", "holes")
+PLAIN = [
+    sys.executable,
+    "-c",
+    "import sys; sys.modules.update(numba=None, orjson=None); from analyzers.cli import run; run()",
+]
+"""`multifd` as it is without the extra `fast`."""
+DECODED = 200_000
+RECORDS_PER_SECOND = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +48,30 @@ class Contract:
     """The peer takes long on this input: --skip-slow-peers leaves it out."""
 
 
+class Rate(NamedTuple):
+    """What lint promises of an input, in ``unit`` per second: with the extra `fast`, and ``plain`` without it."""
+
+    fast: float
+    plain: float
+    unit: str
+
+
+RATES = {
+    "segments-1448": Rate(5e9, 2e9, "bytes"),
+    "zero-pages": Rate(600_000, 600_000, "packets"),
+}
 CONTRACTS = (
     Contract("segments-64k", "cat", 2.0),
+    Contract("segments-64k", "dd", float("inf")),
     Contract("segments-64k", "tcpflow", 1 / 2.5, slow=True),
     Contract("segments-64k", "tshark follow", 1 / 8, slow=True),
     Contract("segments-1448", "cat", float("inf")),
-    Contract("segments-1448", "tcpflow", 1.0),
+    Contract("segments-1448", "dd", float("inf")),
+    Contract("segments-1448", "tcpflow", 1.0, slow=True),
     Contract("segments-1448", "tshark follow", 1 / 10, slow=True),
     Contract("zero-pages", "cat", float("inf")),
-    Contract("zero-pages", "tcpflow", float("inf")),
+    Contract("zero-pages", "dd", float("inf")),
+    Contract("zero-pages", "tcpflow", float("inf"), slow=True),
     Contract("small", "tshark -r", 1.0),
 )
 
@@ -58,6 +83,7 @@ def _tcpflow(path: Path) -> None:
 
 PEERS: dict[str, tuple[str, Callable[[Path], None]]] = {
     "cat": ("cat", lambda path: run(["cat", str(path)])),
+    "dd": ("dd", lambda path: run(["dd", f"if={path}", "of=/dev/null", "bs=1M"])),
     "tcpflow": ("tcpflow", _tcpflow),
     "tshark follow": ("tshark", lambda path: run(["tshark", "-r", str(path), "-q", "-z", "follow,tcp,raw,0"])),
     "tshark -r": ("tshark", lambda path: run(["tshark", "-r", str(path)])),
@@ -81,20 +107,24 @@ def _promise(contract: Contract) -> str:
     return "not slower" if contract.limit == 1 else f"at most {contract.limit:g} times the time"
 
 
-def _race(table: Table, name: str, path: Path, *, skip_slow: bool) -> float:
-    """Lint against every peer that a contract names for this input. Returns lint's time in seconds."""
+def _race(table: Table, name: str, path: Path, *, skip_slow: bool) -> tuple[float, float]:
+    """Lint against every peer that a contract names for this input. Returns lint's seconds, and those without the
+    extra."""
     _is_completes(path)
     run(["cat", str(path)])  # warms the page cache
     contracts = [contract for contract in CONTRACTS if contract.name == name]
     missing = {c.peer: "not installed" for c in contracts if shutil.which(PEERS[c.peer][0]) is None}
     if skip_slow:
         missing |= {contract.peer: "left out" for contract in contracts if contract.slow}
-    runs: dict[str, Run] = {"lint": lambda: run([MULTIFD, "lint", str(path)])}
+    runs: dict[str, Run] = {
+        "lint": lambda: run([MULTIFD, "lint", str(path)]),
+        "plain": lambda: run([*PLAIN, "lint", str(path)]),
+    }
     runs |= {c.peer: partial(PEERS[c.peer][1], path) for c in contracts if c.peer not in missing}
     slow = {contract.peer for contract in contracts if contract.slow}
     times = race({name: action for name, action in runs.items() if name not in slow})
-    # Afterwards and apart: what tcpflow writes drives the capture out of the caches.
-    times |= race({name: action for name, action in runs.items() if name in slow})
+    # Afterwards, apart and once: what tcpflow writes drives the capture out of the caches, and they take minutes.
+    times |= race({name: action for name, action in runs.items() if name in slow}, rounds=1)
     ours = times["lint"]
     table.row(name, f"multifd lint {ours:.3f} s  ({path.stat().st_size / ours / 1e6:,.0f} MB/s)", "", "")
     for contract in contracts:
@@ -105,7 +135,7 @@ def _race(table: Table, name: str, path: Path, *, skip_slow: bool) -> float:
             what = f"{contract.peer} {theirs:.3f} s: {theirs / ours:.2f} times ours"
             promised = contract.limit != float("inf")
             table.verdict(name, what, _promise(contract), kept=ours <= theirs * contract.limit if promised else None)
-    return ours
+    return ours, times["plain"]
 
 
 def _memory(table: Table, name: str, path: Path) -> None:
@@ -118,6 +148,8 @@ def _bench(folder: Path, parts: Sequence[str], *, quick: bool, skip_slow: bool) 
     table.row("input", "measured (best of 3, warm cache)", "promised", "")
     if "lint" in parts:
         _bench_lint(table, folder, quick=quick, skip_slow=skip_slow)
+    if "decode" in parts:
+        _bench_decode(table, folder, quick=quick)
     if "generate" in parts:
         bench_generate(table, folder, quick=quick)
     if "fuzz" in parts:
@@ -131,18 +163,39 @@ def _bench_lint(table: Table, folder: Path, *, quick: bool, skip_slow: bool) -> 
     for spec in specs(quick=quick):
         print(f"making {spec.name} ...", file=sys.stderr)
         path = make_input(spec, folder, SAMPLES)
-        ours = _race(table, spec.name, path, skip_slow=skip_slow)
-        if spec.zero:
-            _rate(table, spec, ours)
+        times = _race(table, spec.name, path, skip_slow=skip_slow)
+        if spec.name in RATES:
+            _rates(table, spec, path, *times)
         _memory(table, spec.name, path)
     _race(table, "small", SMALL_CAPTURE, skip_slow=skip_slow)
 
 
-def _rate(table: Table, spec: InputSpec, ours: float) -> None:
-    rate = spec.packets / ours
-    table.verdict(
-        spec.name, f"{rate:,.0f} packets/s", f"{PACKETS_PER_SECOND:,} packets/s", kept=rate >= PACKETS_PER_SECOND
-    )
+def _rates(table: Table, spec: InputSpec, path: Path, fast: float, plain: float) -> None:
+    """``fast``, ``plain``: seconds with the extra and without it."""
+    promised = RATES[spec.name]
+    amount = spec.packets if promised.unit == "packets" else path.stat().st_size
+    extra = all(find_spec(name) for name in ("numba", "orjson"))
+    if not extra:
+        table.skipped(spec.name, "the extra `fast` is not installed", f"{promised.fast:,.0f} {promised.unit}/s")
+    for how, seconds, least in (("", fast, promised.fast), ("without `fast`: ", plain, promised.plain)):
+        if extra or how:
+            what = f"{how}{amount / seconds:,.0f} {promised.unit}/s"
+            table.verdict(spec.name, what, f"{least:,.0f} {promised.unit}/s", kept=amount / seconds >= least)
+
+
+def _bench_decode(table: Table, folder: Path, *, quick: bool) -> None:
+    """All records of a zero-page storm as JSON lines, 2 KB each."""
+    count = DECODED // (16 if quick else 1)
+    path = make_input(InputSpec("decoded", count, True, MAX_SEGMENT), folder, SAMPLES)
+    arguments = ["decode", "--format", "jsonl", str(path)]
+    times = race({"": lambda: run([MULTIFD, *arguments]), "without `fast`: ": lambda: run([*PLAIN, *arguments])})
+    for how, seconds in times.items():
+        rate = count / seconds
+        least = RECORDS_PER_SECOND
+        table.verdict(
+            "decode", f"{how}{rate:,.0f} records/s", "-" if how else f"{least:,} records/s",
+            kept=None if how else rate >= least,
+        )  # fmt: skip
 
 
 def main() -> int:

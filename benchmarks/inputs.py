@@ -50,8 +50,8 @@ def specs(*, quick: bool) -> tuple[InputSpec, InputSpec, InputSpec]:
 
     return (
         InputSpec("segments-64k", even(4 * gib), False, MAX_SEGMENT),
-        InputSpec("segments-1448", even(gib // 2), False, ETHERNET_SEGMENT),
-        InputSpec("zero-pages", even(200_000), True, MAX_SEGMENT),
+        InputSpec("segments-1448", even(4 * gib), False, ETHERNET_SEGMENT),
+        InputSpec("zero-pages", even(2_000_000), True, MAX_SEGMENT),
     )
 
 
