@@ -8,19 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from analyzers.findings import ProfileChoice
 from analyzers.rulebook.conditions import PacketCondition
 from analyzers.rulebook.packets.habit_rules import EMPTY_WITHOUT_SYNC, STALE_NAME, STALE_OFFSETS, SYNC_WITH_PAGES
 from analyzers.rulebook.packets.page_rules import ZERO_PAGES
 from analyzers.rulebook.packets.rules import SYNC_WITH_ALLOC, SYNC_WITHOUT_ALLOC
 from analyzers.rulebook.payloads.rules import EMPTY_WITH_SIZE
-from analyzers.survey.channel import ChannelSurvey
+from analyzers.survey.channel import ChannelSurvey, numbers_of
 from analyzers.survey.main import MainSurvey, RecordKind
 from analyzers.survey.migration import Surveyed
 from analyzers.survey.vfio import SectionKind
-from multifd_codec.arrays import distinct
 from multifd_codec.dialect import releases as dialect
 from multifd_codec.dialect.compression import COMPRESSIONS, either
 from multifd_codec.dialect.destination import Destination
@@ -265,7 +262,7 @@ def _misses_numbers(channels: Sequence[ChannelSurvey]) -> bool:
         return False
     if max(channel.sync for channel in channels) > min(channel.sync for channel in channels) + 1:
         return False  # one did not get as far as the others: what is missing may be its own
-    seen = distinct(np.concatenate([channel.packet_numbers() for channel in channels]))
+    seen = numbers_of(channels)
     seen = seen[seen < 4 * len(seen)]  # a wild number says nothing about the others
     if len(seen) < 2 or len(seen) == int(seen[-1]) + 1:
         return False

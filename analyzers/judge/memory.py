@@ -18,10 +18,9 @@ from analyzers.judge.misaligned import misaligned_zero_pages
 from analyzers.receiver.script import Act, ChannelStep, Script
 from analyzers.receiver.solve import lockstep, segments
 from analyzers.rulebook.packets.page_rules import REPEATED_NORMAL_PAGE
-from analyzers.survey.channel import ChannelSurvey
+from analyzers.survey.channel import ChannelSurvey, numbers_of
 from analyzers.survey.main import MainSurvey
 from analyzers.survey.pages import EMPTY, Runs, merge, missing, overlap, shared, without
-from multifd_codec.arrays import distinct
 from multifd_codec.dialect.releases import DestinationHabits, Mode
 
 MAX_COMPARED = 4096
@@ -215,7 +214,7 @@ def _dropped_zero_pages(verdict: MemoryVerdict, channels: Channels, sender: Send
     compressed = any(number for _, survey in channels for number in survey.compressions)
     if not compressed or not sender.maybe(lambda habits: habits.drops_zero_only_compressed):
         return
-    numbers = distinct(np.concatenate([np.empty(0, np.int64), *(survey.packet_numbers() for _, survey in channels)]))
+    numbers = numbers_of(survey for _, survey in channels)
     second = [number for _, survey in channels for number in survey.sync_numbers()[1:2]]
     if not second:
         return

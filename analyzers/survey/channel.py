@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -112,6 +112,11 @@ class ChannelSurvey:
 
     def sync_numbers(self) -> NDArray[np.int64]:
         return np.concatenate([*self.syncs, np.empty(0, np.int64)])
+
+
+def numbers_of(surveys: Iterable[ChannelSurvey]) -> NDArray[np.int64]:
+    """The packet numbers of all channels together, ascending, each once."""
+    return distinct(np.concatenate([np.empty(0, np.int64), *(survey.packet_numbers() for survey in surveys)]))
 
 
 def survey_channel(

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from analyzers.survey.channel import ChannelSurvey
+from analyzers.survey.channel import ChannelSurvey, numbers_of
 from analyzers.survey.migration import Surveyed
 from captures.conduct import Half
 from captures.model import Migration, MigrationConnection, StreamSource
-from multifd_codec.arrays import distinct
 from multifd_codec.source import HoleReason
 
 LONGEST_WAIT = 2.0
@@ -67,7 +66,7 @@ def connection_missing(surveys: Sequence[ChannelSurvey], *, dense: bool, expecte
     """
     if surveys and (len(surveys) < expected or not any(survey.items for survey in surveys)):
         return True
-    numbers = _numbers(surveys)
+    numbers = numbers_of(surveys)
     gaps = int(numbers[-1]) + 1 - len(numbers) if len(numbers) else 0
     whole = all(_is_whole(survey) for survey in surveys)
     ids = {survey.init.id for survey in surveys if survey.init is not None}
@@ -79,7 +78,7 @@ def connection_missing(surveys: Sequence[ChannelSurvey], *, dense: bool, expecte
 def lacks_numbers(surveys: Sequence[ChannelSurvey]) -> bool:
     """Whether the numbers of one more channel's SYNCs are missing, though all streams that are there are whole. For a
     sender that uses every number."""
-    numbers = _numbers(surveys)
+    numbers = numbers_of(surveys)
     gaps = int(numbers[-1]) + 1 - len(numbers) if len(numbers) else 0
     possible = all(_is_whole(survey) for survey in surveys) and 0 < gaps < MOST_CHANNELS * len(numbers)
     return possible and _misses_syncs(numbers, [survey.sync_numbers() for survey in surveys])
@@ -107,9 +106,5 @@ def _is_whole(survey: ChannelSurvey) -> bool:
 
 def misses_numbers(surveys: Sequence[ChannelSurvey]) -> bool:
     """Whether packet numbers are missing below the highest one."""
-    numbers = _numbers(surveys)
+    numbers = numbers_of(surveys)
     return bool(len(numbers)) and len(numbers) <= int(numbers[-1])
-
-
-def _numbers(surveys: Sequence[ChannelSurvey]) -> NDArray[np.int64]:
-    return distinct(np.concatenate([np.empty(0, np.int64), *(survey.packet_numbers() for survey in surveys)]))

@@ -70,7 +70,7 @@ def check_space(path: Path, size: int) -> None:
     folder = target if target.is_dir() else target.parent
     free = shutil.disk_usage(folder).free if folder.is_dir() else size
     if size > free:
-        raise InputError(f"{path}: {size:,} bytes are to be written; {free:,} are free".replace(",", " "))
+        raise InputError(f"{path}: {size:,} bytes are to be written; {free:,} are free")
 
 
 def _check_parent(path: Path) -> None:

@@ -182,7 +182,7 @@ def _write(plan: MigrationPlan, output: Path, force: bool, inputs: Iterable[Path
         size = write_sent(
             output, send(plan), plan.channels, partial(_shown, progress, total), checksums=total < CHECKSUMS_BELOW
         )
-    say(f"{output}: {size:,} bytes on main and {plan.channels} channels".replace(",", " "))
+    say(f"{output}: {size:,} bytes on main and {plan.channels} channels")
     return ExitCode.CLEAN
 
 
