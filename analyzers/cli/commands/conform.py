@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,9 +16,14 @@ from analyzers.report.exit_codes import ExitCode
 from multifd_codec.errors import InputError
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+    from contextlib import AbstractContextManager
+
     from analyzers.conform.conform import Result
     from analyzers.fuzz.case import Habitat
     from captures.qemu import Qemu
+
+    Pool = AbstractContextManager[tuple[Executor, int]]
 
 EPILOG = """\b
 Examples:
@@ -54,6 +58,7 @@ Exit codes:
               help="The destination's mode. [per-round where it can]")  # fmt: skip
 @click.option("--runs", type=click.IntRange(1, 100), default=3, show_default=True, metavar="N",
               help="Runs of each check: some outcomes are races.")  # fmt: skip
+@click.option("--scheduler", metavar="ADDRESS", help="Let a Dask cluster do it: tcp://HOST:PORT. [processes]")
 @click.option("--jobs", type=click.IntRange(1, 256), metavar="N", help="Processes. [all cores]")
 @click.option("--state", type=output_path, metavar="FILE", help="Keep results here, and go on from there.")
 @click.option("--all", "everything", is_flag=True, help="A line a check in the text, not only a line a rule.")
@@ -66,6 +71,7 @@ def command(
     source_text: str | None,
     mode: str | None,
     runs: int,
+    scheduler: str | None,
     jobs: int | None,
     state: Path | None,
     everything: bool,
@@ -75,6 +81,7 @@ def command(
     """Put every mutation and near miss of the rules (of CODEs only) to a real destination, and judge what a source
     sends."""
     from analyzers.conform.report import render_json, render_junit, render_text, summary  # noqa: PLC0415
+    from analyzers.fuzz.workers import workers_of  # noqa: PLC0415
     from captures.qemu.binary import parse_command  # noqa: PLC0415
 
     check_output(output, [])
@@ -91,7 +98,7 @@ def command(
     if qemu is not None:
         habitat = _habitat(qemu, mode)
         names.append(f"{qemu.name} ({qemu.full_version}) {habitat.destination.mode}")
-        put, missing = _put(qemu, habitat, codes, runs, jobs or os.cpu_count() or 1, state)
+        put, missing = _put(qemu, habitat, codes, runs, state, workers_of(jobs, scheduler))
         results += put
     if form == "text":
         document = render_text(results, everything=everything)
@@ -120,24 +127,18 @@ def _habitat(qemu: Qemu, mode: str | None) -> Habitat:
 
 
 def _put(
-    qemu: Qemu, habitat: Habitat, codes: tuple[str, ...], runs: int, workers: int, state: Path | None
+    qemu: Qemu, habitat: Habitat, codes: tuple[str, ...], runs: int, state: Path | None, pool: Pool
 ) -> tuple[list[Result], int]:
     """The results, and how many are missing."""
-    from concurrent.futures.process import BrokenProcessPool  # noqa: PLC0415
-
     from analyzers.conform.checks import checks  # noqa: PLC0415
     from analyzers.conform.conform import Conformance  # noqa: PLC0415
-    from analyzers.fuzz.workers import Workers  # noqa: PLC0415
 
     listed = list(checks(habitat, codes))
     conformance = Conformance(listed, habitat, qemu, runs=runs, state=state)
-    with StatusLine() as show, interruptible() as stopped, Workers(workers) as executor:
-        try:
-            results = conformance.run(
-                executor, workers, lambda: bool(stopped), lambda done, total: show(f"{done} of {total} checks")
-            )
-        except BrokenProcessPool:
-            raise InputError("a worker process was ended from outside (out of memory?)") from None
+    with StatusLine() as show, interruptible() as stopped, pool as (executor, workers):
+        results = conformance.run(
+            executor, workers, lambda: bool(stopped), lambda done, total: show(f"{done} of {total} checks")
+        )
     return results, len(listed) - len(results)
 
 

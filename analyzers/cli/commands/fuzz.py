@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,6 +61,7 @@ DEVICES = {"none": 0.0, "some": 0.5, "always": 1.0}
 @click.option("--streams", type=click.IntRange(1), metavar="N", help="How many at least. [until Ctrl-C]")
 @click.option("--seconds", type=FiniteRange(0.1), metavar="S", help="How long. [until Ctrl-C]")
 @click.option("--seed", type=int, default=0, show_default=True, help="The first seed.")
+@click.option("--scheduler", metavar="ADDRESS", help="Let a Dask cluster do it: tcp://HOST:PORT. [processes]")
 @click.option("--jobs", type=click.IntRange(1, 256), metavar="N", help="Processes. [all cores]")
 @click.option("--edits", type=click.IntRange(0, 8), default=2, show_default=True, help="Edits of a stream at most.")
 @click.option("--devices", type=click.Choice(list(DEVICES)), default="some", show_default=True,
@@ -81,6 +81,7 @@ def command(
     streams: int | None,
     seconds: float | None,
     seed: int,
+    scheduler: str | None,
     jobs: int | None,
     edits: int,
     devices: str,
@@ -127,17 +128,16 @@ def command(
     if kept and (folder is None or qemu is None):
         raise InputError("--keep needs --against and -o")
     campaign = Campaign(Task(habitat, qemu, keep=kept), folder, seed)
-    _run(campaign, jobs or os.cpu_count() or 1, streams, seconds)
+    _run(campaign, jobs, scheduler, streams, seconds)
     _report(campaign, form)
     return ExitCode.FINDINGS if campaign.totals.disagreements else ExitCode.CLEAN
 
 
-def _run(campaign: Campaign, jobs: int, streams: int | None, seconds: float | None) -> None:
-    from concurrent.futures.process import BrokenProcessPool  # noqa: PLC0415
-    from multiprocessing import active_children  # noqa: PLC0415
-
+def _run(
+    campaign: Campaign, jobs: int | None, scheduler: str | None, streams: int | None, seconds: float | None
+) -> None:
     from analyzers.fuzz.model import all_transitions  # noqa: PLC0415
-    from analyzers.fuzz.workers import Workers  # noqa: PLC0415
+    from analyzers.fuzz.workers import workers_of  # noqa: PLC0415
 
     begin = time.monotonic()
     against, every = campaign.task.qemu is not None, all_transitions()
@@ -145,7 +145,7 @@ def _run(campaign: Campaign, jobs: int, streams: int | None, seconds: float | No
     with (
         StatusLine() as show,
         interruptible() as stopped,
-        Workers(jobs) as executor,
+        workers_of(jobs, scheduler) as (executor, workers),
     ):
 
         def stop() -> bool:
@@ -158,14 +158,7 @@ def _run(campaign: Campaign, jobs: int, streams: int | None, seconds: float | No
             line = f"{totals.streams} streams, {rate:.0f}/s; {seen}; {totals.disagreements} disagreements"
             show(line if against else f"{line}; {covered} of {len(every)} transitions")
 
-        try:
-            campaign.run(executor, jobs, streams=streams, stop=stop, progress=progress)
-        except BrokenProcessPool:
-            raise InputError("a worker process was ended from outside (out of memory?)") from None
-        except KeyboardInterrupt:
-            for process in active_children():
-                process.kill()
-            raise
+        campaign.run(executor, workers, streams=streams, stop=stop, progress=progress)
 
 
 def _report(campaign: Campaign, form: str) -> None:
