@@ -146,9 +146,9 @@ def read_records(source: StreamSource) -> Records:
             break
         encrypted = kind == APPLICATION_DATA or changed
         if encrypted and protected is None:
-            protected = _moment(source, end - 1)
+            protected = _moment(source, end - 1) or _moment(source, at)
         elif hello is None and kind == HANDSHAKE:
-            hello = _moment(source, end - 1)
+            hello = _moment(source, end - 1) or _moment(source, at)
         elif kind == ALERT and body == PLAIN_ALERT and not encrypted:
             alerts += _alert(source, end)
         changed = changed or kind == CHANGE_CIPHER_SPEC

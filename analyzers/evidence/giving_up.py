@@ -48,7 +48,7 @@ def lost_alone(line: Timeline) -> NamedConnection | None:
     read = line.connections if named.connection.kind is ChannelKind.MAIN else (named,)
     if all((one.halves[0].acknowledged or 0) <= UNREAD for one in read):
         return None
-    return named if all(line.between(first, end) > AT_ONCE for end in others) else None
+    return named if all(line.between(first, end) > AT_ONCE for end in (*others, line.last)) else None
 
 
 def source_died(line: Timeline) -> bool:
@@ -93,7 +93,7 @@ def given_up(line: Timeline, main_ended: bool | None, *, says_so: bool) -> Itera
         yield Given(Kind.KNOWS_NO_TLS, Actor.DESTINATION, refused, hello.name)
     elif closed and _takes_nothing(line):
         yield Given(Kind.TAKES_NOTHING, Actor.DESTINATION, min(closed))
-    elif early and kept:
+    elif early and kept and line.between(min(early), line.last) > AT_ONCE:
         yield Given(Kind.TAKES_FEWER, Actor.DESTINATION, min(early), share=Share(len(kept), len(channels)))
     elif early and all(one.connection.to_destination.sent <= FIRST_BYTES for one in line.connections):
         yield Given(Kind.TAKES_NONE, Actor.DESTINATION, min(early))
@@ -159,7 +159,8 @@ def _while_main_is_open(line: Timeline, first: Moment, last: Moment, *, says_so:
     ends = [end for half in mains if (end := half.gave_up) is not None]
     with_them = any(line.between(first, end) <= AT_ONCE for one in line.mains if (end := one.halves[1].gave_up))
     together = line.between(first, last) <= AT_ONCE and all(last < end for end in ends)
-    return bool(mains) and together and (says_so or not with_them)
+    until = line.between(first, min(ends, default=line.last))
+    return bool(mains) and together and until > 0 and (says_so or not with_them)
 
 
 def _whose_error(line: Timeline, channels: Sequence[NamedConnection], main_ended: bool | None) -> Kind:

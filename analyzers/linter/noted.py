@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 from analyzers.findings import Actor, Kind, Reason
 from analyzers.rulebook.codes import MFD521
+from analyzers.survey.main import RecordKind
 from analyzers.survey.migration import Surveyed
 from captures.model import ChannelKind
+from multifd_codec.source import read_known
 
 
 def noted(surveyed: Surveyed) -> Iterator[Reason]:
@@ -25,11 +27,12 @@ def noted(surveyed: Surveyed) -> Iterator[Reason]:
         )
     elif MFD521 in main.hits and not surveyed.channels:
         yield _note("this is not multifd: pages travel on main")
-    if main.eof is not None and not (main.iterates or surveyed.channels or main.pages):
+    sent = main.iterates or surveyed.channels or main.pages or main.count(RecordKind.FLUSH) or main.source.holes()
+    if main.eof is not None and not sent and not surveyed.partial:
         yield _note("no page is on the wire: memory is shared with the destination, as with cpr-transfer; not judged")
     if main.skips_pages:
         yield _note("pages that are never sent are not judged: virtio-mem or free page hinting leave pages out")
-    others = [c for c in surveyed.migration.channels if c.kind is ChannelKind.UNKNOWN and c.source.size]
+    others = [c for c in surveyed.migration.channels if c.kind is ChannelKind.UNKNOWN and read_known(c.source, 0, 1)]
     if main.postcopy and others:
         yield _note("the preempt channel of postcopy is not judged: it carries pages only")
 

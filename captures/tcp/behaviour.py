@@ -205,6 +205,10 @@ def _retransmissions(
 def _windows(control: ControlColumns, base: int, time: Time) -> Iterator[Window]:
     """Stretches in which the receiver, whose segments these are, has advertised a window of 0."""
     rows = np.flatnonzero((control.flags & (ACK | SYN | RST | FIN)) == ACK)
+    if len(rows):  # what is acknowledged later is the newer one, whatever is recorded first
+        steps = np.diff(control.acknowledgement[rows], prepend=control.acknowledgement[rows[0]]).view(np.int32)
+        offset = steps.cumsum(dtype=np.int64)
+        rows = rows[offset >= np.maximum.accumulate(offset)]
     shut = control.window[rows] == 0
     turns = np.flatnonzero(shut != np.concatenate([[False], shut[:-1]]))
     moments = _moments(control.frame, control.record, rows[turns], time)
