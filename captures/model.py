@@ -160,7 +160,8 @@ class MigrationConnection(NamedTuple):
     def answered(self) -> bool:
         """Whether the destination's host took the connection."""
         sent, back = self.to_destination, self.to_source
-        return any(attempt.answers for attempt in self.attempts) or bool(back.segments or sent.acknowledged)
+        heard = bool(back.segments or sent.acknowledged) or (not self.attempts and sent.segments > 0)
+        return heard or any(attempt.answers for attempt in self.attempts)
 
     @property
     def went_on(self) -> bool:
