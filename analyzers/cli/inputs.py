@@ -19,6 +19,15 @@ if TYPE_CHECKING:
 READERS: tuple[Reader, ...] = ("auto", "native", "wireshark")
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+
+def file_path(text: str) -> Path:
+    """The type of arguments and options that name a file or folder; an empty name, as an unset variable leaves it, is
+    not the current folder."""
+    if not text:
+        raise click.BadParameter("a name is needed; it is empty")
+    return Path(text)
+
+
 _KINDS = (
     (stat.S_ISCHR, "a character device"),
     (stat.S_ISBLK, "a block device"),
@@ -123,7 +132,7 @@ def reading_options(function: Function) -> Function:
         ),
         click.option(
             "--keylog",
-            type=Path,
+            type=file_path,
             metavar="FILE",
             help="TLS key log (SSLKEYLOGFILE format) to decrypt the capture with; needs tshark.",
         ),

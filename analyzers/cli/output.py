@@ -8,17 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
 if TYPE_CHECKING:
     from analyzers.report.content import Block
-
-
-def output_path(text: str) -> Path:
-    """The type of ``-o``; an empty one, as an unset variable leaves it, is not the current folder."""
-    if not text:
-        raise click.BadParameter("a name is needed; it is empty")
-    return Path(text)
 
 
 def is_terminal(output: Path | None) -> bool:
@@ -38,14 +29,14 @@ def naming(what: object) -> Iterator[None]:
 
 
 def write_text(text: str, output: Path | None = None) -> None:
-    """All of the output at once, to a file or to stdout."""
+    """All of the output at once, to stdout or to a file, which is complete or as it was before."""
     if output is None:
         write_lines([text])
         return
     from analyzers.report.texts import printable_lines  # noqa: PLC0415 -- start-up time
+    from captures.write.replacing import write_whole  # noqa: PLC0415
 
-    with naming(output):
-        output.write_text(printable_lines(text), encoding="utf-8")
+    write_whole(output, printable_lines(text))
 
 
 def write_lines(texts: Iterable[str]) -> None:

@@ -23,6 +23,7 @@ from analyzers.fuzz.keep import Keeper, Kept, keep
 from analyzers.fuzz.model import ALWAYS, VARIANTS, Tally, all_transitions, run_family
 from analyzers.fuzz.shrink import shrink
 from captures.qemu import Qemu
+from captures.write.replacing import write_whole
 from captures.write.sent import write_sent
 from multifd_codec.errors import EncodeError, InputError
 from multifd_codec.plan.file import plan_to_json
@@ -257,9 +258,7 @@ class Campaign:
         if self.folder is None:
             return
         state = {"schema": SCHEMA, "task": _described(self.task), "totals": self.totals.as_json()}
-        temporary = self.folder / (STATE + ".new")
-        temporary.write_text(json.dumps(state, indent=1))
-        temporary.replace(self.folder / STATE)
+        write_whole(self.folder / STATE, json.dumps(state, indent=1))
 
 
 @contextmanager
@@ -303,5 +302,5 @@ def save(one: Disagreement, folder: Path, task: Task) -> Path:
         "plan": json.loads(plan_to_json(one.case.plan)),
     }
     path = folder / f"{name}.json"
-    path.write_text(json.dumps(record, indent=1))
+    write_whole(path, json.dumps(record, indent=1))
     return path

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from analyzers.fuzz.case import Habitat, make_case
 from captures.model import ChannelKind
+from captures.write.replacing import added, naming
 from multifd_codec.wire.handshake import MULTIFD_MAGIC, MULTIFD_VERSION
 from multifd_codec.wire.packet import PacketFlags
 from multifd_codec.wire.qemufile import QEMU_VM_FILE_MAGIC, CommandId, SectionType
@@ -55,23 +55,27 @@ atheris.Fuzz()
 '''
 
 
-def write_corpus(folder: Path, habitat: Habitat, count: int, first_seed: int = 0) -> Iterator[Path]:
-    """Everything, the files of the seeds named as they are written: one a channel, ``main`` and ``channel`` streams
-    apart, since a fuzz target reads one of them. Raises OSError."""
-    for kind in (ChannelKind.MAIN, ChannelKind.MULTIFD):
-        (folder / kind.value).mkdir(parents=True, exist_ok=True)
-    (folder / DICTIONARY).write_text(dictionary())
-    (folder / AFL).write_text(_AFL)
-    (folder / AFL).chmod(0o755)
-    (folder / ATHERIS).write_text(_ATHERIS)
+def write_corpus(folder: Path, habitat: Habitat, count: int, first_seed: int = 0) -> int:
+    """How many files: one a channel, ``main`` and ``channel`` streams apart, since a fuzz target reads one of them. All
+    are written or none. Raises OSError."""
+    files = 0
     small = replace(habitat, most_pages=8, edits=0)
-    for seed in range(first_seed, first_seed + count):
-        made = make_case(seed, small).stream()
-        for name, _ in made.lines():
-            kind = ChannelKind.MAIN if name == "main" else ChannelKind.MULTIFD
-            path = folder / kind.value / f"seed-{seed}-{name}.bin"
-            path.write_bytes(made.encoded(name))
-            yield path
+    with added(folder) as part:
+        for kind in (ChannelKind.MAIN, ChannelKind.MULTIFD):
+            (part / kind.value).mkdir()
+        (part / DICTIONARY).write_text(dictionary())
+        (part / AFL).write_text(_AFL)
+        (part / AFL).chmod(0o755)
+        (part / ATHERIS).write_text(_ATHERIS)
+        for seed in range(first_seed, first_seed + count):
+            made = make_case(seed, small).stream()
+            for name, _ in made.lines():
+                kind = ChannelKind.MAIN if name == "main" else ChannelKind.MULTIFD
+                path = part / kind.value / f"seed-{seed}-{name}.bin"
+                with naming(path):
+                    path.write_bytes(made.encoded(name))
+                files += 1
+    return files
 
 
 def dictionary() -> str:

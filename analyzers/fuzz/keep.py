@@ -14,6 +14,7 @@ from captures.memory import recording_of
 from captures.qemu import Observation, Qemu, feed_of_migration, replay
 from captures.qemu.observation import CRASHES, HANGS
 from captures.qemu.stack import LONGEST, with_debugger
+from captures.write.replacing import added
 from captures.write.sent import write_sent
 from multifd_codec.errors import MultifdError
 from multifd_codec.plan.file import plan_to_json
@@ -84,9 +85,8 @@ class Keeper:
         own = group / f"seed-{kept.case.seed}"
         if own.exists() or (group.is_dir() and sum(1 for _ in group.iterdir()) >= EACH):
             return None
-        own.mkdir(parents=True)
+        group.mkdir(parents=True, exist_ok=True)
         made = kept.case.stream()
-        write_sent(own / "stream.pcap", made.sent(), len(made.channels))
         seen = kept.seen
         facts = {
             "schema": SCHEMA,
@@ -101,10 +101,12 @@ class Keeper:
             "edits": kept.case.said(),
             "plan": json.loads(plan_to_json(kept.case.plan)),
         }
-        (own / "facts.json").write_text(json.dumps(facts, indent=1) + "\n")
-        (own / "stderr.txt").write_text(seen.printed)
-        if kept.stack:
-            (own / "stack.txt").write_text(kept.stack)
+        with added(own) as part:
+            write_sent(part / "stream.pcap", made.sent(), len(made.channels))
+            (part / "facts.json").write_text(json.dumps(facts, indent=1) + "\n")
+            (part / "stderr.txt").write_text(seen.printed)
+            if kept.stack:
+                (part / "stack.txt").write_text(kept.stack)
         return own
 
 

@@ -13,7 +13,7 @@ from typing import IO, Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from captures.formats.pipes import opened_binary
+from captures.formats.pipes import opened_binary, temporary_space
 from captures.model import CaptureNote, NoteKind, ProgressCallback
 from multifd_codec.errors import InputError
 
@@ -171,13 +171,16 @@ def _unpack(path: Path, file: BinaryIO, pieces: Unpacker, progress: ProgressCall
     with tempfile.TemporaryFile() as plain:
         try:
             for piece in pieces(file):
-                plain.write(piece)
+                with temporary_space():
+                    plain.write(piece)
                 if progress is not None:
                     progress("decompressing", file.tell(), total)
         except EOFError:
             notes.append(CaptureNote(NoteKind.TRUNCATED_FILE, "the compressed file is cut short"))
         except _DamagedError:
             notes.append(CaptureNote(NoteKind.DAMAGED_FILE, "the compressed file is damaged"))
+        with temporary_space():
+            plain.flush()
         mapped = MappedFile(plain)
     if not mapped.size and notes:
         raise InputError(f"{path}: {notes[0].message}, nothing could be decompressed")

@@ -59,10 +59,24 @@ def _spooled(pipe: BinaryIO, progress: ProgressCallback | None) -> Iterator[tupl
                 text = f"more than {MOST_SPOOLED >> 30} GiB came through the pipe, the rest was not read"
                 notes = (CaptureNote(NoteKind.TRUNCATED_FILE, text),)
                 break
-            file.write(chunk)
+            with temporary_space():
+                file.write(chunk)
             done += len(chunk)
             if progress is not None:
                 progress("receiving", done, 0)
-        file.flush()
+        with temporary_space():
+            file.flush()
         file.seek(0)
         yield file, notes
+
+
+@contextmanager
+def temporary_space() -> Iterator[None]:
+    """Errors of writing to a temporary file say where it is. Raises InputError."""
+    try:
+        yield
+    except OSError as error:
+        import tempfile  # noqa: PLC0415 -- slow to import
+
+        place = f"{tempfile.gettempdir()} ($TMPDIR), where it would have to go for a while"
+        raise InputError(f"{place}: {error.strerror or error}") from None

@@ -40,6 +40,12 @@ def replaced(path: Path) -> Iterator[Path]:
         raise
 
 
+def write_whole(path: Path, text: str) -> None:
+    """A text file that is complete or as it was before. Raises OSError."""
+    with replaced(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
     """An OSError raised here bears the name ``path``."""

@@ -10,7 +10,8 @@ import click
 
 from analyzers.cli.campaigns import interruptible
 from analyzers.cli.errors import say
-from analyzers.cli.output import check_output, output_path, write_text
+from analyzers.cli.inputs import file_path
+from analyzers.cli.output import check_output, write_text
 from analyzers.cli.progress import StatusLine
 from analyzers.report.exit_codes import ExitCode
 from multifd_codec.errors import InputError
@@ -60,10 +61,10 @@ Exit codes:
               help="Runs of each check: some outcomes are races.")  # fmt: skip
 @click.option("--scheduler", metavar="ADDRESS", help="Let a Dask cluster do it: tcp://HOST:PORT. [processes]")
 @click.option("--jobs", type=click.IntRange(1, 256), metavar="N", help="Processes. [all cores]")
-@click.option("--state", type=output_path, metavar="FILE", help="Keep results here, and go on from there.")
+@click.option("--state", type=file_path, metavar="FILE", help="Keep results here, and go on from there.")
 @click.option("--all", "everything", is_flag=True, help="A line a check in the text, not only a line a rule.")
 @click.option("--format", "form", type=click.Choice(("text", "json", "junit")), default="text", show_default=True)
-@click.option("-o", "output", type=output_path, metavar="FILE", help="Write the report here. [standard output]")
+@click.option("-o", "output", type=file_path, metavar="FILE", help="Write the report here. [standard output]")
 def command(
     *,
     codes: tuple[str, ...],

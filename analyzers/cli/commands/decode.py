@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from analyzers.cli.inputs import open_input, reading_options, require_migration
+from analyzers.cli.inputs import file_path, open_input, reading_options, require_migration
 from analyzers.cli.output import write_lines
 from analyzers.cli.progress import ProgressBar
 from multifd_codec.errors import InputError
@@ -38,7 +38,7 @@ first frame of the migration; JSON lines have "time", in seconds since the epoch
 
 
 @click.command("decode", epilog=EPILOG, short_help="Print what the channels carry, record by record.")
-@click.argument("path", metavar="INPUT...", type=Path, nargs=-1, required=True)
+@click.argument("path", metavar="INPUT...", type=file_path, nargs=-1, required=True)
 @click.option("--channel", "channel_text", metavar="main|N", help="Only this channel. Default: main, then all others.")
 @click.option(
     "--kind", "kinds", multiple=True, metavar="KIND", help="Only these kinds of record; repeat or use commas."

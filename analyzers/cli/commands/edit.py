@@ -8,8 +8,8 @@ import click
 
 from analyzers.cli.commands.mutate import draft_of
 from analyzers.cli.errors import describe, say
-from analyzers.cli.inputs import choose_migration, open_input, reading_options, require_migration
-from analyzers.cli.output import output_path, write_lines
+from analyzers.cli.inputs import choose_migration, file_path, open_input, reading_options, require_migration
+from analyzers.cli.output import write_lines
 from analyzers.cli.progress import ProgressBar
 from analyzers.report.exit_codes import ExitCode
 from captures.model import Reader
@@ -37,14 +37,14 @@ Exit codes:
 
 
 @click.command("edit", epilog=EPILOG, short_help="Change a stream by hand.")
-@click.argument("path", metavar="INPUT", type=Path)
+@click.argument("path", metavar="INPUT", type=file_path)
 @click.option("--set", "sets", multiple=True, metavar="'PLACE FIELD=VALUE'", help="Set a field; repeat.")
 @click.option("--repeat", "repeats", multiple=True, metavar="PLACE", help="A record stands twice; repeat.")
 @click.option("--move", "moves", multiple=True, metavar="'PLACE before|behind PLACE'", help="Move a record; repeat.")
 @click.option("--drop", "drops", multiple=True, metavar="PLACE", help="Leave a record out; repeat.")
 @click.option("--migration", type=click.IntRange(1), metavar="N", help="Which migration, if INPUT holds several.")
 @click.option(
-    "-o", "output", type=output_path, metavar="OUT", required=True, help="The capture (*.pcap) or folder to write."
+    "-o", "output", type=file_path, metavar="OUT", required=True, help="The capture (*.pcap) or folder to write."
 )
 @click.option("--force", is_flag=True, help="Replace the channel files in a folder.")
 @reading_options

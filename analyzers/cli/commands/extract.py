@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from analyzers.cli.inputs import choose_migration, open_input, reading_options, require_migration
-from analyzers.cli.output import output_path, write_text
+from analyzers.cli.inputs import choose_migration, file_path, open_input, reading_options, require_migration
+from analyzers.cli.output import write_text
 from analyzers.cli.progress import ProgressBar
 from analyzers.report.exit_codes import ExitCode, gravest
 from analyzers.report.texts import printable
@@ -50,9 +50,9 @@ Exit codes:
 
 
 @click.command("extract", epilog=EPILOG, short_help="Rebuild guest RAM and device state from a migration.")
-@click.argument("path", metavar="INPUT...", type=Path, nargs=-1, required=True)
+@click.argument("path", metavar="INPUT...", type=file_path, nargs=-1, required=True)
 @click.option(
-    "-o", "output", type=output_path, metavar="DIR", required=True, help="Folder to write to: a new or empty one."
+    "-o", "output", type=file_path, metavar="DIR", required=True, help="Folder to write to: a new or empty one."
 )
 @click.option("--force", is_flag=True, help="Write into a folder that is not empty, replacing files of the same name.")
 @click.option("--blocks", multiple=True, metavar="NAME", help="Only this RAM block; may be given again.")

@@ -10,8 +10,9 @@ import click
 
 from analyzers.cli.campaigns import interruptible
 from analyzers.cli.errors import say
+from analyzers.cli.inputs import file_path
 from analyzers.cli.numbers import FiniteRange
-from analyzers.cli.output import output_path, write_text
+from analyzers.cli.output import write_text
 from analyzers.cli.progress import StatusLine
 from analyzers.report.exit_codes import ExitCode
 from multifd_codec.errors import InputError
@@ -68,10 +69,8 @@ DEVICES = {"none": 0.0, "some": 0.5, "always": 1.0}
               help="Cases with VFIO devices, where the destination can have them.")  # fmt: skip
 @click.option("--keep", "keep_text", metavar="OUTCOMES",
               help="Keep streams that do this (crashes,hangs) in DIR/kept, by cause.")  # fmt: skip
-@click.option("-o", "folder", type=output_path, metavar="DIR", help="Where disagreements and the state are kept.")
-@click.option(
-    "--corpus", type=output_path, metavar="DIR", help="Write channel files as seeds for other fuzzers instead."
-)
+@click.option("-o", "folder", type=file_path, metavar="DIR", help="Where disagreements and the state are kept.")
+@click.option("--corpus", type=file_path, metavar="DIR", help="Write channel files as seeds for other fuzzers instead.")
 @click.option("--format", "form", type=click.Choice(("text", "json")), default="text", show_default=True)
 def command(
     *,
@@ -119,7 +118,7 @@ def command(
     if corpus is not None:
         from analyzers.fuzz.corpus import write_corpus  # noqa: PLC0415
 
-        count = sum(1 for _ in write_corpus(corpus, habitat, streams or 100, seed))
+        count = write_corpus(corpus, habitat, streams or 100, seed)
         say(f"{corpus}: {count} files")
         return ExitCode.CLEAN
     kept = frozenset() if keep_text is None else frozenset(part.strip() for part in keep_text.split(","))

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from analyzers.cli.errors import say
-from analyzers.cli.inputs import check_input, page_size_option
+from analyzers.cli.inputs import check_input, file_path, page_size_option
 from analyzers.cli.numbers import FiniteRange
-from analyzers.cli.output import check_output, output_path, write_text
+from analyzers.cli.output import check_output, write_text
 from analyzers.cli.progress import ProgressBar
 from analyzers.report.exit_codes import ExitCode
 from multifd_codec.dialect.compression import COMPRESSIONS, either
@@ -56,9 +56,9 @@ Sync policies (when the final SYNC is sent):
 
 
 @click.command("generate", epilog=EPILOG, short_help="Make a migration as a QEMU release would send it.")
-@click.option("-o", "output", type=output_path, metavar="OUT", help="OUT.pcap: a capture; another name: a folder.")
-@click.option("--plan", "plan_file", type=Path, metavar="FILE", help="Plan file (JSON).")
-@click.option("--from", "recorded", type=Path, metavar="INPUT", help="Plan of a recorded migration.")
+@click.option("-o", "output", type=file_path, metavar="OUT", help="OUT.pcap: a capture; another name: a folder.")
+@click.option("--plan", "plan_file", type=file_path, metavar="FILE", help="Plan file (JSON).")
+@click.option("--from", "recorded", type=file_path, metavar="INPUT", help="Plan of a recorded migration.")
 @click.option("--dialect", metavar="RELEASE", help=f"Sending release: {EVERY_PROFILE}. [qemu-10.0]")
 @click.option("--policy", metavar="NAME", help="Sync policy. Default: the release's own.")
 @click.option(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from analyzers.cli.inputs import open_input, reading_options, require_migration
+from analyzers.cli.inputs import file_path, open_input, reading_options, require_migration
 from analyzers.cli.output import show_blocks, write_text
 from analyzers.cli.progress import ProgressBar
 
@@ -30,7 +30,7 @@ in front of SWITCHOVER_START (in front of the END section, where there is none) 
 
 
 @click.command("info", epilog=EPILOG, short_help="Show who migrated what, how much and when.")
-@click.argument("path", metavar="INPUT...", type=Path, nargs=-1, required=True)
+@click.argument("path", metavar="INPUT...", type=file_path, nargs=-1, required=True)
 @click.option("--rounds", "with_rounds", is_flag=True, help="Each round, the downtime, the pages sent most often.")
 @click.option("--format", "form", type=click.Choice(("text", "json")), default="text", show_default=True)
 @reading_options

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from analyzers.cli.errors import describe, say
-from analyzers.cli.inputs import open_inputs, reading_options
-from analyzers.cli.output import check_output, is_terminal, output_path, write_text
+from analyzers.cli.inputs import file_path, open_inputs, reading_options
+from analyzers.cli.output import check_output, is_terminal, write_text
 from analyzers.cli.progress import ProgressBar
 from analyzers.report import FORMATS, render
 from analyzers.report.exit_codes import ExitCode, exit_code, gravest
@@ -45,7 +45,7 @@ Exit codes:
 
 
 @click.command("lint", epilog=EPILOG, short_help="Judge migrations: rules they break, ways they can end.")
-@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True, type=Path)
+@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True, type=file_path)
 @click.option("--profile", metavar="P",
               help=f"Destination that judges: a release from {RELEASES[OLDEST].name} on, or {RFC_V3}.")  # fmt: skip
 @click.option(
@@ -78,7 +78,7 @@ Exit codes:
     help="All INPUTs are one recording, or each is its own. Default: captures that go on in each other are one.",
 )
 @click.option("--witness", is_flag=True, help="Add a schedule, step by step, that ends in the outcome.")
-@click.option("-o", "output", type=output_path, metavar="FILE", help="Write the report to FILE.")
+@click.option("-o", "output", type=file_path, metavar="FILE", help="Write the report to FILE.")
 def command(
     *,
     inputs: tuple[Path, ...],

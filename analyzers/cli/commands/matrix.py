@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from analyzers.cli.inputs import check_input
+from analyzers.cli.inputs import check_input, file_path
 from analyzers.cli.output import show_blocks, write_text
 from analyzers.cli.progress import ProgressBar
 from analyzers.report.exit_codes import ExitCode
@@ -50,7 +50,7 @@ Exit codes:
 
 @click.command("matrix", epilog=EPILOG, short_help="Sync policies against destinations, foreseen and verified.")
 @click.option("--verify", is_flag=True, help="Run each cell on the installed QEMU of its release.")
-@click.option("--policy-file", type=Path, metavar="FILE", help="Own policies (TOML) instead of the known ones.")
+@click.option("--policy-file", type=file_path, metavar="FILE", help="Own policies (TOML) instead of the known ones.")
 @click.option("--format", "form", type=click.Choice(("text", "json", "markdown")), default="text", show_default=True)
 def command(*, verify: bool, policy_file: Path | None, form: str) -> int:
     """Show what each way to send the final SYNC does to each destination, and why."""

@@ -9,8 +9,8 @@ import click
 from analyzers.cli.campaigns import interruptible
 from analyzers.cli.commands.mutate import draft_of
 from analyzers.cli.errors import describe, say
-from analyzers.cli.inputs import choose_migration, open_input, reading_options, require_migration
-from analyzers.cli.output import output_path, write_lines
+from analyzers.cli.inputs import choose_migration, file_path, open_input, reading_options, require_migration
+from analyzers.cli.output import write_lines
 from analyzers.cli.progress import StatusLine
 from analyzers.report.exit_codes import ExitCode
 from captures.model import Reader
@@ -37,13 +37,13 @@ Exit codes:
 
 
 @click.command("minimize", epilog=EPILOG, short_help="Make a stream small that still hangs, crashes, fails.")
-@click.argument("path", metavar="INPUT", type=Path)
+@click.argument("path", metavar="INPUT", type=file_path)
 @click.option("--until", "outcome", type=click.Choice(("crashes", "hangs", "fails", "loses-data")), required=True,
               help="What it must still do.")  # fmt: skip
 @click.option("--qemu", "text", metavar="CMD", help="Command line of a real destination. [the receiver model]")
 @click.option("--any-cause", is_flag=True, help="Nothing but the outcome must stay.")
 @click.option("--migration", type=click.IntRange(1), metavar="N", help="Which migration, if INPUT holds several.")
-@click.option("-o", "output", type=output_path, metavar="OUT", required=True,
+@click.option("-o", "output", type=file_path, metavar="OUT", required=True,
               help="The capture (*.pcap) or folder to write.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace the channel files in a folder.")
 @reading_options

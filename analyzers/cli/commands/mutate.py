@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from analyzers.cli.errors import describe, say
-from analyzers.cli.inputs import choose_migration, open_input, reading_options, require_migration
-from analyzers.cli.output import output_path, show_blocks, write_lines
+from analyzers.cli.inputs import choose_migration, file_path, open_input, reading_options, require_migration
+from analyzers.cli.output import show_blocks, write_lines
 from analyzers.cli.progress import ProgressBar
 from analyzers.report.exit_codes import ExitCode
 from multifd_codec.errors import HoleError, InputError
@@ -41,13 +41,13 @@ Exit codes:
 
 
 @click.command("mutate", epilog=EPILOG, short_help="Make a stream that breaks a rule, out of one that does not.")
-@click.argument("path", metavar="[INPUT]", type=Path, required=False)
+@click.argument("path", metavar="[INPUT]", type=file_path, required=False)
 @click.option("--rule", "code", metavar="CODE", help="The rule to break: MFD301.")
 @click.option("--way", metavar="WAY", help="Which way to break it; --list tells. Default: the first that fits.")
 @click.option("--near", is_flag=True, help="The near miss instead: as close as possible, and legal.")
 @click.option("--seed", type=int, default=0, show_default=True, help="For choices: which packet, which page.")
 @click.option("--migration", type=click.IntRange(1), metavar="N", help="Which migration, if INPUT holds several.")
-@click.option("-o", "output", type=output_path, metavar="OUT", help="The capture (*.pcap) or folder to write.")
+@click.option("-o", "output", type=file_path, metavar="OUT", help="The capture (*.pcap) or folder to write.")
 @click.option("--force", is_flag=True, help="Replace the channel files in a folder.")
 @click.option("--check", is_flag=True, help="Let lint judge the result: exit code 1 if it finds something else.")
 @click.option("--list", "listing", is_flag=True, help="Only list the ways to break rules.")

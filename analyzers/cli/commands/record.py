@@ -10,9 +10,9 @@ import click
 
 from analyzers.cli.devices import parse_device
 from analyzers.cli.errors import say
-from analyzers.cli.inputs import check_input
+from analyzers.cli.inputs import check_input, file_path
 from analyzers.cli.numbers import FiniteRange
-from analyzers.cli.output import check_output, output_path, write_text
+from analyzers.cli.output import check_output, write_text
 from analyzers.cli.progress import ProgressBar
 from analyzers.report.exit_codes import ExitCode
 from multifd_codec.dialect.words import since, which
@@ -52,7 +52,7 @@ Exit codes:
 
 
 @click.command("record", epilog=EPILOG, short_help="Record a migration between two real QEMUs.")
-@click.option("-o", "output", type=output_path, metavar="OUT", required=True, help="Capture to write, a classic pcap.")
+@click.option("-o", "output", type=file_path, metavar="OUT", required=True, help="Capture to write, a classic pcap.")
 @click.option("--qemu", metavar="CMD", default=DEFAULT_QEMU, show_default=True, help="Command line of both QEMUs.")
 @click.option("--source", metavar="CMD", help="Command line of the source instead.")
 @click.option("--destination", metavar="CMD", help="Command line of the destination instead.")
@@ -61,7 +61,7 @@ Exit codes:
               help="A VFIO device on both sides whose state has SIZE; repeat.")  # fmt: skip
 @click.option("--ram-size", metavar="SIZE", default="4M", show_default=True, help="Guest RAM, as 64M.")
 @click.option("--ram-block", metavar="NAME", help="Name of its RAM block. [ram0 with machine none, else pc.ram]")
-@click.option("--ram-file", type=Path, metavar="FILE", help="What guest RAM begins with.")
+@click.option("--ram-file", type=file_path, metavar="FILE", help="What guest RAM begins with.")
 @click.option("--seed", type=int, metavar="N", help="Fill guest RAM with noise of this seed; half the pages are zero.")
 @click.option("--running", is_flag=True, help="Let the guest run while it is migrated.")
 @click.option("--channels", type=click.IntRange(1, 255), metavar="N", default=2, show_default=True)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from analyzers.cli.errors import describe, say
-from analyzers.cli.inputs import READERS, check_input, choose_migration, open_input, require_migration
+from analyzers.cli.inputs import READERS, check_input, choose_migration, file_path, open_input, require_migration
 from analyzers.cli.numbers import FiniteRange
-from analyzers.cli.output import check_output, naming, write_text
+from analyzers.cli.output import check_output, write_text
 from analyzers.cli.progress import ProgressBar
 from analyzers.report.exit_codes import ExitCode
 from analyzers.report.texts import counted
@@ -44,7 +44,7 @@ Exit codes:
 
 
 @click.command("send", epilog=EPILOG, short_help="Send a recorded migration to a real destination.")
-@click.argument("path", metavar="STREAM", type=Path)
+@click.argument("path", metavar="STREAM", type=file_path)
 @click.option("--to", "address", metavar="HOST:PORT", help="A destination that listens there.")
 @click.option("--qemu", "qemu_command", metavar="CMD", help="Start this QEMU as the destination.")
 @click.option("--migration", type=click.IntRange(1), default=1, show_default=True, metavar="N",
@@ -57,12 +57,14 @@ Exit codes:
 @click.option("--ram-block", metavar="NAME", help="Name of the RAM block.")
 @click.option("--ram-size", metavar="SIZE", help="Size of guest RAM, as 64M.")
 @click.option("--argument", "arguments", multiple=True, metavar="ARG", help="Further argument of QEMU; repeat.")
-@click.option("--expect-ram", type=Path, metavar="FILE", help="Guest RAM must be this; else the outcome is loses-data.")
-@click.option("--save-ram", type=Path, metavar="FILE", help="Write guest RAM to FILE when it completes.")
+@click.option(
+    "--expect-ram", type=file_path, metavar="FILE", help="Guest RAM must be this; else the outcome is loses-data."
+)
+@click.option("--save-ram", type=file_path, metavar="FILE", help="Write guest RAM to FILE when it completes.")
 @click.option("--keep-open", is_flag=True, help="Do not close connections behind their last byte.")
 @click.option("--limit", type=FiniteRange(0.1), default=30.0, show_default=True, metavar="SECONDS",
               help="Give up after so long.")  # fmt: skip
-@click.option("--keylog", type=Path, metavar="FILE", help="TLS key log to decrypt the capture with; needs tshark.")
+@click.option("--keylog", type=file_path, metavar="FILE", help="TLS key log to decrypt the capture with; needs tshark.")
 @click.option("--reader", type=click.Choice(READERS), default="auto", show_default=True)
 @click.option("--format", "form", type=click.Choice(("text", "json")), default="text", show_default=True)
 def command(
@@ -146,6 +148,7 @@ def _into(
 ) -> tuple[str, dict[str, Any]]:
     from analyzers.produce.destination_for import destination_for  # noqa: PLC0415
     from captures.qemu import parse_command, replay  # noqa: PLC0415
+    from captures.write.replacing import replaced  # noqa: PLC0415
 
     qemu = parse_command(text)
     options, expected = destination_for(migration, qemu, wishes)
@@ -153,8 +156,8 @@ def _into(
     expected = expected._replace(ram=expect_ram)
     seen = replay(qemu, feed, options, expected=expected, keep_ram=keep, limit=limit)
     if save_ram is not None and seen.ram is not None:
-        with naming(save_ram):
-            save_ram.write_bytes(seen.ram)
+        with replaced(save_ram) as part:
+            part.write_bytes(seen.ram)
     destination = {
         "version": qemu.full_version,
         "machine": options.machine,
