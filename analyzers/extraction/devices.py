@@ -60,6 +60,8 @@ class Blob:
     buffers: int = 0
     missing: list[int] = field(default_factory=list)
     complete: bool = True
+    not_loaded: int = 0
+    """Bytes of buffers that came, and that no loader comes to."""
 
 
 @dataclass(slots=True)
@@ -121,18 +123,23 @@ class Devices:
         """States there are, as many as ``blobs`` yields."""
         return len(self._buffers) + len(self._main) + len(self._sections)
 
-    def blobs(self) -> Iterator[Blob]:
-        """The state of every device: from packets, from main, from its section."""
+    def blobs(self, *, loaders: bool | None = None) -> Iterator[Blob]:
+        """The state of every device: from packets, from main, from its section.
+
+        ``loaders``: of packets only what a destination's loaders get to, who were started or were not; None: all that
+        was sent.
+        """
         for device, buffers in self._buffers.items():
-            yield _joined(device, buffers)
+            yield _joined(device, buffers, loaders)
         yield from self._main.values()
         yield from self._sections.values()
 
 
-def _joined(device: DeviceKey, buffers: _Buffers) -> Blob:
+def _joined(device: DeviceKey, buffers: _Buffers, loaders: bool | None) -> Blob:
     """Buffers in the order of idx. What stands behind the config is never loaded, and is left out."""
     state = state_buffers((index, config) for index, (config, _) in buffers.placed.items())
-    blob = Blob(device, "device-state packets", buffers=len(buffers.placed), complete=state.complete)
+    blob = Blob(device, "device-state packets", buffers=len(buffers.placed))
+    blob.complete = state.complete and loaders is not False
     expected = 0
     for index in sorted(buffers.placed):
         config, stretch = buffers.placed[index]
@@ -140,7 +147,9 @@ def _joined(device: DeviceKey, buffers: _Buffers) -> Blob:
         expected = index + 1
         if state.config is not None and index > state.config:
             continue
-        if config:
+        if loaders is False or (loaders and blob.missing):
+            blob.not_loaded += stretch.length
+        elif config:
             blob.config = [stretch]
         else:
             blob.data.append(stretch)

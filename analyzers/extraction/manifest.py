@@ -97,7 +97,8 @@ def text_lines(rebuilt: Rebuilt, recording: Recording, number: int, place: str) 
         yield f"  device {device.idstr} instance {device.instance_id}: {device.bytes} bytes -> {device.file}{config}"
         if not device.complete:
             lost = f"buffers {device.missing[:SHOWN]} never came" if device.missing else "not all of it is there"
-            yield f"    incomplete: {lost}"
+            rest = f", {device.not_loaded} bytes that came are never loaded" if device.not_loaded else ""
+            yield f"    incomplete: {lost}{rest}"
     if sections:
         yield f"  {sections} device sections of main"
     yield from (f"  incomplete: {reason}" for reason in rebuilt.incomplete)

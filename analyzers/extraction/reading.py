@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from analyzers.judge.effects import Fault
 from analyzers.judge.infer import Sender, choose
 from analyzers.judge.scripts import build
 from analyzers.receiver.script import Act, MainAct
@@ -50,6 +51,8 @@ class Reading:
     main_reason: str = ""
     racing: int | None = None
     """The round behind the last rendezvous, if main gets there: it races with the end of the migration."""
+    starts_loaders: bool = True
+    """Main tells the loaders of its devices to begin, or may do so behind the end of the recording."""
     incomplete: tuple[str, ...] = ()
     """Why the recording cannot tell everything."""
 
@@ -103,7 +106,7 @@ def read_migration(
     channels = []
     for position, (channel, steps) in enumerate(zip(read, script.channels, strict=True)):
         ends = steps[-1].act in (Act.ERROR, Act.CRASH)
-        stop = faults[position].offset if position in faults else steps[-1].offset
+        stop = _stop(faults[position], channel.survey) if position in faults else steps[-1].offset
         channels.append(ReadChannel(*channel, stop if ends else None, steps[-1].reason if ends else ""))
     return Reading(
         destination,
@@ -112,9 +115,18 @@ def read_migration(
         reached,
         main_stop,
         last.reason if fails else "",
+        starts_loaders=last.act is MainAct.OPEN
+        or not script.devices
+        or any(step.act is MainAct.START_LOADERS for step in script.main),
         racing=reached if last.act is not MainAct.OPEN and reached == counts[-1] else None,
         incomplete=tuple(_incomplete(surveyed, read, main_stop, destination.channels, sender)),
     )
+
+
+def _stop(fault: Fault, survey: ChannelSurvey) -> int:
+    """Where a channel is read no further: at the packet that is refused, or behind it when it is loaded first."""
+    ends = (item.end for item in survey.items if fault.queued and item.offset == fault.offset)
+    return next(ends, fault.offset)
 
 
 def _incomplete(

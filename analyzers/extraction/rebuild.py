@@ -89,7 +89,9 @@ def rebuild(
             for block in loader.blocks.values()
             if block.wanted
         ]
-        rebuilt_devices = [_device(blob, target, loader) for blob in itertools.islice(devices.blobs(), MOST_DEVICES)]
+        loaders = None if options.apply_all else reading.starts_loaders
+        loaded = itertools.islice(devices.blobs(loaders=loaders), MOST_DEVICES)
+        rebuilt_devices = [_device(blob, target, loader) for blob in loaded]
         if folder is not None and options.provenance:
             short = write_provenance(blocks, reading, folder)
     finally:
@@ -167,6 +169,8 @@ class _Run:
             self._one(ordered)
             if self.progress is not None and not count % REPORT_EVERY:
                 self._report()
+        if not (reading.starts_loaders or everything):
+            self.loader.remark(MAIN, None, "no SWITCHOVER_START: device state from channels is never loaded")
         for position, offset in self._racing.items():
             self.loader.remark(position, offset, "pages behind the last rendezvous: a destination may end before it")
 
@@ -256,7 +260,7 @@ def _device(blob: Blob, target: Sink, loader: Loader) -> RebuiltDevice:
     device = blob.device
     name = f"{device.idstr}-{device.instance_id}"
     result = RebuiltDevice(device.idstr, device.instance_id, blob.kind, buffers=blob.buffers, missing=blob.missing)
-    result.complete = blob.complete
+    result.complete, result.not_loaded = blob.complete, blob.not_loaded
     data = target.blob(name, ".bin", blob.data)
     result.file, result.sha256, result.bytes, lost = data
     if blob.config is not None:

@@ -78,6 +78,8 @@ class RebuiltDevice:
     missing: list[int] = field(default_factory=list)
     """Indices in front of the config that never came."""
     complete: bool = True
+    not_loaded: int = 0
+    """Bytes of buffers that came, and that the device's loader never gets to."""
 
 
 @dataclass(slots=True)

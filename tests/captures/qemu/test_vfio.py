@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from analyzers.library import lint
+from analyzers.library import extract, lint
 from analyzers.produce.destination_for import Asked, Wishes, destination_for
 from captures.qemu import DestinationOptions, Observation, feed_of_migration, replay
 from captures.qemu.vfio import made_state, why_impossible
@@ -116,6 +116,22 @@ def test_what_is_loaded_is_known_byte_for_byte(release: str) -> None:
                 assert state == made_state(seed, size)[: len(state)]
             assert whole is not None
             assert (whole == state) == (seen.outcome == "completes"), name
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_what_is_extracted_is_what_is_loaded(release: str) -> None:
+    for name in (
+        "xremote-10.0.2.pcap.zst",
+        "missing-idx.pcap.zst",
+        "no-switchover-start.pcap.zst",
+        "state-behind-unreleased-sync.pcap.zst",
+    ):
+        _, seen = sent(VFIO / name, release)
+        rebuilt = extract(VFIO / name)
+        (device,) = [device for device in rebuilt.devices if device.kind == "device-state packets"]
+        assert rebuilt.blobs is not None and device.file is not None
+        assert rebuilt.blobs[device.file] == (seen.device_states[0] or b""), name
+        assert device.complete == (seen.outcome == "completes")
 
 
 @pytest.mark.qemu("10.0")
