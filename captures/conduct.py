@@ -107,6 +107,8 @@ class Half(NamedTuple):
     shown: int = 0
     """Offset up to which acknowledgements, FIN and RST show that it was sent, recorded or not (one more for a FIN that
     was acknowledged and is not there)."""
+    refuses: bool = False
+    """A RST of this side acknowledges the SYN and nothing behind it."""
 
     @property
     def gave_up(self) -> Moment | None:

@@ -172,7 +172,8 @@ class MigrationConnection(NamedTuple):
     @property
     def refused(self) -> Moment | None:
         """The RST that answered the SYN, when nothing else did."""
-        return None if self.answered or self.went_on or not self.attempts else self.to_source.reset
+        may_be = self.attempts and not (self.answered or self.went_on)
+        return self.to_source.reset if may_be and self.to_source.refuses else None
 
     @property
     def moments(self) -> Iterator[Moment]:

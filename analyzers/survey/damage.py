@@ -29,9 +29,10 @@ def _lost(connection: MigrationConnection) -> bool:
     sent, answered = connection.to_destination, connection.to_source
     spoke = bool(sent.segments or sent.fin or answered.segments or answered.fin) or connection.went_on
     unheard = sent.last is None or answered.last is None or (bool(connection.attempts) and not connection.answered)
+    torn = not connection.answered and answered.reset is not None and not answered.refuses
     halves = any(half.lacks or _goes_on_unheard(half) for half in (sent, answered))
     unconfirmed = any(attempt.answers for attempt in connection.attempts) and not connection.went_on
-    return halves or unconfirmed or (spoke and unheard) or any(_lacks(source) for source in connection.wire)
+    return halves or unconfirmed or torn or (spoke and unheard) or any(_lacks(source) for source in connection.wire)
 
 
 def _goes_on_unheard(half: Half) -> bool:

@@ -107,6 +107,9 @@ def _half(side: Side, peer: Side, time: Time, interface: Interface) -> Half:
         reset=_control_moment(control, resets, time),
         resets=len(resets),
         shown=max(sent, fin, *(at - bool(len(fins) and at == fin + 1) for at in (reset, refused, acknowledged or 0))),
+        refuses=bool((control.acknowledgement[(control.flags & (ACK | RST)) == ACK | RST] == peer.first).any())
+        if peer.first is not None
+        else False,
     )
 
 
