@@ -17,8 +17,12 @@ def printable(text: str) -> str:
     """Text from the wire or a file name made safe for a terminal: whatever is not printable becomes an escape."""
     if text.isprintable():
         return text
-    escaped = (char if char.isprintable() else ascii(char)[1:-1] for char in text)
-    return "".join(escaped)
+    return "".join(char if char.isprintable() else _escape(char) for char in text)
+
+
+def _escape(char: str) -> str:
+    """As Python has it, but for DEL: that is the only one that JSON leaves as it is, and knows no ``\\x7f`` for."""
+    return "\\u007f" if char == "\x7f" else ascii(char)[1:-1]
 
 
 def printable_lines(text: str) -> str:

