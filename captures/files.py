@@ -48,7 +48,7 @@ def is_channel_file(file: MappedFile) -> bool:
 def read_channel_file(opened: Opened) -> Recording:
     """A single channel file or a mapped-ram file, mapped already."""
     path, file, notes = opened
-    source = FileSource(file.view)
+    source = FileSource(file.view, file.next_data)
     kind = InputForm.MAPPED_RAM if is_mapped_ram(source) else InputForm.CHANNEL_FILE
     migration = Migration((_channel(path.name, source, identify(source)),))
     return Recording(path, kind, file.size, 0, (migration,), notes, [file.close])
@@ -87,7 +87,7 @@ def read_folder(path: Path) -> Recording:
         for name in _channel_files(path):
             _, file, file_notes = open_mapped(path / name)
             files.callback(file.close)
-            source = FileSource(file.view)
+            source = FileSource(file.view, file.next_data)
             notes += [note._replace(label=name) for note in file_notes]
             total += source.size
             if name.startswith(RETURN_PATH):

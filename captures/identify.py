@@ -27,6 +27,8 @@ from captures.model import (
 from multifd_codec.channel.framing import INIT
 from multifd_codec.source import HoleReason, read_known
 
+MOST_MIGRATIONS = 256
+"""Of one capture: each takes some milliseconds to judge, however little it carries."""
 LEAST_BYTES = 1 << 16
 ONE_WAY = 16
 """What a migration without any byte to know it by sends at least, in all and for each byte that comes back."""
@@ -129,6 +131,8 @@ def group_migrations(connections: Iterable[Connection], more: MoreConnections | 
     found = found or _by_conduct(streams)
     recoveries += _later_ones(streams, found)
     found.sort(key=lambda group: min(stream.connection.first_frame for stream in group))
+    number = len(found)
+    found = found[:MOST_MIGRATIONS]
     resumed = [_resumed(recovery, found) for recovery in recoveries]
     beside = [
         [
@@ -138,7 +142,10 @@ def group_migrations(connections: Iterable[Connection], more: MoreConnections | 
         for index, group in enumerate(found)
     ]
     migrations = tuple(_migration(group, others) for group, others in zip(found, beside, strict=True))
-    return tuple(one._replace(notes=(GUESSED, *one.notes)) for one in migrations) if guessed else migrations
+    if len(found) < number:
+        text = f"there are {number} migrations, of which the first {MOST_MIGRATIONS} are read"
+        migrations = tuple(one.noting(CaptureNote(NoteKind.LIMIT, text)) for one in migrations)
+    return tuple(one.noting(GUESSED) for one in migrations) if guessed else migrations
 
 
 def _by_conduct(streams: Sequence[_Stream]) -> list[list[_Stream]]:

@@ -117,6 +117,8 @@ class NoteKind(enum.StrEnum):
     UNSUPPORTED_LINK = "unsupported link type"
     """Frames whose link type or encapsulation the reader does not speak."""
     NO_MIGRATION = "no migration found"
+    LIMIT = "more than the reader takes"
+    """Connections or migrations beyond a limit were left out: docs/reliability.md."""
 
 
 class CaptureNote(NamedTuple):
@@ -235,6 +237,10 @@ class Migration(NamedTuple):
             ends = (source.time_at(offset) for source in sources for offset in (0, source.size - 1))
             times = [seconds for seconds in ends if seconds is not None]
         return Span(min(times), max(times)) if times else None
+
+    def noting(self, note: CaptureNote) -> Migration:
+        """The same with one more note, in front."""
+        return self._replace(notes=(note, *self.notes))
 
     @property
     def names(self) -> tuple[ChannelName, ...]:

@@ -24,7 +24,7 @@ from captures.legs import with_legs_joined
 from captures.links import SYN
 from captures.model import CaptureNote, NoteKind, ProgressCallback, Recording, RecordingFile
 from captures.tcp.collect import SegmentCollector
-from captures.tcp.conversations import Conversations
+from captures.tcp.conversations import MOST_CONNECTIONS, Conversations
 from captures.tcp.reassembly import MAX_JUMP, distance
 
 UNORDERED = 1e-4
@@ -109,6 +109,8 @@ class CaptureReading:
         until = Moment(self._frames, self.last)
         found = group_migrations(conversations.candidates(), conversations.to)
         found = found or attempts_alone(conversations.without_data())
+        if conversations.left_out:
+            found = tuple(one.noting(_left_out(conversations.left_out)) for one in found)
         migrations = with_legs_joined(migration._replace(recorded_until=until) for migration in found)
         notes = [*self._file_notes(), *_skip_notes(self._skipped, bool(migrations))]
         if not migrations:
@@ -167,6 +169,11 @@ def open_capture(path: Path, progress: ProgressCallback | None = None) -> Record
     except BaseException:
         opened.file.close()
         raise
+
+
+def _left_out(connections: int) -> CaptureNote:
+    text = f"more than {MOST_CONNECTIONS} connections may be channels: {connections} that carry less are not read"
+    return CaptureNote(NoteKind.LIMIT, text)
 
 
 SKIP_NOTES = {

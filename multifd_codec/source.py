@@ -8,7 +8,7 @@ that has only some bytes yet, and a capture with holes.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from multifd_codec.errors import HoleError
@@ -106,9 +106,15 @@ def pieces(source: ByteSource, begin: int, end: int, *, overlap: int) -> Iterato
     """What is recorded from ``begin`` on, for searching: (offset, bytes). No pattern is missed that is at most
     ``overlap`` + 1 bytes long."""
     size = FIRST_PIECE
+    next_data: Callable[[int], int] | None = getattr(source, "next_data", None)
     for offset, length in recorded(source, begin, end):
         position, stop = offset, offset + length
         while position < stop:
+            if next_data is not None:  # a file's holes are zeros, in which no pattern lies whole
+                data = next_data(position)
+                if data >= stop:
+                    break
+                position = data if data == position else max(position, data - overlap)
             piece = bytes(source.read(position, min(size, stop - position)))
             yield position, piece
             position += len(piece)

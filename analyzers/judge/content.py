@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -64,12 +64,23 @@ def batches(survey: ChannelSurvey, start: int, end: int, segment: int) -> Iterat
             return
 
 
-def named_pages(survey: ChannelSurvey, start: int, end: int, segment: int) -> Iterator[NamedPage]:
-    """Every page named by the packets from ``start`` to ``end``, in order."""
+Skipping = Callable[[str, Pages, NDArray[np.bool_]], NDArray[np.bool_]]
+"""Of pages of a block, which are zero pages given, those that are not asked for."""
+
+
+def named_pages(
+    survey: ChannelSurvey, start: int, end: int, segment: int, *, skipping: Skipping | None = None
+) -> Iterator[NamedPage]:
+    """Every page named by the packets from ``start`` to ``end``, in order; without those that are skipped."""
     for batch, columns, segments in batches(survey, start, end, segment):
         names = {int(i): name for name, members in block_names(batch) for i in members}
         for index in np.flatnonzero((segments >= 0) & columns.has_pages & (columns.normal <= columns.capacity)):
             offsets = batch.rows["offset"][index].astype(np.int64)
+            if skipping is not None:
+                normal, count = int(columns.normal[index]), int(columns.normal[index] + columns.zero_known[index])
+                zero = np.arange(count) >= normal
+                if skipping(names[int(index)], offsets[:count] // survey.page_size, zero).all():
+                    continue
             for page, place in _places(survey, batch, columns, int(index), int(segments[index]), offsets):
                 yield NamedPage(names[int(index)], page, place)
 

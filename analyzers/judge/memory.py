@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from analyzers.findings import Actor, Kind, Location, Reason
-from analyzers.judge.content import Channels, NamedPage, Pages, Place, content, locate, named_pages
+from analyzers.judge.content import Channels, NamedPage, Place, content, locate, named_pages
 from analyzers.judge.effects import Fault
 from analyzers.judge.infer import Sender
+from analyzers.judge.loaded import Loaded
 from analyzers.judge.misaligned import misaligned_zero_pages
 from analyzers.receiver.script import Act, ChannelStep, Script
 from analyzers.receiver.solve import lockstep, segments
@@ -78,63 +79,22 @@ Known = dict[object, Any]
 """What was found for one destination and is the same for others, by what it depends on."""
 
 
-class Loaded:
-    """Pages that are loaded for certain before main ends: segments below ``reached``, and main's own."""
-
-    def __init__(self, channels: Channels, main: MainSurvey | None, reached: int) -> None:
-        self.channels = channels
-        self.reached = reached
-        self.blocks = main.blocks if main is not None else None
-        normal: dict[str, list[Runs]] = defaultdict(list)
-        for _, survey in channels:
-            for (segment, block, zero), pages in survey.pages.items():
-                if segment < reached and not zero:
-                    normal[block].append(pages.runs())
-        if main is not None:
-            for (_, _, block, zero), pages in main.pages.items():
-                if not zero:
-                    normal[block].append(pages.runs())
-        self._normal = {block: merge(np.concatenate(runs)) for block, runs in normal.items()}
-        self._last: dict[tuple[str, int], tuple[ChannelSurvey, Place]] = {}
-        self._looked_up: set[tuple[str, int]] = set()
-
-    def has_content(self, block: str, page: int) -> bool:
-        """Whether the page was loaded as a normal page."""
-        runs = self._normal.get(block, EMPTY)
-        at = int(np.searchsorted(runs[:, 0], page, side="right")) - 1
-        return at >= 0 and page < runs[at, 1]
-
-    def look_up(self, pages: Sequence[NamedPage]) -> None:
-        """Find where these pages were loaded last."""
-        wanted: dict[str, set[int]] = defaultdict(set)
-        for named in pages:
-            if (named.block, named.page) not in self._looked_up:
-                wanted[named.block].add(named.page)
-                self._looked_up.add((named.block, named.page))
-        if not wanted or self.reached == 0:
-            return
-        arrays: dict[str, Pages] = {block: np.array(sorted(mine), np.int64) for block, mine in wanted.items()}
-        for _, survey in self.channels:
-            for key, place in locate(survey, arrays, 0, self.reached - 1).items():
-                before = self._last.get(key)
-                if before is None or before[1].segment <= place.segment:
-                    self._last[key] = survey, place
-
-    def same(self, survey: ChannelSurvey, named: NamedPage) -> bool:
-        """Whether the page already holds, for certain, what this packet would load."""
-        new = content(survey, named.place)
-        if not self.has_content(named.block, named.page):
-            return new == b""
-        before = self._last.get((named.block, named.page))
-        if new is None or before is None:
-            return False
-        return content(*before) == new
-
-
-def mark_lost_data(script: Script, channels: Channels, main: MainSurvey | None, found: dict[int, Fault]) -> Script:
-    """Set ``matters`` on the steps that may stay unread and whose pages would change guest memory."""
+def mark_lost_data(
+    script: Script, channels: Channels, main: MainSurvey | None, found: dict[int, Fault], known: Known
+) -> Script:
+    """Set ``matters`` on the steps that may stay unread and whose pages would change guest memory. ``known`` as in
+    ``judge_memory``."""
     reached = lockstep(script).reached
-    loaded = Loaded(channels, main, reached)
+    if ("loaded", reached) not in known:
+        known["loaded", reached] = Loaded(channels, main, reached)
+    loaded = known["loaded", reached]
+
+    def changes(position: int, start: int, end: int, segment: int) -> bool:
+        key = ("changes", reached, position, start, end)
+        if key not in known:
+            known[key] = _differs(channels[position][1], loaded, start, end, segment)
+        return bool(known[key])
+
     streams = []
     for position, steps in enumerate(script.channels):
         survey = channels[position][1]
@@ -142,9 +102,9 @@ def mark_lost_data(script: Script, channels: Channels, main: MainSurvey | None, 
         for segment, _, step in segments(steps):
             differs = False
             if step.act is Act.DATA and segment >= reached:
-                differs = _differs(survey, loaded, step.offset, step.end, segment)
+                differs = changes(position, step.offset, step.end, segment)
             elif step.act is Act.ERROR and position in found:
-                differs = step.matters or _differs(survey, loaded, step.offset, survey.source.size, segment)
+                differs = step.matters or changes(position, step.offset, survey.source.size, segment)
             marked.append(replace(step, matters=True) if differs else step)
         streams.append(tuple(marked))
     return script._replace(channels=tuple(streams))
@@ -159,9 +119,7 @@ def _differs(survey: ChannelSurvey, loaded: Loaded, start: int, end: int, segmen
         loaded.look_up([named for named in group if loaded.has_content(named.block, named.page)])
         return any(not loaded.same(survey, named) for named in group)
 
-    for named in named_pages(survey, start, end, segment):
-        if loaded.blocks and named.block not in loaded.blocks:
-            continue  # no receiver has such a page
+    for named in named_pages(survey, start, end, segment, skipping=loaded.stays_zero):
         if not loaded.has_content(named.block, named.page):
             if not loaded.same(survey, named):
                 return True

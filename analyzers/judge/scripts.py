@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from typing import Any
 
 from analyzers.judge.effects import Fault, faults
 from analyzers.receiver.device_state import state_buffers
@@ -140,29 +142,28 @@ def _end(survey: ChannelSurvey) -> ChannelStep:
     return ChannelStep(Act.ERROR, end.record, size, reason=f"the channel ends {end.position}")
 
 
+LAST_COMMAND = max(CommandId)
 _FLUSH = since(lambda r: r.destination.flush_known)
 
 
 def main_steps(
-    main: MainSurvey | None, destination: Destination, transferred: Collection[DeviceKey], *, multifd: bool
+    main: MainSurvey | None,
+    destination: Destination,
+    transferred: Collection[DeviceKey],
+    known: dict[object, Any],
+    *,
+    multifd: bool,
 ) -> tuple[MainStep, ...]:
     """Steps of the main channel. ``transferred``: devices whose state travels on channels. ``multifd``: there are
-    multifd channels."""
+    multifd channels. ``known``: what was found for other destinations; it grows."""
     if main is None:
         return (MainStep(MainAct.OPEN, 0, "the main channel is not in the recording"),)
     steps: list[MainStep] = []
     if main.setup is not None:
         steps.append(MainStep(MainAct.SETUP, main.setup))
     habits = destination.habits
-    for record in main.records:
-        if record.kind is RecordKind.FLUSH and not habits.flush_known:
-            steps.append(MainStep(MainAct.FAIL, record.offset, f"FLUSH, which releases before {_FLUSH} do not know"))
-        elif record.kind is RecordKind.FLUSH and record.postcopy and habits.flush_in_postcopy_fails:
-            steps.append(MainStep(MainAct.FAIL, record.offset, "FLUSH in the postcopy phase"))
-        elif record.is_rendezvous(destination.mode, in_postcopy=not habits.flush_in_postcopy_fails):
-            steps.append(MainStep(MainAct.RENDEZVOUS, record.offset, str(record.kind)))
     for command in main.commands:
-        if command.number > max(CommandId):
+        if command.number > LAST_COMMAND:
             steps.append(
                 MainStep(MainAct.FAIL, command.offset, f"command {command.number} ({command.name}) is not known")
             )
@@ -180,10 +181,48 @@ def main_steps(
     if main.skipped is not None:
         steps.append(MainStep(MainAct.OPEN, main.skipped, "bytes that could not be read"))
     steps.append(_main_end(main))
-    # What fails at a record fails in front of what that record does.
-    steps.sort(key=lambda step: (step.offset, step.act is not MainAct.FAIL))
-    last = next(i for i, step in enumerate(steps) if step.act in MAIN_TERMINAL)
-    return tuple(steps[: last + 1])
+    key = ("records", destination.mode, habits.flush_known, habits.flush_in_postcopy_fails)
+    if key not in known:
+        known[key] = _record_steps(main, destination)
+    records, offsets = known[key]
+    return _merged(records, offsets, steps)
+
+
+def _record_steps(main: MainSurvey, destination: Destination) -> tuple[list[MainStep], list[int]]:
+    """What the records of RAM sections do, up to the first that fails, and their offsets."""
+    habits, mode = destination.habits, destination.mode
+    steps: list[MainStep] = []
+    for record in main.records:
+        if record.kind is RecordKind.FLUSH and not habits.flush_known:
+            steps.append(MainStep(MainAct.FAIL, record.offset, f"FLUSH, which releases before {_FLUSH} do not know"))
+            break
+        if record.kind is RecordKind.FLUSH and record.postcopy and habits.flush_in_postcopy_fails:
+            steps.append(MainStep(MainAct.FAIL, record.offset, "FLUSH in the postcopy phase"))
+            break
+        if record.is_rendezvous(mode, in_postcopy=not habits.flush_in_postcopy_fails):
+            steps.append(MainStep(MainAct.RENDEZVOUS, record.offset, record.kind.value))
+    return steps, [step.offset for step in steps]
+
+
+def _merged(records: Sequence[MainStep], offsets: Sequence[int], others: list[MainStep]) -> tuple[MainStep, ...]:
+    """All steps in order, up to the first that ends the load. There may be a million ``records``, which are merged in
+    stretches; what fails at a record fails in front of what that record does."""
+    others.sort(key=lambda step: (step.offset, step.act is not MainAct.FAIL))
+    steps: list[MainStep] = []
+    done = 0
+    for other in others:
+        place = bisect_left if other.act is MainAct.FAIL else bisect_right
+        upto = max(done, place(offsets, other.offset))
+        if upto == len(records) - 1 and records[-1].act is MainAct.FAIL and offsets[-1] <= other.offset:
+            upto += 1
+        steps += records[done:upto]
+        done = upto
+        if done and done == len(records) and records[-1].act is MainAct.FAIL:
+            break
+        steps.append(other)
+        if other.act in MAIN_TERMINAL:
+            break
+    return tuple(steps)
 
 
 def _main_end(main: MainSurvey) -> MainStep:
@@ -247,8 +286,11 @@ def build(
     main: MainSurvey | None,
     destination: Destination,
     ignoring: frozenset[object] = frozenset(),
+    known: dict[object, Any] | None = None,
 ) -> tuple[Script, dict[int, Fault]]:
-    """The script of a whole migration, and each channel position's fault. ``ignoring``: these faults."""
+    """The script of a whole migration, and each channel position's fault. ``ignoring``: these faults. ``known`` as in
+    ``judge``."""
+    known = {} if known is None else known
     found: dict[int, Fault] = {}
     steps = []
     for position, (_, survey) in enumerate(channels):
@@ -261,7 +303,9 @@ def build(
     script = Script(
         channels=tuple(steps),
         channel_ids=tuple(number for number, _ in channels),
-        main=main_steps(main, destination, carried & {device.device for device in devices}, multifd=bool(channels)),
+        main=main_steps(
+            main, destination, carried & {device.device for device in devices}, known, multifd=bool(channels)
+        ),
         devices=devices,
         error_fails=destination.habits.error_fails_migration,
         loaders_assert=destination.habits.load_thread_asserts,

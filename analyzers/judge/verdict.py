@@ -54,8 +54,26 @@ def judge(
     another destination and is the same for this one; it grows.
     """
     known = {} if known is None else known
+    # How many channels it has decides the handshake only, and hundreds of numbers may be tried.
+    key = ("verdict", replace(destination, channels=min(destination.channels, 1)), gaps, second_main)
+    if key not in known:
+        known[key] = _judge(channels, main, destination, sender, known, gaps=gaps, second_main=second_main)
+    verdict: Verdict = known[key]
+    return verdict
+
+
+def _judge(
+    channels: Channels,
+    main: MainSurvey | None,
+    destination: Destination,
+    sender: Sender,
+    known: Known,
+    *,
+    gaps: bool,
+    second_main: bool,
+) -> Verdict:
     solved = partial(solve_by_end, channels=channels, main=main)
-    script, faults = build(channels, main, destination)
+    script, faults = build(channels, main, destination, known=known)
     habits = destination.habits
     memory = judge_memory(channels, main, habits, sender, destination.mode, known, gaps=gaps)
     foreign = ("foreign", habits.zero_pages, habits.zero_fill_checked)
@@ -66,14 +84,14 @@ def judge(
         known[DOUBTS] = tuple(MainStep(MainAct.FAIL, at, reason) for at, reason in doubts(channels, main))
     may_fail = known[DOUBTS]
     if any(fault.chance for fault in faults.values()) or solved(script) & {Outcome.COMPLETES, Outcome.LOSES_DATA}:
-        script = mark_lost_data(script, channels, main, faults)  # what is lost matters to those that complete
+        script = mark_lost_data(script, channels, main, faults, known)  # what is lost matters to those that complete
     script = _without_harmless(script, channels, main, destination.mode)
     script = script._replace(may_fail=may_fail, memory_wrong=bool(memory.wrong), crashes_at_cleanup=second_main)
     outcomes = solved(script)
     for position, fault in faults.items():
         if fault.chance:
             outcomes |= solved(_as_error(script, position))
-    outcomes |= _out_of_bounds(solved, channels, main, destination, faults, script)
+    outcomes |= _out_of_bounds(solved, channels, main, destination, faults, script, known)
     compressed = any(number for _, survey in channels for number in survey.compressions)
     missing = Outcome.LOSES_DATA in outcomes and _holes(channels)
     if compressed or missing:
@@ -123,12 +141,13 @@ def _out_of_bounds(
     destination: Destination,
     faults: dict[int, Fault],
     like: Script,
+    known: Known,
 ) -> frozenset[Outcome]:
     """What is written or read out of bounds may hit nothing that matters: the packet is loaded then."""
     chances = frozenset(fault.what for fault in faults.values() if fault.chance)
     if not chances:
         return frozenset()
-    script, _ = build(channels, main, destination, ignoring=chances)
+    script, _ = build(channels, main, destination, chances, known)
     lucky = solved(like._replace(channels=script.channels))
     return lucky | ({Outcome.LOSES_DATA} if Outcome.COMPLETES in lucky else frozenset())
 

@@ -13,6 +13,7 @@ import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import NamedTuple
 
 from analyzers.findings import Outcome
@@ -182,11 +183,19 @@ class _Solver:
 
     def _needed(self, step: ChannelStep) -> bool:
         """Whether completion waits for this buffer."""
-        if not self.waits or step.act is not Act.STATE or step.index is None:
+        if not self.waits or step.act is not Act.STATE or step.index is None or step.device is None:
             return False
-        mine = ((s.index, s.config) for _, _, s in self._all() if s.device == step.device and s.index is not None)
-        config = state_buffers(mine).config
-        return config is not None and any(d.device == step.device for d in self.script.devices) and step.index <= config
+        config = self.configs.get(step.device)
+        return config is not None and step.index <= config
+
+    @cached_property
+    def configs(self) -> dict[DeviceKey, int | None]:
+        """Index of the config of each device whose loader main waits for."""
+        buffers: dict[DeviceKey, list[tuple[int, bool]]] = defaultdict(list)
+        for _, _, step in self._all():
+            if step.device is not None and step.index is not None:
+                buffers[step.device].append((step.index, step.config))
+        return {device.device: state_buffers(buffers[device.device]).config for device in self.script.devices}
 
 
 def _arrival_orders(script: Script) -> Iterator[Script]:
@@ -208,7 +217,10 @@ def _arrival_orders(script: Script) -> Iterator[Script]:
     choices += [[[], [place]] for place in early.items()]
     for chosen in itertools.product(*choices):
         channels = list(script.channels)
+        first: dict[int, int] = {}
         for position, index in itertools.chain(*chosen):
+            first[position] = min(index, first.get(position, index))
+        for position, index in first.items():
             channels[position] = _cut(channels[position], index)
         yield script._replace(channels=tuple(channels)) if any(chosen) else script
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections import defaultdict
 from collections.abc import Iterable
 
 import numpy as np
@@ -41,6 +42,8 @@ SINGLE = frozenset({RAM, "timer", GLOBAL_STATE})
 """Sections of which every QEMU has one, instance 0."""
 
 LONGEST_GLOBAL_STATE = 256
+MOST_SINGLE = 1 << 13
+"""Pages of records that stand alone which are added to the page sets together."""
 
 
 def survey_main(
@@ -74,6 +77,8 @@ class _Reader:
         self.flushes = 0
         self.ends = 0
         self.vfio_sections: list[tuple[ev.SectionStart | ev.SectionFull, DeviceKey]] = []
+        self.single: defaultdict[tuple[int, int, str, bool], list[int]] = defaultdict(list)
+        self.singles = 0
         self.versions: dict[DeviceKey, tuple[int, int]] = {}
         """FULL sections: offset, version_id."""
 
@@ -101,10 +106,10 @@ class _Reader:
             case ev.ZeroPageRun():
                 self._pages(item.block, item.pages, zero=True)
             case ev.ZeroPage():
-                self._pages(item.block, np.array([item.addr], np.uint64), zero=True)
+                self._page(item.block, item.addr, zero=True)
             case ev.Page() | ev.XbzrlePage() | ev.CompressedPage():
                 survey.page_records += 1
-                self._pages(item.block, np.array([item.addr], np.uint64), zero=False)
+                self._page(item.block, item.addr, zero=False)
                 if isinstance(item, ev.CompressedPage):
                     survey.compress_page = item.offset if survey.compress_page is None else survey.compress_page
                 elif not survey.postcopy:
@@ -149,6 +154,7 @@ class _Reader:
 
     def finish(self) -> None:
         survey = self.survey
+        self._add_single()
         known = survey.skipped is None or (survey.setup is not None and survey.skipped > survey.setup)
         # A sender that leaves it out has machine type 2.3 or older, or send-configuration=off, and so has a destination
         # like it; one whose vmdescription describes it has not left it out.
@@ -300,6 +306,21 @@ class _Reader:
                 self._fail(item.offset, message)
             else:
                 self.survey.doubts.append((item.offset, message))
+
+    def _page(self, block: str | None, address: int, *, zero: bool) -> None:
+        """A page of a record of its own; such pages are added many at a time."""
+        if block is None:
+            return
+        self.single[self.flushes, self.ends, block, zero].append(address // (self.decoder.page_size or 4096))
+        self.singles += 1
+        if self.singles == MOST_SINGLE:
+            self._add_single()
+
+    def _add_single(self) -> None:
+        for key, pages in self.single.items():
+            self.survey.pages[key].add(runs_of(distinct(np.array(pages, np.int64))))
+        self.single.clear()
+        self.singles = 0
 
     def _pages(self, block: str | None, addresses: np.ndarray, *, zero: bool) -> None:
         if block is None:

@@ -14,7 +14,7 @@ from analyzers.survey.channel import ChannelSurvey, survey_channel
 from analyzers.survey.main import MainSurvey
 from analyzers.survey.main_pass import survey_main
 from captures.connection import NoBytes
-from captures.model import CapturedChannel, ChannelKind, Migration, ProgressCallback, StreamSource
+from captures.model import CapturedChannel, ChannelKind, Migration, NoteKind, ProgressCallback, StreamSource
 from captures.tcp.streams import SegmentSource
 from multifd_codec.dialect.compression import usual
 from multifd_codec.errors import ChannelName
@@ -237,6 +237,9 @@ def _is_short(channel: CapturedChannel) -> bool:
 
 
 def _missing(surveyed: Surveyed) -> Iterator[Missing]:
+    for note in surveyed.migration.notes:
+        if note.kind is NoteKind.LIMIT:
+            yield Missing(None, 0, note.message)
     if any(channel.kind is ChannelKind.TLS for channel in surveyed.migration.channels):
         yield Missing(None, 0, "TLS sessions cannot be read without the key log of this migration (--keylog)")
     read = {one.captured.label for one in surveyed.channels}

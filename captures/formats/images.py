@@ -25,7 +25,7 @@ ENTRY = struct.Struct(">Q")
 CLUSTER_BITS = range(9, 22)
 OFFSET = 0x00FF_FFFF_FFFF_FE00
 COMPRESSED = 1 << 62
-MAX_SNAPSHOTS = 1024
+MAX_SNAPSHOTS = 256
 
 
 def stream_at(file: MappedFile) -> int | None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import mmap
+import os
 import threading
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, BinaryIO, NamedTuple
@@ -30,6 +32,13 @@ TOUCH_FROM = 256 << 20
 segments page faults are half of the reading time."""
 FAULT_AROUND = 1 << 16
 """Bytes the kernel maps around one page fault."""
+MOST_STRETCHES = 1 << 16
+STATUS_BLOCK = 512
+"""Bytes that ``st_blocks`` counts in."""
+
+
+UNPACKED_LEAST, UNPACKED_MOST = 256 << 20, 1024
+"""A compressed file is read that unpacks to so many bytes and so many times its own: others are made to fill disks."""
 
 
 def _touch(buffer: mmap.mmap | bytes) -> None:
@@ -45,6 +54,24 @@ def gather(buffer: Any, positions: NDArray[np.int64], form: np.dtype[Any]) -> np
     size = memoryview(buffer).nbytes
     every = np.ndarray((size - form.itemsize + 1,), void, buffer=buffer, strides=(1,))
     return np.asarray(every[positions].view(form))
+
+
+def _data(file: BinaryIO | IO[bytes] | bytes) -> list[int]:
+    """Where data begins and ends, in turn, in a file that is half holes or more; empty for others and where the file
+    system does not say. What lies behind the MOST_STRETCHES first stretches counts as data."""
+    if isinstance(file, bytes) or not hasattr(os, "SEEK_DATA"):
+        return []
+    number = file.fileno()
+    status = os.fstat(number)
+    if 2 * status.st_blocks * STATUS_BLOCK >= status.st_size:
+        return []
+    edges: list[int] = []
+    with contextlib.suppress(OSError):  # no more data: ENXIO
+        while len(edges) < 2 * MOST_STRETCHES:
+            edges.append(os.lseek(number, edges[-1] if edges else 0, os.SEEK_DATA))
+            edges.append(os.lseek(number, edges[-1], os.SEEK_HOLE))
+        edges[-1] = status.st_size
+    return edges
 
 
 class MappedFile:
@@ -64,13 +91,23 @@ class MappedFile:
             self._buffer = mmap.mmap(file.fileno(), self.size, access=mmap.ACCESS_READ) if self.size else b""
         self.view = memoryview(self._buffer)
         self._toucher: threading.Thread | None = None
-        if self.size >= TOUCH_FROM:
+        self._edges = _data(file)
+        if self.size >= TOUCH_FROM and not self._edges:
             self._toucher = threading.Thread(target=_touch, args=(self._buffer,), daemon=True)
             self._toucher.start()
 
     def array(self) -> NDArray[np.uint8]:
         """All bytes, in place. Not to be kept beyond the file's closing."""
         return np.frombuffer(self._buffer, np.uint8)
+
+    def next_data(self, offset: int) -> int:
+        """The first offset from this one on at which something else than zeros may stand; the size behind all."""
+        if not self._edges:
+            return offset
+        index = bisect_right(self._edges, offset)
+        if index % 2:
+            return offset
+        return self._edges[index] if index < len(self._edges) else max(offset, self.size)
 
     def gather(self, positions: NDArray[np.int64], dtype: DTypeLike) -> np.ndarray:
         """One item of ``dtype`` (unaligned) from each of ``positions``, copied; all must lie inside the file."""
@@ -168,9 +205,14 @@ def _unpack(path: Path, file: BinaryIO, pieces: Unpacker, progress: ProgressCall
     notes = []
     total = file.seek(0, 2)
     file.seek(0)
+    unpacked, most = 0, UNPACKED_LEAST + UNPACKED_MOST * total
     with tempfile.TemporaryFile() as plain:
         try:
             for piece in pieces(file):
+                unpacked += len(piece)
+                if unpacked > most:
+                    text = f"{total} bytes unpack to more than {most}; unpack it yourself if it is to be read"
+                    raise InputError(f"{path}: {text}")
                 with temporary_space():
                     plain.write(piece)
                 if progress is not None:

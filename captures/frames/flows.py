@@ -21,6 +21,7 @@ class Interner:
     def __init__(self) -> None:
         self._sorted = np.empty(0, np.uint64)
         self._numbers = np.empty(0, np.int64)
+        self._values: U64 | None = None
 
     def __len__(self) -> int:
         return len(self._sorted)
@@ -39,9 +40,10 @@ class Interner:
 
     def values(self) -> U64:
         """The value of each number."""
-        by_number = np.empty_like(self._sorted)
-        by_number[self._numbers] = self._sorted
-        return by_number
+        if self._values is None:
+            self._values = np.empty_like(self._sorted)
+            self._values[self._numbers] = self._sorted
+        return self._values
 
     def _find(self, values: U64) -> tuple[I64, NDArray[np.bool_]]:
         if not len(self._sorted):
@@ -55,6 +57,7 @@ class Interner:
         numbers = np.arange(len(self), len(self) + len(new), dtype=np.int64)
         self._sorted = np.insert(self._sorted, places, new)
         self._numbers = np.insert(self._numbers, places, numbers)
+        self._values = None
 
 
 class FlowTable:

@@ -65,6 +65,8 @@ class _Side(NamedTuple):
 
 MOST_ATTEMPTS = 1024
 """Directions of connections; a migration has at most 256 connections."""
+MOST_CONNECTIONS = 1024
+"""Put together of one capture, those that carry most: a hundred thousand may begin like a channel."""
 
 
 class Conversations:
@@ -81,6 +83,9 @@ class Conversations:
         self._interface = records.interface
         self._reverse = flows.reverse()
         self._done: set[tuple[int, int]] = set()
+        self._made = 0
+        self.left_out = 0
+        """Pairs of endpoints, and connections between the same two, beyond MOST_CONNECTIONS."""
 
     def candidates(self) -> list[Connection]:
         """Connections with a segment that starts like a channel, and those of which that cannot be said. What joins a
@@ -114,7 +119,9 @@ class Conversations:
         """Further connections to these endpoints, also those of which only the answers were recorded."""
         flows = self._flows
         return self._connections(
-            np.concatenate([side(receiver) for receiver in receivers for side in (flows.flows_to, flows.flows_from)])
+            np.concatenate(
+                [side(receiver) for receiver in set(receivers) for side in (flows.flows_to, flows.flows_from)]
+            )
         )
 
     def without_data(self) -> list[Connection]:
@@ -125,12 +132,25 @@ class Conversations:
 
     def _connections(self, flows: NDArray[np.int64]) -> list[Connection]:
         found: list[Connection] = []
+        if len(flows) > MOST_CONNECTIONS:
+            flows = flows[np.argsort(-self._bytes(flows), kind="stable")]
         for flow, back in zip(flows.tolist(), self._reverse[flows].tolist(), strict=True):
             pair = (min(flow, back), max(flow, back))
-            if pair not in self._done:
-                self._done.add(pair)
+            if pair in self._done:
+                continue
+            self._done.add(pair)
+            if self._made < MOST_CONNECTIONS:
                 found += self._pair(flow, back)
+            else:
+                self.left_out += 1
         return found
+
+    def _bytes(self, flows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """What each flow carries, retransmissions included."""
+        bounds = self._collected.data_bounds
+        carried = np.concatenate([[0], self._collected.data.length.cumsum(dtype=np.int64)])
+        sizes: NDArray[np.int64] = carried[bounds[flows + 1]] - carried[bounds[flows]]
+        return sizes
 
     def _pair(self, flow: int, back: int) -> Iterator[Connection]:
         sides = (self._side(flow), self._side(back))
@@ -144,7 +164,10 @@ class Conversations:
             found = [one for one in found if not _is_one_syn(one[1])] or found[:1]
         for era, parts in found:
             frames = [frame for part in parts for frame in part.frames()]
-            if frames:
+            if frames and self._made >= MOST_CONNECTIONS:
+                self.left_out += 1
+            elif frames:
+                self._made += 1
                 yield self._connection(flow, era, parts, min(frames), max(frames))
 
     def _side(self, flow: int) -> _Side:

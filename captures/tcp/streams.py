@@ -164,9 +164,11 @@ class SegmentSource:
 class FileSource:
     """A whole channel file (StreamSource without frames)."""
 
-    def __init__(self, view: memoryview) -> None:
+    def __init__(self, view: memoryview, next_data: Callable[[int], int] | None = None) -> None:
+        """``next_data``: the first offset from a given one on that is in no hole of the file."""
         self._view = view
         self._size = len(view)
+        self.next_data = next_data
 
     @property
     def size(self) -> int:

@@ -8,11 +8,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from multifd_codec.errors import FormatError
-from multifd_codec.layout import compile_struct, parse_declared
+from multifd_codec.layout import compile_struct
 from multifd_codec.wire import qemufile as wire
 from multifd_codec.wire.qemufile import COMMAND_LENGTHS, CommandId
 
 RANGE = compile_struct(wire.DiscardRange)
+DISCARD = compile_struct(wire.DiscardHead)
 SHORTEST_DISCARD = 20
 """Bytes of payload with a name of one character and one range."""
 
@@ -68,7 +69,7 @@ def arguments(command: int, payload: bytes) -> Arguments | None:
         case CommandId.PACKAGED:
             return Packaged(*compile_struct(wire.Packaged).unpack(payload))
         case CommandId.RECV_BITMAP:
-            block = bytes(parse_declared(wire.RecvBitmap, payload).block)
+            block = payload[1 : 1 + payload[0]] if payload else b""
             if len(payload) != 1 + len(block):
                 raise FormatError(f"payload of {len(payload)} bytes, its name takes {1 + len(block)}", field="length")
             return RecvBitmap(block)
@@ -80,14 +81,17 @@ def arguments(command: int, payload: bytes) -> Arguments | None:
 def _ram_discard(payload: bytes) -> RamDiscard:
     if len(payload) < SHORTEST_DISCARD:
         raise FormatError(f"payload of {len(payload)} bytes, must be {SHORTEST_DISCARD} or more", field="length")
-    head = parse_declared(wire.ram_discard(0), payload)
-    ranges, rest = divmod(len(payload) - len(wire.ram_discard(0).build(head)), RANGE.size)
+    # Without Construct: a stream may hold a hundred thousand of these.
+    version, size = DISCARD.unpack_from(payload)
+    behind = DISCARD.size + size + 1
+    if behind > len(payload):
+        raise FormatError(f"payload of {len(payload)} bytes, its name takes {size}", field="length")
+    block, terminator = payload[DISCARD.size : behind - 1], payload[behind - 1]
+    ranges, rest = divmod(len(payload) - behind, RANGE.size)
     if rest:
         raise FormatError(f"{rest} bytes are left over behind {ranges} ranges", field="ranges")
-    parsed = parse_declared(wire.ram_discard(ranges), payload)
-    if parsed.version:
-        raise FormatError(f"version {parsed.version}, must be 0", field="version")
-    if parsed.terminator:
-        raise FormatError(f"byte {parsed.terminator:#04x} behind the name, must be 0", field="terminator")
-    pairs = tuple((entry.start, entry.length) for entry in parsed.ranges)
-    return RamDiscard(parsed.version, bytes(parsed.block), parsed.terminator, pairs)
+    if version:
+        raise FormatError(f"version {version}, must be 0", field="version")
+    if terminator:
+        raise FormatError(f"byte {terminator:#04x} behind the name, must be 0", field="terminator")
+    return RamDiscard(version, block, terminator, tuple(RANGE.iter_unpack(payload[behind:])))

@@ -23,6 +23,7 @@ from multifd_codec.main.recovery import hit_hole, resumption
 from multifd_codec.main.search import DESCRIPTION
 from multifd_codec.main.sections import body, footer, section
 from multifd_codec.main.state import (
+    Damage,
     InHoleError,
     MainState,
     NeedBytesError,
@@ -39,6 +40,11 @@ from multifd_codec.wire.qemufile import QEMU_VM_FILE_MAGIC, QEMU_VM_FILE_VERSION
 
 FILE_HEADER = layout(wire.FileHeader)
 Step = Callable[[MainState], Iterator[ev.MainItem]]
+MAX_FAULTY = 1 << 15
+"""Records with problems before decoding stops: time must not grow with what a crafted stream repeats."""
+MAX_COMMANDS = 1 << 15
+LARGE_COMMAND = 64
+"""Bytes from which on commands are not counted: a large guest takes many RAM_DISCARD."""
 
 _POSITIONS: dict[Phase, tuple[ev.MainPosition, ev.MainPosition]] = {
     Phase.FILE_HEADER: (ev.MainPosition.FILE_HEADER, ev.MainPosition.FILE_HEADER),
@@ -127,7 +133,7 @@ class MainDecoder:
                 if reader.limit is not None and state.position >= reader.limit:
                     yield leave_package(state, _POSITIONS[state.phase][1])
                 else:
-                    yield from self._steps[state.phase](state)
+                    yield from self._step(state)
             except InHoleError as error:
                 hit_hole(state, error.hole)
             except NeedBytesError as error:
@@ -135,6 +141,21 @@ class MainDecoder:
                     return
                 if reader.limit is None or state.position < reader.limit:
                     yield self._cut(error.offset)
+
+    def _step(self, state: MainState) -> Iterator[ev.MainItem]:
+        """One step, which is left early where more is wrong, or more commands come, than is taken."""
+        for item in self._steps[state.phase](state):
+            if item.problems or isinstance(item, ev.Command):
+                state.faulty += bool(item.problems)
+                state.commands += isinstance(item, ev.Command) and item.length < LARGE_COMMAND
+                yield item
+                reason = _too_many(state)
+                if reason is not None and state.phase not in (Phase.RESUMPTION, Phase.STOPPED, Phase.ENDED):
+                    found = problem(ProblemKind.LIMIT, state.position, "type", reason)
+                    state.damaged(Damage(max(state.position, state.reader.end), reason, problems=found))
+                    return
+            else:
+                yield item
 
     def fields(self, body: ev.DeviceBody) -> Iterator[DeviceField]:
         """The fields of a device body as the vmdescription describes them.
@@ -269,6 +290,14 @@ class MainDecoder:
             found = problem(ProblemKind.PACKAGE_INCOMPLETE, size, "length", message)
         state.phase = Phase.ENDED
         return ev.MainEnd(min(state.position, size), rest, position, missing, self.source.end, found)
+
+
+def _too_many(state: MainState) -> str | None:
+    if state.faulty > MAX_FAULTY:
+        return f"more than {MAX_FAULTY} records break rules: what follows is not read"
+    if state.commands > MAX_COMMANDS:
+        return f"more than {MAX_COMMANDS} commands: what follows is not read"
+    return None
 
 
 def _difference(described: list[DeviceKey], sent: list[DeviceKey]) -> str:

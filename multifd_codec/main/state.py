@@ -200,6 +200,10 @@ class MainState:
     full_counts: dict[DeviceKey, int] = field(default_factory=dict)
     described: bool = False
     """A vmdescription was read behind EOF."""
+    faulty: int = 0
+    """Records with problems so far."""
+    commands: int = 0
+    """Small commands so far."""
     damage: Damage | None = None
     packages: list[Package] = field(default_factory=list)
     searched: dict[str, tuple[int, int]] = field(default_factory=dict)

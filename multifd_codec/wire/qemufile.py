@@ -137,6 +137,10 @@ COMMAND_LENGTHS: dict[int, tuple[int, ...]] = {
 """Legal payload lengths in bytes; POSTCOPY_RAM_DISCARD and RECV_BITMAP depend on the name in them."""
 
 
+DiscardHead = Struct("version" / Int8ub, "block_length" / Int8ub)
+"""What RAM_DISCARD begins with, the length of its block's name included."""
+
+
 @lru_cache(maxsize=64)
 def ram_discard(ranges: int) -> Struct:
     """POSTCOPY_RAM_DISCARD with that many ranges (a sender puts at most 12 in one command)."""

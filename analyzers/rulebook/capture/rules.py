@@ -153,13 +153,14 @@ RULES = (
         severity=Severity.WARNING,
         why=(
             "Frames of a link type, an encapsulation or with IP fragmentation that this reader does not take apart "
-            "were left out. If a channel travelled in them, it is missing or has gaps."
+            "were left out, or connections beyond the limit of what one capture may hold. If a channel travelled in "
+            "them, it is missing or has gaps."
         ),
         destination=UNAFFECTED,
         reference=READER + "; --reader wireshark knows more encapsulations",
         since="any capture",
         example="a pcap file with link type 189 (USB)",
-        conditions=(RecordingNote(NoteKind.UNSUPPORTED_LINK), PAYLOAD_NOT_CHECKED),
+        conditions=(RecordingNote(NoteKind.UNSUPPORTED_LINK), RecordingNote(NoteKind.LIMIT), PAYLOAD_NOT_CHECKED),
     ),
     Rule(
         code="MFD911",
