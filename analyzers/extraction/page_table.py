@@ -75,8 +75,8 @@ class Stamp(NamedTuple):
 
 
 PLACE = np.dtype([("kind", "u1"), ("position", "i2"), ("round", "u4")])
-PROVENANCE = np.dtype([*PLACE.descr, ("offset", "i8"), ("number", "i8")])
-"""One page. ``round`` is one more than the round, 0 for a page never sent."""
+PROVENANCE = np.dtype([*PLACE.descr, ("offset", "i8"), ("number", "u8")])
+"""One page. ``round`` is one more than the round, 0 for a page never sent; ``number`` is any of 64 bits."""
 
 Pages = range | NDArray[np.int64]
 """Page numbers: consecutive, or any."""
@@ -183,7 +183,7 @@ class PageTable:
                 again = np.asarray(pages, np.int64)[same]
         kinds[where], rounds[where], positions[where] = stamp.kind, stamp.round + 1, stamp.position
         if self._provenance:
-            chunk["offset"][where], chunk["number"][where] = offset, stamp.number
+            chunk["offset"][where], chunk["number"][where] = offset, max(0, stamp.number)
         return Marked(held, again)
 
     def _added(self, number: int) -> dict[str, NDArray[Any]] | None:
@@ -299,9 +299,10 @@ class PageTable:
         heads = np.concatenate(([0], np.flatnonzero(breaks) + 1))
         tails = [*heads[1:].tolist(), len(kinds)]
         rows = (columns[name][heads].tolist() for name in ("kind", "round", "position", "offset", "number"))
-        for head, tail, kind, number, *place in zip(heads.tolist(), tails, *rows, strict=True):
+        for head, tail, kind, number, position, offset, packet in zip(heads.tolist(), tails, *rows, strict=True):
             if number:
-                yield Run(start + head, start + tail, PageKind(kind), number - 1, *place)
+                sent = packet if position >= 0 else -1
+                yield Run(start + head, start + tail, PageKind(kind), number - 1, position, offset, sent)
             else:
                 yield Run(start + head, start + tail, PageKind(kind), -1, -1, -1, -1)
 
