@@ -13,13 +13,14 @@ import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from analyzers.report.event_record import detail_text, event_record, kind_of
+from analyzers.report.event_record import RamRecords, detail_text, event_record, kind_of
 from analyzers.report.header_bytes import FieldBytes, field_bytes, hex_lines, vfio_header
 from analyzers.report.texts import printable
 from captures.conduct import Moment
 from captures.model import CapturedChannel, ChannelKind, Migration
+from multifd_codec.channel.batch import PacketBatch
 from multifd_codec.channel.decoder import ChannelDecoder
-from multifd_codec.channel.events import ChannelEnd, DeviceStatePacket
+from multifd_codec.channel.events import ChannelEnd, DeviceStatePacket, RamPacket
 from multifd_codec.errors import ChannelName, InputError
 from multifd_codec.main.decoder import MainDecoder
 from multifd_codec.main.events import MainEnd
@@ -87,21 +88,61 @@ class Located(NamedTuple):
 
     def record(self) -> dict[str, Any]:
         """As a plain dictionary; ``seconds`` and ``time`` are there where the input has times."""
-        line, moment = self.line, self.moment
-        record: dict[str, Any] = {"channel": line.name, "frame": None if moment is None else moment.frame}
-        if line.begin is not None:
-            time = None if moment is None else moment.seconds
-            record["seconds"] = None if time is None else round(time - line.begin, 6)
-            record["time"] = None if time is None else round(time, 6)
+        record = _placed(self.line, self.moment)
         record.update(event_record(self.event))
         if isinstance(self.event, DeviceStatePacket):
             record["vfio"] = vfio_header(self.line.channel.source, self.event)
         return record
 
 
+class LocatedPacket:
+    """The same of a RAM packet in a batch: of millions of them the record is made of columns, and the event only for
+    those who ask for it."""
+
+    __slots__ = ("_batch", "_index", "decoder", "line")
+
+    def __init__(self, line: Line, decoder: ChannelDecoder, batch: RamRecords, index: int) -> None:
+        self.line, self.decoder, self._batch, self._index = line, decoder, batch, index
+
+    @property
+    def event(self) -> RamPacket:
+        return self._batch.batch.packet(self._index)
+
+    def fields(self) -> Iterator[FieldBytes]:
+        return field_bytes(self.line.channel.source, self.event, None)
+
+    @property
+    def moment(self) -> Moment | None:
+        source, offset = self.line.channel.source, self._batch.offset[self._index]
+        frame = source.frame_at(offset)
+        return None if frame is None else Moment(frame, source.time_at(offset))
+
+    def record(self) -> dict[str, Any]:
+        rows, source = self._batch, self.line.channel.source
+        frame = source.frame_at(rows.offset[self._index])
+        if rows.placed is None or rows.placed["frame"] != frame:
+            rows.placed = _placed(self.line, self.moment)
+        record = dict(rows.placed)
+        rows.add(self._index, record)
+        return record
+
+
+AnyLocated = Located | LocatedPacket
+
+
+def _placed(line: Line, moment: Moment | None) -> dict[str, Any]:
+    """What a record begins with."""
+    record: dict[str, Any] = {"channel": line.name, "frame": None if moment is None else moment.frame}
+    if line.begin is not None:
+        time = None if moment is None else moment.seconds
+        record["seconds"] = None if time is None else round(time - line.begin, 6)
+        record["time"] = None if time is None else round(time, 6)
+    return record
+
+
 def decoded(
     migrations: Sequence[Migration], wanted: Filter, page_size: int | None, order: Order = Order.CHANNEL
-) -> Iterator[Located]:
+) -> Iterator[AnyLocated]:
     """The events that ``wanted`` takes, of one migration after the other.
 
     Raises InputError at once, not at the first event, when there is no such channel, none can be decoded, or there are
@@ -134,22 +175,30 @@ def _lines(migration: Migration) -> list[Line]:
     return sorted(lines, key=lambda line: -1 if isinstance(line.name, str) else line.name)
 
 
-def _events(line: Line, wanted: Filter, page_size: int | None) -> Iterator[Located]:
+def _events(line: Line, wanted: Filter, page_size: int | None) -> Iterator[AnyLocated]:
     decoder = line.channel.decoder(page_size)
     all_of_it = wanted == Filter(wanted.channel)
+    if all_of_it and isinstance(decoder, ChannelDecoder):
+        for item in decoder.scan():
+            if isinstance(item, PacketBatch):
+                rows = RamRecords(item)
+                yield from (LocatedPacket(line, decoder, rows, index) for index in range(len(item)))
+            else:
+                yield Located(line, decoder, item)
+        return
     for event in decoder.events():
         if wanted.stop is not None and event.offset >= wanted.stop:
             break
-        if all_of_it or wanted.takes(event):
+        if wanted.takes(event):
             yield Located(line, decoder, event)
 
 
-def _merged(lines: Sequence[Line], wanted: Filter, page_size: int | None) -> Iterator[Located]:
+def _merged(lines: Sequence[Line], wanted: Filter, page_size: int | None) -> Iterator[AnyLocated]:
     framed = (_framed(position, _events(line, wanted, page_size)) for position, line in enumerate(lines))
     return (event for _, _, event in heapq.merge(*framed, key=lambda entry: entry[:2]))
 
 
-def _framed(position: int, events: Iterator[Located]) -> Iterator[tuple[int, int, Located]]:
+def _framed(position: int, events: Iterator[AnyLocated]) -> Iterator[tuple[int, int, AnyLocated]]:
     """Each event with the last frame so far, so that frames never fall."""
     frame = 0
     for event in events:
@@ -158,7 +207,7 @@ def _framed(position: int, events: Iterator[Located]) -> Iterator[tuple[int, int
         yield frame, position, event
 
 
-def json_lines(events: Iterable[Located], *, hexadecimal: bool = False) -> Iterator[str]:
+def json_lines(events: Iterable[AnyLocated], *, hexadecimal: bool = False) -> Iterator[str]:
     """One JSON object a line: channel, frame, and the event's record; with ``fields`` when bytes are asked for."""
     encoded = _encoder()
     for located in events:
@@ -188,7 +237,7 @@ def _encoder() -> Callable[[dict[str, Any]], str]:
     return encoded
 
 
-def text_lines(events: Iterable[Located], *, hexadecimal: bool = False) -> Iterator[str]:
+def text_lines(events: Iterable[AnyLocated], *, hexadecimal: bool = False) -> Iterator[str]:
     """A table with fixed columns (it is printed as it is decoded), header bytes below each line if asked for. The
     seconds are left out where the input has no times."""
     events = iter(events)

@@ -8,11 +8,12 @@ import re
 from functools import lru_cache
 from typing import Any, get_args
 
+from multifd_codec.channel.batch import PacketBatch
 from multifd_codec.channel.events import ChannelEnd, ChannelInit, DeviceStatePacket, RamPacket, Unreadable
 from multifd_codec.main.events import MainEnd, MainEvent
 from multifd_codec.main.problems import Problem
 from multifd_codec.names import block_name, text
-from multifd_codec.wire.packet import PacketFlags
+from multifd_codec.wire.packet import COMPRESSION_MASK, SYNC, PacketFlags
 from multifd_codec.wire.ram import RamFlags
 
 KINDS: dict[type, str] = {
@@ -97,38 +98,59 @@ def known_kinds() -> frozenset[str]:
 
 def event_record(event: Any) -> dict[str, Any]:
     """``offset``, ``length``, ``kind``, then the event's fields with JSON values."""
-    if isinstance(event, RamPacket):
-        return _ram_record(event)
     values = _fields(event)
     record: dict[str, Any] = {"offset": values.pop("offset"), "length": values.pop("length", 0), "kind": kind_of(event)}
+    pages: dict[str, Any] = {}
     match event:
+        case RamPacket():
+            used = event.normal_pages + event.zero_pages
+            del values["pages"], values["sync"]
+            values["flag_names"] = flag_names(event.flags)
+            pages = {
+                "normal": list(event.pages[: event.normal_pages]),
+                "zero": list(event.pages[event.normal_pages : used]),
+            }
         case ChannelInit():
             values["uuid"] = uuid_text(event.uuid)
         case DeviceStatePacket():
             values["flag_names"] = flag_names(event.flags)
         case _ if "flags" in values:
             values["flag_names"] = flag_names(event.flags, RamFlags)
-    return record | {name: json_value(value) for name, value in values.items()}
+    return record | {name: json_value(value) for name, value in values.items()} | pages
 
 
-def _ram_record(packet: RamPacket) -> dict[str, Any]:
-    """The same of the record of which there are millions: its fields are plain numbers, but for two."""
-    normal, used = packet.normal_pages, packet.normal_pages + packet.zero_pages
-    return {
-        "offset": packet.offset,
-        "length": packet.length,
-        "kind": RAM_KINDS[packet.sync],
-        **dict(zip(RAM_NUMBERS, packet[2:11], strict=True)),
-        "unused64": list(packet.unused64),
-        "payload_offset": packet.payload_offset,
-        "payload_length": packet.payload_length,
-        "known": packet.known,
-        "compression": packet.compression,
-        "block": _block(packet.ramblock),
-        "flag_names": flag_names(packet.flags),
-        "normal": list(packet.pages[:normal]),
-        "zero": list(packet.pages[normal:used]),
-    }
+class RamRecords:
+    """The same of all RAM packets of a batch, made of its columns: there are millions of them."""
+
+    def __init__(self, batch: PacketBatch) -> None:
+        self.batch = batch
+        self.offset = batch.offset.tolist()
+        rows, length = batch.rows, batch.header_length
+        names = ("flags", "normal_pages", "zero_pages", "unused64", "ramblock")
+        self._named = list(zip(*(rows[name].tolist() for name in names), strict=True))
+        self._numbers = list(zip(*(rows[name].tolist() for name in RAM_NUMBERS), strict=True))
+        payload = batch.payload.tolist()
+        places = [offset + length for offset in self.offset]
+        self._payload = list(zip(places, payload, batch.known.tolist(), strict=True))
+        self._pages = batch.pages()
+        self.placed: dict[str, Any] | None = None
+        """What the record made last begins with: many packets are in one frame."""
+
+    def add(self, index: int, record: dict[str, Any]) -> None:
+        """Adds the fields of one packet to ``record``."""
+        flags, normal, zero, unused, name = self._named[index]
+        record["offset"] = self.offset[index]
+        record["length"] = self.batch.header_length
+        record["kind"] = RAM_KINDS[flags & SYNC != 0]
+        record.update(zip(RAM_NUMBERS, self._numbers[index], strict=True))
+        record["unused64"] = unused
+        record["payload_offset"], record["payload_length"], record["known"] = self._payload[index]
+        record["compression"] = flags & COMPRESSION_MASK
+        record["block"] = _block(name)
+        record["flag_names"] = flag_names(flags)
+        pages = self._pages[index]
+        record["normal"] = pages[:normal].tolist()
+        record["zero"] = pages[normal : normal + zero].tolist()
 
 
 @lru_cache(maxsize=256)
