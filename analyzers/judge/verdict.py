@@ -20,6 +20,7 @@ from analyzers.judge.several_configs import solve_by_end
 from analyzers.receiver.script import MAIN_TERMINAL, Act, ChannelStep, MainAct, MainStep, Script
 from analyzers.receiver.solve import lockstep, segments
 from analyzers.survey.main import MainSurvey
+from analyzers.survey.vfio import SectionKind
 from multifd_codec.device_key import DeviceKey
 from multifd_codec.dialect.destination import Destination
 from multifd_codec.dialect.releases import Mode
@@ -107,6 +108,8 @@ def _judge(
         outcomes |= {Outcome.LOSES_DATA}
         if any(reason.kind is Kind.PAGE_ON_TWO_CHANNELS for reason in memory.raced) and _holes(channels):
             outcomes |= {Outcome.UNDECIDED}
+    if Outcome.COMPLETES in outcomes and _written_late(script, main):
+        outcomes |= {Outcome.LOSES_DATA}
     configs = _configs(script)
     if configs and not lockstep(script).blocked and outcomes & {Outcome.LOSES_DATA, Outcome.HANGS}:
         outcomes |= {Outcome.LOSES_DATA} | ({Outcome.CRASHES} if any(map(_end_moves_down, configs)) else set())
@@ -116,6 +119,12 @@ def _judge(
 def _holes(channels: Channels) -> bool:
     """Whether pages may be missing that are compared with others."""
     return any(survey.source.holes() for _, survey in channels)
+
+
+def _written_late(script: Script, main: MainSurvey | None) -> bool:
+    """Whether a device's data stands in its FULL section: the loader may have done its work by then, or not."""
+    late = [] if main is None else [key for key, seen in main.vfio.items() if seen.data_in(SectionKind.OTHER)]
+    return any(device.device in late for device in script.devices)
 
 
 def _without_harmless(

@@ -155,7 +155,9 @@ def not_transferred(context: Context) -> Iterator[Found]:
 def old_machine(context: Context) -> Iterator[Found]:
     machine = context.facts.machine()
     if context.main is not None and machine is not None and not machine_defaults(machine).device_state:
-        yield from _at_first(context, f"device state with machine type {context.main.machine}")
+        yield from _at_first(
+            context, f"device state with machine type {context.main.machine}, whose default settings refuse it"
+        )
 
 
 def _judged(context: Context) -> Iterator[tuple[DeviceKey, Sequence[Placed]]]:
