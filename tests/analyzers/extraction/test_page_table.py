@@ -29,8 +29,10 @@ NEVER = Stamp(PageKind.NEVER_SENT, -1, -1, -1)
 page_numbers = st.builds(lambda edge, by: max(0, edge + by), st.sampled_from(NEAR), st.integers(-4, 40))
 kinds = st.sampled_from([kind for kind in PageKind if kind is not PageKind.NEVER_SENT])
 packet_numbers = st.integers(0, 2) | st.sampled_from([(1 << 63) - 1, 1 << 63, (1 << 64) - 1])
-records = st.builds(Stamp, kinds, st.integers(0, 2), st.just(-1), st.integers(0, 99))
-stamps = records | st.builds(Stamp, kinds, st.integers(0, 2), st.integers(0, 1), st.integers(0, 99), packet_numbers)
+main_records = st.builds(Stamp, kinds, st.integers(0, 2), st.just(-1), st.integers(0, 99), st.just(-1))
+stamps = main_records | st.builds(
+    Stamp, kinds, st.integers(0, 2), st.integers(0, 1), st.integers(0, 99), packet_numbers
+)
 
 
 @st.composite
