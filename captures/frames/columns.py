@@ -10,6 +10,8 @@ from numpy.typing import DTypeLike, NDArray
 
 LEAST_ROWS = 1 << 20
 """To begin with: a row that is not written to yet takes no memory, but moving those that are takes time."""
+FEW_KEYS = 32
+"""So few are looked for one by one, which takes less memory than to sort."""
 Columns = TypeVar("Columns")
 Rows = NDArray[np.int64] | NDArray[np.bool_] | slice
 
@@ -71,10 +73,21 @@ class Collector(Generic[Columns]):
         and the unsorted ones let go, so that memory never holds everything twice."""
         keys = self._keys.rows()
         bounds = np.concatenate([[0], np.bincount(keys, minlength=count).cumsum()]).astype(np.int64)
-        # numpy sorts 16-bit integers in linear time.
-        order = keys.astype(np.uint16 if count <= 1 << 16 else np.uint32).argsort(kind="stable").astype(np.uint32)
+        order = _order(keys, bounds)
         del keys, self._keys
         return self._form(*(self._columns.pop(name).rows()[order] for name in list(self._columns))), bounds
+
+
+def _order(keys: np.ndarray, bounds: NDArray[np.int64]) -> NDArray[np.uint32]:
+    """The rows sorted by key; ``bounds`` as of ``grouped``."""
+    if len(bounds) > FEW_KEYS:
+        # numpy sorts 16-bit integers in linear time.
+        short = keys.astype(np.uint16 if len(bounds) <= 1 << 16 else np.uint32)
+        return short.argsort(kind="stable").astype(np.uint32)
+    order = np.empty(len(keys), np.uint32)
+    for key in range(len(bounds) - 1):
+        order[bounds[key] : bounds[key + 1]] = np.flatnonzero(keys == key)
+    return order
 
 
 class _Growing:

@@ -80,9 +80,8 @@ def _not_copies(records: I64, first: int, interface: Interface) -> NDArray[np.bo
 def _half(side: Side, peer: Side, time: Time, interface: Interface) -> Half:
     data, control = side.data, side.control
     offset, base = unwrap(data.sequence, side.first)
-    length = data.length.astype(np.int64)
-    end = offset + length
-    reached = np.maximum.accumulate(end) if len(end) else end
+    end = offset + data.length
+    reached = end if (end[1:] >= end[:-1]).all() else np.maximum.accumulate(end)
     sent = int(reached[-1]) if len(reached) else 0
     newest = int(np.argmax(reached == sent)) if len(reached) else None
     known = side.first is not None or bool(len(data.sequence))
@@ -123,7 +122,7 @@ def _behind(numbers: NDArray[np.uint32], base: int, sent: int) -> int:
 def _pauses(data: DataColumns, reached: I64, time: Time) -> Iterator[Pause]:
     """Found by halving: stretches that took less than a pause are not looked into, so that few frames are asked for
     their time."""
-    rows = np.flatnonzero(reached > np.concatenate([[-1], reached[:-1]]))
+    rows = _rising(reached)
     stretches = [(0, len(rows) - 1)] if len(rows) > 1 else []
     moments: dict[int, Moment] = {}
 
@@ -142,6 +141,13 @@ def _pauses(data: DataColumns, reached: I64, time: Time) -> Iterator[Pause]:
             continue
         middle = (first + last) // 2
         stretches += [(middle, last), (first, middle)]
+
+
+def _rising(reached: I64) -> I64:
+    """Rows that are higher than the one before; columns of a large capture are not copied without need."""
+    new = np.ones(len(reached), np.bool_)
+    np.greater(reached[1:], reached[:-1], out=new[1:])
+    return np.flatnonzero(new)
 
 
 def _last(side: Side, time: Time) -> Moment | None:
@@ -190,9 +196,9 @@ def _retransmissions(
     again = np.zeros(len(end), np.bool_)
     again[1:] = (end[1:] <= reached[:-1]) & (data.length[1:] > 1)
     rows = np.flatnonzero(again)
-    records = data.position - data.back
     if len(rows):
-        rows = rows[_not_copies(records[rows], int(records[0]), interface)]
+        records = data.position[rows] - data.back[rows]
+        rows = rows[_not_copies(records, int(data.position[0]) - int(data.back[0]), interface)]
     if not len(rows):
         return None
     return Retransmissions(

@@ -127,6 +127,8 @@ class SegmentCollector:
     def finish(self, flows: int) -> Collected:
         """``flows``: how many there are. To be called once, at the end."""
         data, data_bounds = self._data.grouped(flows)
+        if (data.captured == data.length).all():
+            data = data._replace(captured=data.length)  # once in memory
         control, control_bounds = self._control.grouped(flows)
         marked = np.zeros(flows, np.bool_)
         marked[list(self._marked)] = True

@@ -84,10 +84,11 @@ def unwrap(sequence: U32, first: int | None) -> tuple[I64, int]:
     steps = np.empty(len(sequence), np.int64)
     steps[0] = distance(int(sequence[0]), start)
     steps[1:] = (sequence[1:] - sequence[:-1]).view(np.int32)
-    offset = steps.cumsum()
+    offset = steps.cumsum(out=steps)
     if first is None:
         lowest = int(offset.min())
-        return offset - lowest, (start + lowest) % 0x1_0000_0000
+        offset -= lowest
+        return offset, (start + lowest) % 0x1_0000_0000
     return offset, start
 
 
