@@ -18,7 +18,7 @@ from typing import NamedTuple
 from benchmarks.holes import bench_holes
 from benchmarks.inputs import InputSpec, make_input, specs
 from benchmarks.measure import ProgramFailedError, Run, peak_own_memory, race, run
-from benchmarks.producing import MULTIFD, bench_fuzz, bench_generate
+from benchmarks.producing import MULTIFD, bench_extract, bench_fuzz, bench_generate
 from benchmarks.table import Table
 from captures.write.tcp_frames import MAX_SEGMENT
 
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "captures" / "samples"
 SMALL_CAPTURE = SAMPLES / "q7.2-none.pcap"
 OWN_MEMORY_LIMIT = 200 << 20
-PARTS = ("lint", "decode", "generate", "fuzz", "holes")
+PARTS = ("lint", "decode", "generate", "extract", "fuzz", "holes")
 PLAIN = [
     sys.executable,
     "-c",
@@ -152,6 +152,8 @@ def _bench(folder: Path, parts: Sequence[str], *, quick: bool, skip_slow: bool) 
         _bench_decode(table, folder, quick=quick)
     if "generate" in parts:
         bench_generate(table, folder, quick=quick)
+    if "extract" in parts:
+        bench_extract(table, folder, quick=quick)
     if "fuzz" in parts:
         bench_fuzz(table, quick=quick)
     if "holes" in parts:

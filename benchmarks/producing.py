@@ -1,4 +1,4 @@
-"""How fast streams are made: generate against dd on the same disk, fuzzing of the model, fuzzing of a real QEMU."""
+"""How fast files are made: generate against dd, extract against cp on the same disk; fuzzing of models and real QEMUs."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from captures.qemu import find_qemu
 MULTIFD = str(Path(sys.executable).with_name("multifd"))
 DD_SHARE = 1 / 3
 """Part of dd's speed that generate reaches at least."""
+CP_SHARE = 1 / 2
+"""Part of cp's speed, of the same input, that extract reaches at least."""
 MODEL_STREAMS_PER_SECOND = 1000
 """Of CPU time: what one core does when it has nothing else to do."""
 REAL_STREAMS_PER_SECOND = 3
@@ -51,6 +53,37 @@ def bench_generate(table: Table, folder: Path, *, quick: bool) -> None:
         table.row(name, f"{mib} MiB of RAM in {ours:.3f} s  ({mib * 1.048576 / ours:,.0f} MB/s)", "", "")
         what = f"dd {theirs:.3f} s: {theirs / ours:.2f} of its speed"
         table.verdict(name, what, f"at least {DD_SHARE:.2f} of its speed", kept=theirs / ours >= DD_SHARE)
+
+
+def bench_extract(table: Table, folder: Path, *, quick: bool) -> None:
+    """A plain stream as a capture and as channel files: its guest memory in a folder, against a copy of the input.
+
+    Raises ProgramFailedError.
+    """
+    mib = 64 if quick else 1024
+    folder.mkdir(parents=True, exist_ok=True)
+    copy, guest = folder / "copied", folder / "guest"
+
+    def clear() -> None:
+        copy.unlink() if copy.is_file() else shutil.rmtree(copy, ignore_errors=True)
+        shutil.rmtree(guest, ignore_errors=True)
+
+    share = 0 if quick else CP_SHARE  # 64 MiB are copied before Python has started
+    for what, source in (("pcap", folder / "plain.pcap"), ("folder", folder / "plain")):
+        try:
+            run([MULTIFD, "generate", "--ram", f"{mib}M", "-o", str(source)])
+            runs: dict[str, Run] = {
+                "cp": partial(run, ["cp", "-r", str(source), str(copy)]),
+                "extract": partial(run, [MULTIFD, "extract", str(source), "-o", str(guest)]),
+            }
+            times = race(runs, ROUNDS, before=clear)
+        finally:
+            clear()
+            source.unlink() if source.is_file() else shutil.rmtree(source, ignore_errors=True)
+        name, ours, theirs = f"extract {what}", times["extract"], times["cp"]
+        table.row(name, f"{mib} MiB of RAM in {ours:.3f} s  ({mib * 1.048576 / ours:,.0f} MB/s)", "", "")
+        said = f"cp {theirs:.3f} s: {theirs / ours:.2f} of its speed"
+        table.verdict(name, said, f"at least {share:.2f} of its speed", kept=theirs / ours >= share)
 
 
 def bench_fuzz(table: Table, *, quick: bool) -> None:

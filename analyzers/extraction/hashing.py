@@ -5,14 +5,19 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+from collections import deque
 from dataclasses import dataclass
 
 from analyzers.extraction.output import Place
-from analyzers.extraction.stores import ZEROS
+from analyzers.extraction.stores import ZEROS, FileStore, pieces_of
 from captures.model import ProgressCallback
 from multifd_codec.source import Buffer
 
 HASH_PIECE = 1 << 20
+LEAST_COPIED = 8 << 20
+"""Bytes from which on it is worth a thread to hash and write at the same time."""
+COPIED_AHEAD = 8
+"""Pieces that may still be written while the next one is hashed."""
 LEAST_ZEROS = 1 << 30
 """Bytes of all blocks that were never written and are hashed as zeros, however small the recording is."""
 ZEROS_PER_BYTE = 1 << 10
@@ -36,6 +41,39 @@ class Zeros:
 def zeros_for(recorded: int) -> Zeros:
     """As many as go with a recording of so many bytes."""
     return Zeros(LEAST_ZEROS + ZEROS_PER_BYTE * recorded)
+
+
+def copied(store: FileStore, block: str, size: int, zeros: Zeros, progress: ProgressCallback | None) -> str | None:
+    """Write what was put off of a block that holds nothing else, and hash it meanwhile; None when it holds something,
+    or too much that was never written. ``zeros`` pay for the gaps."""
+    late = store.untouched(block)
+    if late is None:
+        return None
+    written = sum(one.length for one in late)
+    if written < LEAST_COPIED or not zeros.take(size - written):
+        for offset, data in pieces_of(late):
+            store.put(block, offset, data)
+        return None
+    from concurrent.futures import Future, ThreadPoolExecutor  # noqa: PLC0415 -- slow to import
+
+    digest, done, writing = hashlib.sha256(), 0, deque[Future[None]]()
+    with ThreadPoolExecutor(1) as pool:
+        for offset, data in pieces_of(late):
+            writing.append(pool.submit(store.put, block, offset, data))
+            if len(writing) > COPIED_AHEAD:
+                writing.popleft().result()
+            done += _hash_zeros(digest, offset - done)
+            done += _hashed(digest, data, progress, block, done, size)
+        for one in writing:
+            one.result()
+    _hash_zeros(digest, size - done)
+    return digest.hexdigest()
+
+
+def _hash_zeros(digest: hashlib._Hash, count: int) -> int:
+    for start in range(0, count, len(ZEROS)):
+        digest.update(memoryview(ZEROS)[: count - start])
+    return count
 
 
 def file_hash(place: Place, name: str, size: int, zeros: Zeros, progress: ProgressCallback | None) -> str | None:

@@ -8,47 +8,19 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from analyzers.extraction.block import MAX_BLOCK, MAX_CONFLICTING, MAX_PROBLEMS, MOST_BLOCKS, TOO_MUCH, Block
 from analyzers.extraction.lean import record_page
 from analyzers.extraction.mapped_ram import MappedPages, mapped_pages
 from analyzers.extraction.order import MAIN, Ordered, PacketPages
-from analyzers.extraction.page_table import PageKind, Pages, PageTable, Room, Stamp
+from analyzers.extraction.page_table import Marked, PageKind, Pages, PageTable, Room, Stamp
 from analyzers.extraction.payloads import ChannelPayloads, Unexpanded
 from analyzers.extraction.results import Conflict, Problem
 from analyzers.extraction.runs import consecutive, stretches
-from analyzers.extraction.stores import Store, TooLongError
+from analyzers.extraction.stores import Later, Store, TooLongError
 from multifd_codec.errors import ChannelName, HoleError
 from multifd_codec.main.events import BlockList, CompressedPage, Page, RamBlock, XbzrlePage, ZeroPage, ZeroPageRun
 from multifd_codec.source import Buffer, ByteSource, bytes_known
 from multifd_codec.wire.ram import ZeroRecord
-
-MAX_BLOCK = 1 << 52
-"""Bytes a RAM block can have; what claims more is not believed."""
-MOST_BLOCKS = 1000
-"""RAM blocks that are rebuilt unless they are asked for by name: each is a file, and an entry of the list is short."""
-MAX_PROBLEMS = 100
-"""Problems that are kept; all are counted."""
-LEAST_WRITABLE = 1 << 30
-"""Bytes of pages that are written, however small the recording is."""
-WRITABLE_PER_BYTE = 512
-"""A recorded byte makes for these many more: a page of one byte value takes few, packed or as a ZERO record."""
-TOO_MUCH = "the pages up to here have too many bytes for a recording of this size: further ones are left out"
-MAX_CONFLICTING = 1 << 20
-"""Pages in conflict that are kept."""
-
-
-@dataclass(slots=True)
-class Block:
-    """One RAM block while it is rebuilt. ``size`` is None while no block list says it."""
-
-    name: str
-    size: int | None
-    table: PageTable
-    wanted: bool = True
-    """Whether it is rebuilt."""
-    reach: int = 0
-    """Behind the last byte named."""
-    unnamed: int = 0
-    """Pages that packets carry whose offsets were not recorded."""
 
 
 @dataclass(slots=True)
@@ -171,7 +143,7 @@ class Loader:
         source = self.sources[position]
         wanted = packet.normal * size
         if bytes_known(source, packet.payload) >= wanted:
-            self._copy(block, offsets, source.read(packet.payload, wanted), stamp, one_run=packet.run >= packet.normal)
+            self._uncompressed(block, packet, offsets, source, stamp)
             return
         self.problem(position, packet.offset, "pages of this packet are not in the recording", missing=True)
         there = [bytes_known(source, packet.payload + index * size) >= size for index in range(len(offsets))]
@@ -179,6 +151,22 @@ class Loader:
             data = source.read(packet.payload + index * size, size)
             self._copy(block, offsets[index : index + 1], data, stamp, one_run=True)
         self.ram_unknown(block, offsets[~np.array(there, np.bool_)], unknown)
+
+    def _uncompressed(
+        self, block: Block, packet: PacketPages, offsets: NDArray[np.int64], source: ByteSource, stamp: Stamp
+    ) -> None:
+        """Pages that nothing was said about before are copied when all is known, in the order of the block."""
+        size, one_run, length = packet.page_size, packet.run >= packet.normal, packet.normal * packet.page_size
+        marked = block.table.mark(self._pages(offsets, one_run=one_run), stamp)
+        rising = one_run or bool((offsets[1:] > offsets[:-1]).all())
+        if not (marked.fresh and rising and length <= self.writable):
+            data = source.read(packet.payload, length)
+            self._put(block, offsets, data, stamp, marked, one_run=one_run)
+            return
+        self.writable -= length
+        for first, behind in stretches(offsets, size, one_run=one_run):
+            at, length = packet.payload + first * size, (behind - first) * size
+            self.store.later(block.name, Later(int(offsets[first]), source, at, length))
 
     def ram_unknown(self, block: Block, offsets: NDArray[np.int64], stamp: Stamp) -> None:
         """These pages were sent, with content that is not known: what they held before stays in the file."""
@@ -209,8 +197,20 @@ class Loader:
 
     def _copy(self, block: Block, offsets: NDArray[np.int64], data: Buffer, stamp: Stamp, *, one_run: bool) -> None:
         """Pages get content; consecutive ones in one go."""
-        size = self.page_size
         marked = block.table.mark(self._pages(offsets, one_run=one_run), stamp)
+        self._put(block, offsets, data, stamp, marked, one_run=one_run)
+
+    def _put(
+        self,
+        block: Block,
+        offsets: NDArray[np.int64],
+        data: Buffer,
+        stamp: Stamp,
+        marked: Marked,
+        *,
+        one_run: bool,
+    ) -> None:
+        size = self.page_size
         if marked.again is not None:
             again = self._differing(block, marked.again, offsets, data)
             if len(again):

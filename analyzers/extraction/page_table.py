@@ -89,6 +89,8 @@ class Marked(NamedTuple):
     """Pages that may have held other bytes than zeros; None for none."""
     again: NDArray[np.int64] | None
     """Pages that another channel named in the same round; None for none."""
+    fresh: bool = False
+    """Nothing was ever marked there."""
 
 
 class Run(NamedTuple):
@@ -155,15 +157,17 @@ class PageTable:
             return self._mark(first, where, pages, stamp, stamp.offset)
         held: list[NDArray[np.int64]] = []
         again: list[NDArray[np.int64]] = []
+        fresh = True
         for number, part in _parts(pages, first, last):
             offset = stamp.offset if isinstance(stamp.offset, int) else stamp.offset[part]
             mine: Pages = pages[part]
             marked = self._mark(number, _inside(mine, number), mine, stamp, offset)
+            fresh &= marked.fresh
             if marked.held is not None:
                 held.append(marked.held)
             if marked.again is not None:
                 again.append(marked.again)
-        return Marked(np.concatenate(held) if held else None, np.concatenate(again) if again else None)
+        return Marked(np.concatenate(held) if held else None, np.concatenate(again) if again else None, fresh)
 
     def _mark(
         self, number: int, where: slice | NDArray[np.int64], pages: Pages, stamp: Stamp, offset: int | NDArray[np.int64]
@@ -176,7 +180,9 @@ class PageTable:
         some = kinds[where] >= PageKind.UNKNOWN
         if some.any():
             held = np.asarray(pages, np.int64)[some]
-        same = rounds[where] == stamp.round + 1
+        before = rounds[where]
+        fresh = not before.any()
+        same = before == stamp.round + 1
         if same.any():
             same &= positions[where] != stamp.position
             if same.any():
@@ -184,7 +190,7 @@ class PageTable:
         kinds[where], rounds[where], positions[where] = stamp.kind, stamp.round + 1, stamp.position
         if self._provenance:
             chunk["offset"][where], chunk["number"][where] = offset, max(0, stamp.number)
-        return Marked(held, again)
+        return Marked(held, again, fresh)
 
     def _added(self, number: int) -> dict[str, NDArray[Any]] | None:
         size = CHUNK if self._pages is None else min(CHUNK, self._pages - (number << CHUNK_SHIFT))

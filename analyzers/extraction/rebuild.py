@@ -7,16 +7,17 @@ import itertools
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from analyzers.extraction.block import LEAST_WRITABLE, WRITABLE_PER_BYTE, Block
 from analyzers.extraction.devices import Blob, Devices
-from analyzers.extraction.hashing import Zeros, file_hash, zeros_for
-from analyzers.extraction.loader import LEAST_WRITABLE, WRITABLE_PER_BYTE, Block, Loader
+from analyzers.extraction.hashing import Zeros, copied, file_hash, zeros_for
+from analyzers.extraction.loader import Loader
 from analyzers.extraction.order import MAIN, Ordered, PacketPages, channel_steps, in_order
 from analyzers.extraction.output import Place
 from analyzers.extraction.page_table import Room
 from analyzers.extraction.provenance import write_provenance
 from analyzers.extraction.reading import Reading, read_migration
 from analyzers.extraction.results import Rebuilt, RebuiltBlock, RebuiltDevice
-from analyzers.extraction.stores import MemoryStore, TooLongError
+from analyzers.extraction.stores import FileStore, MemoryStore, TooLongError
 from analyzers.extraction.targets import Files, Memory, Sink
 from analyzers.survey.channel import Item, ItemKind
 from captures.model import Migration, ProgressCallback
@@ -241,7 +242,10 @@ def _finished(
     counts = block.table.count(pages)
     result = RebuiltBlock(block.name, size, pages, counts, block.table, block.unnamed)
     hashed = (result.never_sent + result.unknown) * reading.page_size <= LARGEST_GAP
+    digest = None
     try:
+        if hashed and isinstance(target.store, FileStore):
+            digest = copied(target.store, block.name, size, zeros, progress)
         target.store.finish(block.name, size)
     except TooLongError as error:
         loader.problem(MAIN, None, f"RAM block {block.name!r} of {size} bytes: {error}; its end is left out")
@@ -249,7 +253,7 @@ def _finished(
     if isinstance(target, Files):
         result.file = target.file(block.name)
         if hashed:
-            result.sha256 = file_hash(target.place, result.file, size, zeros, progress)
+            result.sha256 = digest or file_hash(target.place, result.file, size, zeros, progress)
     elif hashed:
         assert isinstance(target.store, MemoryStore)
         result.sha256 = hashlib.sha256(target.store.blocks[block.name]).hexdigest()

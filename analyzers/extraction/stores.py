@@ -4,22 +4,38 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from operator import itemgetter
+from typing import NamedTuple, Protocol
 
 from multifd_codec.errors import InputError
-from multifd_codec.source import Buffer
+from multifd_codec.source import Buffer, ByteSource
 
 ZEROS = bytes(1 << 20)
 MAX_IN_MEMORY = 1 << 32
 """Bytes of all RAM blocks that are rebuilt in memory; the lengths are only what a stream claims."""
+PIECE = 1 << 20
+"""Bytes copied together."""
+MANY_LATER = 1 << 16
+"""Copies that are put off together."""
+MOST_LATE = 1 << 40
+"""Bytes up to which any file system takes a file: farther ones are written at once, to see whether they can be."""
 MAX_OPEN = 64
 """Block files open at a time."""
 
 
 class TooLongError(Exception):
     """The file system takes no file that long, as a stream may ask for."""
+
+
+class Later(NamedTuple):
+    """Bytes of a stream that are to be at an offset of a RAM block."""
+
+    offset: int
+    source: ByteSource
+    start: int
+    length: int
 
 
 class Store(Protocol):
@@ -30,6 +46,9 @@ class Store(Protocol):
         """A block of that many bytes; None: not known, it grows."""
 
     def write(self, block: str, offset: int, data: Buffer) -> None: ...
+
+    def later(self, block: str, what: Later) -> None:
+        """Like ``write``, where nothing was written before: it may be done when the block is finished."""
 
     def zero(self, block: str, offset: int, length: int) -> None: ...
 
@@ -53,6 +72,9 @@ class MemoryStore:
         memory = self._reaching(block, offset + len(data))
         memory[offset : offset + len(data)] = data
 
+    def later(self, block: str, what: Later) -> None:
+        self.write(block, what.offset, what.source.read(what.start, what.length))
+
     def zero(self, block: str, offset: int, length: int) -> None:
         self.write(block, offset, bytes(length))
 
@@ -75,6 +97,13 @@ class MemoryStore:
         return size
 
 
+def pieces_of(those: Iterable[Later]) -> Iterator[tuple[int, Buffer]]:
+    """Offset and bytes, some at a time."""
+    for offset, source, start, length in those:
+        for done in range(0, length, PIECE):
+            yield offset + done, source.read(start + done, min(PIECE, length - done))
+
+
 def _forbidden(size: int) -> bool:
     """Whether no file of that size may be made at all (``ulimit -f``)."""
     import resource  # noqa: PLC0415 -- only where something is wrong
@@ -93,11 +122,17 @@ class FileStore:
         self._create, self._reopen, self._called = create, reopen, called
         self._open: dict[str, int] = {}
         self._made: set[str] = set()
+        self._later: dict[str, list[Later]] = {}
 
     def add(self, block: str, size: int | None) -> None:
         del block, size  # nothing to do before something is written
 
     def write(self, block: str, offset: int, data: Buffer) -> None:
+        self._settle(block)
+        self.put(block, offset, data)
+
+    def put(self, block: str, offset: int, data: Buffer) -> None:
+        """Write now."""
         file = self._file(block)
         view = memoryview(data)
         with self._naming(block, offset + len(view)):
@@ -105,14 +140,34 @@ class FileStore:
                 written = os.pwrite(file, view, offset)
                 offset, view = offset + written, view[written:]
 
+    def later(self, block: str, what: Later) -> None:
+        if what.offset + what.length > MOST_LATE:
+            self.write(block, what.offset, what.source.read(what.start, what.length))
+            return
+        mine = self._later.setdefault(block, [])
+        mine.append(what)
+        if len(mine) >= MANY_LATER:
+            self._settle(block)
+
+    def untouched(self, block: str) -> list[Later] | None:
+        """What is still to be written to a block, in rising order, which holds nothing else; None: it may. The caller
+        has to ``put`` it there."""
+        return None if block in self._made else sorted(self._later.pop(block, []), key=itemgetter(0))
+
+    def _settle(self, block: str) -> None:
+        for offset, data in pieces_of(self._later.pop(block, [])):
+            self.put(block, offset, data)
+
     def zero(self, block: str, offset: int, length: int) -> None:
         for start in range(offset, offset + length, len(ZEROS)):
             self.write(block, start, memoryview(ZEROS)[: offset + length - start])
 
     def read(self, block: str, offset: int, length: int) -> bytes:
+        self._settle(block)
         return os.pread(self._file(block), length, offset).ljust(length, b"\0")
 
     def finish(self, block: str, size: int) -> None:
+        self._settle(block)
         file = self._file(block)
         try:
             with self._naming(block, size):
