@@ -1,4 +1,4 @@
-"""How fast files are made: generate against dd, extract against cp on the same disk; fuzzing of models and real QEMUs."""
+"""How fast files are made: generate against dd, extract against cp on one disk; fuzzing of models and real QEMUs."""
 
 from __future__ import annotations
 
