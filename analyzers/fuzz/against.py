@@ -25,6 +25,7 @@ from captures.qemu import (
     replay,
 )
 from captures.qemu.observation import COMPLETES, LOSES_DATA
+from multifd_codec.dialect.releases import Release
 from multifd_codec.errors import EncodeError, MultifdError
 from multifd_codec.plan.plan import memory
 from multifd_codec.sender.devices import state
@@ -73,12 +74,12 @@ def destination_options(case: Case, habitat: Habitat, said: Mapping[int, StreamD
     )
 
 
-def said_of_devices(case: Case, migration: Migration) -> dict[int, StreamDevice]:
+def said_of_devices(case: Case, migration: Migration, release: Release) -> dict[int, StreamDevice]:
     """Slot to what an edited stream says of the device there."""
     if case.healthy or not case.plan.devices:
         return {}
     try:
-        return {one.device.slot: one for one in devices_of(survey_migration(migration))}
+        return {one.device.slot: one for one in devices_of(survey_migration(migration), release)}
     except MultifdError:
         return {}
 
@@ -96,7 +97,7 @@ def trial(case: Case, habitat: Habitat, qemu: Qemu) -> Trial | None:
     if not migration.channels:
         return None
     outcomes = predict(recording, case, habitat)
-    said = said_of_devices(case, migration)
+    said = said_of_devices(case, migration, habitat.destination.release)
     try:
         seen = replay(qemu, feed_of_migration(migration), destination_options(case, habitat, said), keep_ram=True)
     except NoSuchMethodError:

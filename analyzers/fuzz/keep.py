@@ -57,7 +57,7 @@ def _stack(case: Case, habitat: Habitat, qemu: Qemu, outcome: str) -> str:
         return ""
     try:
         (migration,) = recording_of(case.stream()).migrations
-        options = destination_options(case, habitat, said_of_devices(case, migration))
+        options = destination_options(case, habitat, said_of_devices(case, migration, qemu.release))
         seen = replay(own, feed_of_migration(migration), options, stack=outcome == HANGS)
     except (MultifdError, OSError):
         return ""

@@ -61,7 +61,7 @@ def destination_for(migration: Migration, qemu: Qemu, wishes: Wishes) -> Asked:
     name = max(blocks, key=lambda block: (block.endswith(".ram"), blocks[block]), default=default.ram_block)
     name = wishes.ram_block or name
     stated = surveyed.uuid if surveyed.uuid is not None and surveyed.uuid.int else None
-    devices = devices_of(surveyed)
+    devices = devices_of(surveyed, qemu.release)
     stated_machine = main.machine if main is not None else None
     if wishes.machine is None and stated_machine and not _MACHINE.fullmatch(stated_machine):
         raise InputError(f"there is no machine type {stated_machine!r}; give --machine")

@@ -11,6 +11,7 @@ from analyzers.survey.migration import Surveyed
 from analyzers.survey.vfio import VfioDevice as SeenDevice
 from captures.qemu.vfio import VfioDevice
 from multifd_codec.device_key import DeviceKey
+from multifd_codec.dialect.releases import Release
 from multifd_codec.errors import InputError
 from multifd_codec.main.decoder import MainDecoder
 from multifd_codec.main.events import VfioRecord
@@ -36,8 +37,9 @@ class StreamDevice(NamedTuple):
     """It says DEV_INIT_DATA_SENT: the destination needs the capability switchover-ack."""
 
 
-def devices_of(surveyed: Surveyed) -> list[StreamDevice]:
-    """The devices of a stream by slot. Raises InputError for one that cannot be made."""
+def devices_of(surveyed: Surveyed, release: Release) -> list[StreamDevice]:
+    """The devices of a stream by slot, as far as that release can have them. Raises InputError for one that cannot be
+    made."""
     main = surveyed.main
     if main is None:
         return []
@@ -65,7 +67,13 @@ def devices_of(surveyed: Surveyed) -> list[StreamDevice]:
     for blob in seen.blobs():
         blobs.setdefault(blob.device, []).append(blob)
     return [
-        _device(key, slots[key], main.vfio.get(key), blobs.get(key, []), key in acknowledging, in_packets, on_main)
+        _device(
+            *(key, slots[key], main.vfio.get(key), blobs.get(key, [])),
+            acknowledges=key in acknowledging,
+            in_packets=key in in_packets,
+            on_main=key in on_main,
+            load_ready=release.destination.config_load_ready,
+        )
         for key in sorted(named, key=lambda key: slots[key])
     ]
 
@@ -82,13 +90,16 @@ def _device(
     slot: int,
     seen: SeenDevice | None,
     blobs: list[Blob],
+    *,
     acknowledges: bool,
-    in_packets: set[DeviceKey],
-    on_main: set[DeviceKey],
+    in_packets: bool,
+    on_main: bool,
+    load_ready: bool,
 ) -> StreamDevice:
     config = next((_bytes(blob.config) for blob in blobs if blob.config), None)
-    transfer = key in in_packets or (seen is not None and seen.multifd_transfer)
-    properties = [("x-migration-load-config-after-iter", "on")] if seen is not None and seen.ready is not None else []
+    transfer = in_packets or (seen is not None and seen.multifd_transfer)
+    after = load_ready and seen is not None and seen.ready is not None
+    properties = [("x-migration-load-config-after-iter", "on")] if after else []
     # What is on main comes first, whether it travels so for good or only while the guest runs.
     ordered = sorted((blob for blob in blobs if blob.kind != "section"), key=lambda blob: blob.buffers > 0)
     return StreamDevice(
@@ -96,7 +107,7 @@ def _device(
             slot=slot,
             multifd_transfer="on" if transfer else "off",
             configuration=_space(config),
-            offers_precopy=acknowledges or (transfer and key in on_main),
+            offers_precopy=acknowledges or (transfer and on_main),
             properties=tuple(properties),
         ),
         _bytes([stretch for blob in ordered for stretch in blob.data]) if ordered else None,
