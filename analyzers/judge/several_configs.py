@@ -26,6 +26,10 @@ MAX_ENDS = 16
 """Combinations of ends, over all devices, that are solved."""
 
 
+MAX_CONFIGS = 32
+"""Configs of one device whose order is looked into; the verdict on more of them is undecided."""
+
+
 class Arrival(NamedTuple):
     """A buffer that arrives, and where it stands."""
 
@@ -75,19 +79,27 @@ def _several(arrivals: Sequence[Arrival]) -> bool:
 
 def _ends(device: DeviceKey, arrivals: Sequence[Arrival], started: int) -> Ends:
     """``started``: segments in front of this one have arrived before the loader begins."""
-    configs = sorted((one for one in arrivals if one.config), key=lambda one: one.number)
+    if sum(one.config for one in arrivals) > MAX_CONFIGS:
+        return Ends(device, tuple(one for one in arrivals if one.config), overtaken=True)
+    in_order = sorted(arrivals, key=lambda one: one.number)
+    configs = [one for one in in_order if one.config]
+    latest: dict[int, Arrival] = {}
+    """What the loader needs to come to a config, the last one of each channel."""
 
-    def is_there(one: Arrival, end: Arrival) -> bool:
-        """Whether it has arrived when the loader comes to ``end``."""
-        needed = (other for other in arrivals if other.number <= end.number and other is not one)
-        return one.segment < started or any(one.is_before(other) for other in needed)
+    def is_there(one: Arrival) -> bool:
+        """Whether it has arrived when the loader comes there."""
+        return one.segment < started or any(one.is_before(other) for other in latest.values())
 
-    possible, overtaken = [], False
+    possible, overtaken, needed = [], False, 0
     for config in configs:
+        while needed < len(in_order) and in_order[needed].number <= config.number:
+            one, needed = in_order[needed], needed + 1
+            if one.position not in latest or latest[one.position].step < one.step:
+                latest[one.position] = one
         others = [other for other in configs if other is not config]
-        if not any(config.is_before(other) and is_there(other, config) for other in others):
+        if not any(config.is_before(other) and is_there(other) for other in others):
             possible.append(config)
-            overtaken = overtaken or any(not is_there(other, config) for other in others)
+            overtaken = overtaken or any(not is_there(other) for other in others)
         if all(other.is_before(config) for other in others):
             break  # it is the last one whenever the loader comes there
     return Ends(device, tuple(possible), overtaken)
@@ -101,6 +113,8 @@ def solve_by_end(script: Script, channels: Channels, main: MainSurvey | None) ->
     every = ends_of(script)
     if not every:
         return solve(script)
+    if any(len(ends.configs) > MAX_CONFIGS for ends in every):
+        return solve(script) | {Outcome.UNDECIDED}
     buffers = _buffers(channels)
     found: frozenset[Outcome] = frozenset()
     alternatives = itertools.product(*([(ends, end) for end in ends.configs] for ends in every))

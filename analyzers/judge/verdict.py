@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -36,6 +37,8 @@ class Verdict(NamedTuple):
 
 
 DOUBTS = "doubts"
+MAX_DOUBTS = 64
+"""Places where the load may fail that are tried; with more of them the verdict is undecided."""
 
 
 def judge(
@@ -100,7 +103,10 @@ def _judge(
         if missing and Outcome.LOSES_DATA not in solved(unread):
             outcomes |= {Outcome.UNDECIDED}  # pages are compared that are not all recorded
         outcomes |= solved(unread)
-    for step in script.may_fail:
+    places = _places(script)
+    if len(places) > MAX_DOUBTS:
+        outcomes |= {Outcome.UNDECIDED}
+    for step in places[:MAX_DOUBTS]:
         outcomes |= solved(_failing(script, step))
     if main is not None and main.cut_regions and Outcome.FAILS in outcomes:
         outcomes |= {Outcome.CRASHES}  # with multifd, whose threads read the pages: SIGSEGV (10.0 to 11.1, measured)
@@ -175,6 +181,15 @@ def _same_where_unread(script: Script) -> Script:
         for steps in script.channels
     )
     return script._replace(channels=tuple(channels))
+
+
+def _places(script: Script) -> list[MainStep]:
+    """The first of the steps that may fail behind each step of main: what comes of the others is the same."""
+    offsets = [step.offset for step in script.main]
+    first: dict[int, MainStep] = {}
+    for step in script.may_fail:
+        first.setdefault(bisect_left(offsets, step.offset), step)
+    return list(first.values())
 
 
 def _failing(script: Script, failure: MainStep) -> Script:

@@ -69,7 +69,11 @@ def snapshots(file: MappedFile) -> Iterator[tuple[str, memoryview]]:
     per_table = 1 << (bits - 3)
     covered = per_table << bits
     first = -(-disk // covered)
+    left = file.size
     for snapshot in _snapshots(file):
+        if left <= 0:
+            return  # the states together are larger than the file: they share their clusters
+        left -= min(snapshot.size, file.size)
         state = bytearray()
         for number in range(first, snapshot.entries):
             if len(state) >= min(snapshot.size, file.size):
