@@ -124,7 +124,8 @@ def _opening(line: Timeline, named: NamedConnection) -> Iterator[Reason]:
     if connection.refused is not None:
         yield _seen(line, Kind.REFUSED, Actor.NETWORK, connection.refused, channel=named.name, connection=label)
     elif connection.attempts and not connection.answered and not connection.went_on:
-        if line.between(connection.attempts[0].moment, connection.attempts[-1].moment) < REPEATED_AFTER:
+        begun, again = (connection.attempts[place].moment for place in (0, -1))
+        if min(line.between(begun, again), line.between(again, line.closed or line.last)) < REPEATED_AFTER:
             return
         first, number = connection.attempts[0].moment, len(connection.attempts)
         fields: dict[str, Any] = {"channel": named.name, "connection": label, "repeats": number}

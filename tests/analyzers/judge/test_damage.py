@@ -11,7 +11,7 @@ from typing import NamedTuple
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from analyzers.findings import Outcome, Report, Severity
+from analyzers.findings import Kind, Outcome, Report, Severity
 from analyzers.findings.recorded import Ended, Side
 from analyzers.linter.linter import lint_recording
 from captures.recording import open_recording
@@ -134,8 +134,11 @@ def test_damage_proves_nothing(tmp_path: Path, damage: Damage) -> None:
     for way in damage.ways:
         seen = way(seen)
     found = reports(seen, scratch, damage.length)
-    assert errors(found) <= whole.errors
     for report in found:
+        if any(fact.kind is Kind.PAUSED for fact in report.recorded.evidence):
+            assert report.possible_outcomes == (Outcome.UNDECIDED,)
+            continue  # what it went on over may be lost without a trace: docs/reliability.md
+        assert errors([report]) <= whole.errors
         assert Outcome.UNDECIDED in report.possible_outcomes or whole.outcomes == set(report.possible_outcomes)
         assert report.recorded.ended in whole.ended
         assert report.recorded.gave_up_first in whole.gave_up
