@@ -41,7 +41,10 @@ def progress_of(surveyed: Surveyed, line: Timeline) -> Progress:
         ended = None if encrypted else _ends_with_eof(line.recovery.connection.wire[0])
     elif main is not None:
         lacking = main.skipped is not None or bool(main.source.holes())
-        ended = True if main.eof is not None else (None if lacking else False)
+        found = main.eof is not None and (
+            main.described or not lacking
+        )  # what looks like EOF behind a hole may be none
+        ended = True if found else (None if lacking else False)
     elif any(not named.connection.attempts for named in line.connections):
         # Begun before the recording: what is not seen may have been there.
         ended = True if any(ends_as_main(named.connection.wire[0]) for named in line.mains) else None

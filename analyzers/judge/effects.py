@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from analyzers.rulebook.codes import MFD101, MFD205, MFD206
+from analyzers.rulebook.codes import MFD101, MFD102, MFD205, MFD206
 from analyzers.rulebook.conditions import DeviceStateCondition, DeviceStateSeen, Effect, PacketCondition
 from analyzers.rulebook.registry import DEVICE_STATE_CONDITIONS, PACKET_CONDITIONS
 from analyzers.rulebook.rule import Rule
@@ -82,5 +82,6 @@ def _item_fault(item: Item, main: MainSurvey | None, like: Destination) -> Fault
     if item.buffer is not None:
         return device_fault(DeviceStateSeen(item.buffer, main, like))
     if item.found and not item.hole:
-        return Fault(item.offset, Effect.ERROR, f"no packet here: {item.found[:8].hex(' ')} ...", MFD101)
+        rule = MFD101 if item.other_version is None else MFD102
+        return Fault(item.offset, Effect.ERROR, f"no packet here: {item.found[:8].hex(' ')} ...", rule)
     return None

@@ -12,7 +12,7 @@ from analyzers.linter.context import Context
 from analyzers.linter.found import Checks, Found
 from analyzers.linter.overlaps import overlaps
 from analyzers.linter.pairing import all_whole, header_length, is_whole, paired_records
-from analyzers.rulebook.codes import MFD101, MFD129, MFD130, MFD205, MFD206, MFD211, MFD216, MFD228
+from analyzers.rulebook.codes import MFD101, MFD102, MFD129, MFD130, MFD205, MFD206, MFD211, MFD216, MFD228
 from analyzers.rulebook.packets.rules import METHOD_PAYLOADS
 from analyzers.survey.channel import ChannelSurvey, ItemKind
 from multifd_codec.arrays import distinct
@@ -20,6 +20,7 @@ from multifd_codec.channel.events import EndPosition
 from multifd_codec.dialect.compression import known
 from multifd_codec.dialect.words import which
 from multifd_codec.source import StreamEnd
+from multifd_codec.wire.handshake import MULTIFD_VERSION
 
 CHECKS = Checks()
 _REPEATS = which(lambda r: r.sender.repeats_page)
@@ -30,9 +31,19 @@ _DROPS = which(lambda r: r.sender.drops_zero_only_compressed)
 def no_packet(context: Context) -> Iterator[Found]:
     for number, survey in context.channels:
         for item in survey.items:
-            if item.kind is ItemKind.UNREADABLE and item.found and not item.hole:
+            if item.kind is ItemKind.UNREADABLE and item.found and not item.hole and item.other_version is None:
                 message = f"{item.found[:8].hex(' ')} where a packet must start"
                 yield Found(message, number, item.offset, len(item.found), "magic")
+
+
+@CHECKS.of(MFD102)
+def other_version(context: Context) -> Iterator[Found]:
+    """Where nothing behind it shows that it is a packet for all that."""
+    for number, survey in context.channels:
+        for item in survey.items:
+            if item.kind is ItemKind.UNREADABLE and item.other_version is not None:
+                message = f"version {item.other_version}, expected {MULTIFD_VERSION}"
+                yield Found(message, number, item.offset, len(item.found), "version")
 
 
 @CHECKS.of(MFD129)

@@ -23,8 +23,10 @@ from multifd_codec.channel.batch import PacketBatch
 from multifd_codec.channel.columns import Columns
 from multifd_codec.channel.decoder import ChannelDecoder
 from multifd_codec.channel.events import ChannelEnd, ChannelInit, DeviceStatePacket, EndPosition, Unreadable
+from multifd_codec.channel.framing import MAGIC_VERSION
 from multifd_codec.dialect.releases import looks_like_3_0
 from multifd_codec.source import ByteSource, read_known
+from multifd_codec.wire.handshake import MULTIFD_MAGIC, MULTIFD_VERSION
 
 
 class ItemKind(StrEnum):
@@ -51,6 +53,14 @@ class Item:
     found: bytes = b""
     touches: bool = True
     """DATA: some packet names pages."""
+
+    @property
+    def other_version(self) -> int | None:
+        """UNREADABLE: the version of what has the magic of a packet, and another version."""
+        if self.hole or len(self.found) < MAGIC_VERSION.size:
+            return None
+        magic, version = MAGIC_VERSION.unpack_from(self.found)
+        return version if magic == MULTIFD_MAGIC and version != MULTIFD_VERSION else None
 
 
 @dataclass(slots=True)

@@ -126,6 +126,14 @@ def intact(path: Path, size: int | None, scratch: Path) -> Intact:
 @example(
     Damage(SAMPLES / "evidence" / "dst-multifd-src-not-q10.0.pcap.zst", None, [Between(134, 867, lost=True)], THOUSAND)
 )
+@example(
+    Damage(
+        SAMPLES / "truth" / "q7.2-measured" / "data_version.pcap.zst",
+        1448,
+        [Without("all but data")],
+        36,
+    )
+)
 @example(Damage(SAMPLES / "healthy" / "virtio-mem-10.0.pcap.zst", None, [Twice(0)], 938))
 def test_damage_proves_nothing(tmp_path: Path, damage: Damage) -> None:
     scratch = tmp_path / "damaged.pcap"
