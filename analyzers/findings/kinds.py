@@ -123,6 +123,10 @@ class Kind(enum.StrEnum):
         "a load that fails soon behind SWITCHOVER_START ({r.at}) may abort: the load thread of {r.idstrs} has not "
         "begun yet, and asserts what cleaning up has taken away",
     )
+    DATA_BESIDES = (
+        "data-besides",
+        "main writes data into {r.idstr} at {r.at}, beside its buffers: that may or may not be its state",
+    )
     BUFFERS_BEHIND_CONFIG = "buffers-behind-config", "buffers of {r.idstr} behind its config are never loaded"
     PAGES_MISPLACED = "pages-misplaced", "{r.ram_packets} at {r.place}: pages are loaded to the wrong place"
     PAGES_UNREAD = (

@@ -11,7 +11,7 @@ from analyzers.fuzz.case import SLOTS, Case, Habitat
 from analyzers.linter.judged import LintOptions
 from analyzers.linter.linter import lint_recording
 from analyzers.mutation.mutation import LacksError
-from analyzers.produce.vfio_devices import StreamDevice, devices_of
+from analyzers.produce.vfio_devices import StreamDevice, capabilities_for, devices_of
 from analyzers.survey.migration import survey_migration
 from captures.memory import recording_of
 from captures.model import Migration, Recording
@@ -70,6 +70,7 @@ def destination_options(case: Case, habitat: Habitat, said: Mapping[int, StreamD
         compression=plan.compression,
         mode=habitat.destination.mode,
         machine=plan.machine,
+        capabilities=capabilities_for(said.values()),
         devices=tuple(said[slot].device if slot in said else VfioDevice(slot=slot) for slot in slots),
     )
 

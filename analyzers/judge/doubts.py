@@ -24,9 +24,11 @@ from analyzers.rulebook.packets.page_rules import (
 from analyzers.survey.channel import ChannelSurvey
 from analyzers.survey.main import MainSurvey
 from analyzers.survey.pages import EMPTY, Runs, merge, overlap
+from analyzers.survey.vfio import SectionKind
 from multifd_codec.dialect.compression import STREAMED
 from multifd_codec.dialect.releases import DestinationHabits
 from multifd_codec.source import StreamEnd
+from multifd_codec.wire.vfio import VfioTagId
 
 SEVERAL = 2
 """Packets that contradict the block list from which on the list may be what is wrong."""
@@ -37,6 +39,7 @@ def doubts(channels: Channels, main: MainSurvey | None) -> Iterator[tuple[int, s
     if main is None:
         return
     yield from main.doubts
+    yield from _unsure_tags(main)
     if main.setup is None or not main.blocks:
         return
     surveys = [survey for _, survey in channels]
@@ -60,6 +63,18 @@ def doubts(channels: Channels, main: MainSurvey | None) -> Iterator[tuple[int, s
     for block, length in main.blocks.items():
         if block in behind and behind[block] * page_size * 2 <= length:
             yield main.setup, f"no page of the second half of {block!r} is sent: the block list may be wrong"
+
+
+def _unsure_tags(main: MainSurvey) -> Iterator[tuple[int, str]]:
+    """Tags that need something of the destination, in sections where no source puts them: it says nothing of what the
+    source has."""
+    for tag, usual, needs in (
+        (VfioTagId.DEV_INIT_DATA_SENT, SectionKind.PART, "switchover-ack"),
+        (VfioTagId.DEV_CONFIG_LOAD_READY, SectionKind.OTHER, "x-migration-load-config-after-iter"),
+    ):
+        places = [place for seen in main.vfio.values() if (place := seen.first(tag)) is not None]
+        if places and not any(tag in seen.tags[usual] for seen in main.vfio.values()):
+            yield min(places), f"{tag.name}, and whether {needs} is on cannot be told"
 
 
 def _hits(surveys: Sequence[ChannelSurvey], *conditions: PacketCondition) -> int:

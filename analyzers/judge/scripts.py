@@ -260,7 +260,7 @@ def device_scripts(
     else:
         known = set(buffers)
     seen = {} if main is None else main.vfio
-    on_main = {device for device, tags in seen.items() if tags.data_in(SectionKind.START, SectionKind.END)}
+    on_main = {device for device, tags in seen.items() if tags.data_in(SectionKind.END)}
     return tuple(
         _device_script(device, mine, twice=device in on_main, waits=never_ready(destination, seen.get(device)))
         for device, mine in buffers.items()
@@ -269,7 +269,7 @@ def device_scripts(
 
 
 def _device_script(device: DeviceKey, buffers: Sequence[Buffer], *, twice: bool, waits: bool) -> DeviceScript:
-    """``twice``: main carries device data in START or END as well. ``waits``: for what main does not carry."""
+    """``twice``: main carries device data in END as well. ``waits``: for what main does not carry."""
     placed = [(buffer.index, buffer) for buffer in buffers if buffer.placed and buffer.index is not None]
     configs = [buffer for _, buffer in placed if buffer.config]
     state = state_buffers((index, buffer.config) for index, buffer in placed)

@@ -168,7 +168,7 @@ def _loaded(
         return script
     mine, last = buffers[script.device], ends[script.device]
     on_main = None if main is None else main.vfio.get(script.device)
-    twice = on_main is not None and on_main.data_in(SectionKind.START, SectionKind.END)
+    twice = on_main is not None and on_main.data_in(SectionKind.END)
     wrong = twice or any(_differs(mine[last], buffer, index < last) for index, buffer in _others(mine, last))
     return script._replace(load_fails=bool(mine[last].config_problem), loads_wrong=wrong)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
-from analyzers.findings import Kind, Outcome
+from analyzers.findings import Actor, Kind, Outcome, Reason
 from analyzers.judge.content import Channels
 from analyzers.judge.doubts import doubts, foreign_pages
 from analyzers.judge.effects import Fault
@@ -25,6 +25,7 @@ from analyzers.survey.vfio import SectionKind
 from multifd_codec.device_key import DeviceKey
 from multifd_codec.dialect.destination import Destination
 from multifd_codec.dialect.releases import Mode
+from multifd_codec.wire.vfio import VfioTagId
 
 
 class Verdict(NamedTuple):
@@ -110,12 +111,11 @@ def _judge(
         outcomes |= solved(_failing(script, step))
     if main is not None and main.cut_regions and Outcome.FAILS in outcomes:
         outcomes |= {Outcome.CRASHES}  # with multifd, whose threads read the pages: SIGSEGV (10.0 to 11.1, measured)
+    memory.raced += _written_besides(script, main)
     if memory.raced and Outcome.COMPLETES in outcomes:
         outcomes |= {Outcome.LOSES_DATA}
         if any(reason.kind is Kind.PAGE_ON_TWO_CHANNELS for reason in memory.raced) and _holes(channels):
             outcomes |= {Outcome.UNDECIDED}
-    if Outcome.COMPLETES in outcomes and _written_late(script, main):
-        outcomes |= {Outcome.LOSES_DATA}
     configs = _configs(script)
     if configs and not lockstep(script).blocked and outcomes & {Outcome.LOSES_DATA, Outcome.HANGS}:
         outcomes |= {Outcome.LOSES_DATA} | ({Outcome.CRASHES} if any(map(_end_moves_down, configs)) else set())
@@ -127,10 +127,15 @@ def _holes(channels: Channels) -> bool:
     return any(survey.source.holes() for _, survey in channels)
 
 
-def _written_late(script: Script, main: MainSurvey | None) -> bool:
-    """Whether a device's data stands in its FULL section: the loader may have done its work by then, or not."""
-    late = [] if main is None else [key for key, seen in main.vfio.items() if seen.data_in(SectionKind.OTHER)]
-    return any(device.device in late for device in script.devices)
+def _written_besides(script: Script, main: MainSurvey | None) -> Iterator[Reason]:
+    """Devices with data in their START section, where it may be the first of their state, or in FULL, where the loader
+    may be done."""
+    for device in script.devices:
+        seen = None if main is None else main.vfio.get(device.device)
+        for kind in (SectionKind.START, SectionKind.OTHER):
+            offset = None if seen is None else seen.tags[kind].get(VfioTagId.DEV_DATA_STATE)
+            if offset is not None:
+                yield Reason(Kind.DATA_BESIDES, Actor.MAIN, "main", offset, devices=(device.device,))
 
 
 def _without_harmless(

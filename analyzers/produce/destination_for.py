@@ -7,7 +7,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from analyzers.judge.infer import choose
-from analyzers.produce.vfio_devices import StreamDevice, devices_of
+from analyzers.produce.vfio_devices import StreamDevice, capabilities_for, devices_of
 from analyzers.survey.migration import survey_migration
 from captures.model import Migration
 from captures.qemu import PCI_MACHINE, DestinationOptions, Expected, Qemu
@@ -75,7 +75,7 @@ def destination_for(migration: Migration, qemu: Qemu, wishes: Wishes) -> Asked:
         arguments=(*(_SWITCHOVER_START if _multifd(devices) else ()), *wishes.arguments),
         channels=chosen.channels,
         compression=chosen.compression,
-        capabilities=("return-path", "switchover-ack") if any(one.acknowledges for one in devices) else (),
+        capabilities=capabilities_for(devices),
         devices=tuple(one.device for one in devices),
     )
     return Asked(

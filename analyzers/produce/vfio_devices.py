@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from analyzers.extraction.devices import Blob, Devices, Stretch, pieces
@@ -76,6 +77,11 @@ def devices_of(surveyed: Surveyed, release: Release) -> list[StreamDevice]:
         )
         for key in sorted(named, key=lambda key: slots[key])
     ]
+
+
+def capabilities_for(devices: Iterable[StreamDevice]) -> tuple[str, ...]:
+    """What their destination must have switched on."""
+    return ("return-path", "switchover-ack") if any(one.acknowledges for one in devices) else ()
 
 
 def _slot(key: DeviceKey) -> int:
