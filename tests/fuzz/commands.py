@@ -57,12 +57,32 @@ GENERATE = (
     "--mode per-section --policy rfc-v3 --print-plan",
     "--page-size 64k --print-plan",
 )
+PLACES = (
+    "main record 0",
+    "main record -1",
+    "main command 0",
+    "channel 0 packet 0",
+    "channel 0 sync -1",
+    "channel 1 @0",
+)
+EDIT = (
+    *(f"--drop '{place}'" for place in PLACES),
+    *(f"--repeat '{place}'" for place in PLACES),
+    "--move 'channel 0 packet 0 behind channel 1 packet -1'",
+    "--move 'main record -1 before main record 0'",
+    *(f"--set 'channel 0 packet 0 {field}={value}'" for field in ("flags", "packet_num") for value in (0, 1 << 63, -1)),
+    "--set 'channel 0 init 0 id=256'",
+    "--set 'main section-start 0 idstr=hex:ff1b00'",
+    "--set 'channel 0 packet 0 block=ram'",
+)
 COMMANDS = (
     *(f"lint INPUT {options}" for options in LINT),
     *(f"decode INPUT {options}" for options in DECODE),
     *(f"info INPUT {options}" for options in ("", "--rounds", "--rounds --format json")),
     *(f"extract INPUT -o OUT {options}" for options in EXTRACT),
     *(f"generate --from INPUT {options}" for options in GENERATE),
+    *(f"edit INPUT -o OUT {options}" for options in EDIT),
+    *(f"minimize INPUT -o OUT --until {outcome}" for outcome in ("crashes", "hangs", "fails", "loses-data")),
     *(f"mutate INPUT --rule {code} -o OUT.pcap --check" for code in MUTATIONS),
     *(f"mutate INPUT --rule {code} -o OUT --near" for code in MUTATIONS),
 )
@@ -111,7 +131,7 @@ def try_command(command: str, data: bytes) -> Answer:
         assert "internal error" not in answer.err, answer.err
         if answer.code == ExitCode.FAILED:
             assert answer.err.startswith("multifd: ") and answer.err.count("\n") == 1, answer
-            if words[0] in ("mutate", "generate"):  # all or nothing
+            if words[0] in ("edit", "minimize", "mutate", "generate"):  # all or nothing
                 assert sorted(file.name for file in folder.iterdir()) == [Path(path).name]
         shown(answer.err.split("\n"))
         shown(answer.out.split("\n"))

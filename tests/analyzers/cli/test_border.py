@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import shlex
 import struct
 import subprocess
 import sys
@@ -94,7 +95,7 @@ def test_every_command_and_format(made: object, tmp_path: Path) -> None:
         if command.startswith("mutate") and number % 10:
             continue
         out = str(tmp_path / f"{number}\x1b]0;y\x07")
-        words = [str(path) if word == "INPUT" else word.replace("OUT", out) for word in command.split()]
+        words = [str(path) if word == "INPUT" else word.replace("OUT", out) for word in shlex.split(command)]
         answer = run(words)
         assert answer.code in list(ExitCode)
         assert "internal error" not in answer.err
