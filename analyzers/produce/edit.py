@@ -36,7 +36,7 @@ class HandEdit(NamedTuple):
     """One edit, as it was written."""
 
     action: Action
-    text: str
+    wish: str
 
 
 def edit_by_hand(draft: Draft, edits: Sequence[HandEdit]) -> list[str]:
@@ -47,20 +47,20 @@ def edit_by_hand(draft: Draft, edits: Sequence[HandEdit]) -> list[str]:
 
 
 def _found(draft: Draft, edit: HandEdit) -> tuple[Record, Any]:
-    match = _PLACE.match(edit.text)
+    match = _PLACE.match(edit.wish)
     if match is None:
-        raise InputError(f"{edit.text!r} begins with no place, as 'channel 1 packet 3' or 'main @120'")
-    record, rest = _at(draft, match), edit.text[match.end() :]
+        raise InputError(f"{edit.wish!r} begins with no place, as 'channel 1 packet 3' or 'main @120'")
+    record, rest = _at(draft, match), edit.wish[match.end() :]
     if edit.action is Action.SET:
-        return record, _assignment(record, rest, edit.text)
+        return record, _assignment(record, rest, edit.wish)
     if edit.action is Action.MOVE:
         behind, _, place = rest.partition(" ")
         target = _PLACE.fullmatch(place)
         if behind not in ("before", "behind") or target is None:
-            raise InputError(f"{edit.text!r}: say where to, as 'channel 0 sync -1 before channel 0 packet 2'")
+            raise InputError(f"{edit.wish!r}: say where to, as 'channel 0 sync -1 before channel 0 packet 2'")
         return record, (behind == "behind", _at(draft, target))
     if rest.strip():
-        raise InputError(f"{edit.text!r}: {rest.strip()!r} is too much")
+        raise InputError(f"{edit.wish!r}: {rest.strip()!r} is too much")
     return record, None
 
 
