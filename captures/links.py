@@ -73,8 +73,9 @@ TCP_USUAL = 16
 """With the window."""
 UNKNOWN_WINDOW = 0xFFFF
 """Of a frame that is cut in front of its window."""
-MAX_PAYLOAD = 1 << 20
-"""Twice what segmentation offload makes today (BIG TCP). A frame that claims more is damaged."""
+MAX_PAYLOAD = 1 << 24
+"""Segmentation offload makes 512 KiB today (BIG TCP), but a frame recorded late may complete all the TLS records that
+waited for it, see ``captures.wireshark.decrypt``. A frame that claims more is damaged."""
 
 
 def _fields(size: int, **at: tuple[str, int]) -> np.dtype[np.void]:

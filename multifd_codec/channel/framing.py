@@ -34,8 +34,8 @@ MAGIC_VERSION = HEADER.part("magic", "version")
 MARK = MAGIC_VERSION.pack(MULTIFD_MAGIC, MULTIFD_VERSION)
 """The eight bytes every ChannelInit and every packet starts with."""
 
-PAGE_SIZES = (4096, 16384, 65536, 8192, 1024, 2048, 32768)
-"""Target page sizes in QEMU, most frequent first."""
+PAGE_SIZES = (4096, 16384, 65536, 8192, 1024, 2048, 32768, 256)
+"""Target page sizes in QEMU, most frequent first; 256 is that of AVR."""
 DEVICE_STATE_FLAG = int(PacketFlags.DEVICE_STATE)
 """As an integer: masking with an enum member costs more than reading the header."""
 

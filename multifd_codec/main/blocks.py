@@ -22,7 +22,7 @@ WORD = compile_struct(RamWord)
 MAPPED = layout(wire.MappedRamHeader)
 MAX_BLOCKS = 1 << 16
 """Entries read of one list: memory must not grow with what a stream claims."""
-SMALLEST_PAGE = 1024
+SMALLEST_PAGE = 256
 KINDS = frozenset(RamFlags) - {RamFlags.CONTINUE}
 LARGEST_PAGE = 1 << 34
 """Huge pages of 16 GiB (POWER) are the largest a block can have."""

@@ -13,6 +13,7 @@ from typing import Any
 from multifd_codec.channel.framing import Fit
 from multifd_codec.device_key import DeviceKey
 from multifd_codec.layout import compile_struct
+from multifd_codec.main.device_walks import walked_end
 from multifd_codec.main.events import BodyLength, DeviceBody, MainEvent, VfioRecord, end_of
 from multifd_codec.main.problems import ProblemKind, Problems
 from multifd_codec.main.search import PART, find_footer, find_match, find_section, footer_fit, section_fit
@@ -128,6 +129,12 @@ def device_body(state: MainState, describe: Describe) -> Iterator[MainEvent]:
     if size is not None and _ends_in_eof(state, state.position + size):
         yield _body(state, current, size, BodyLength.VMDESCRIPTION, problems)
         return
+    if current.type is not SectionType.FULL and current.section is not None:
+        walked = walked_end(state, current.section.idstr)
+        bare = state.footers is None and walked is not None and section_fit(state, walked) is Fit.YES
+        if walked is not None and (bare or _lands(state, current, walked)):
+            yield _body(state, current, walked - state.position, BodyLength.STRUCTURE, problems)
+            return
     how, end = BodyLength.FOOTER_SEARCH, None
     if state.footers is not False:
         end = find_footer(state, state.position, current.section_id)

@@ -103,6 +103,8 @@ class BodyLength(enum.StrEnum):
     """How the length of a device body was found; it is not on the wire."""
 
     VMDESCRIPTION = "vmdescription"
+    STRUCTURE = "structure"
+    """Its own counts say where it ends."""
     FOOTER_SEARCH = "footer search"
     """Up to the first footer with this section's id behind which a section can start: most likely right."""
     SECTION_SEARCH = "section search"
