@@ -1,5 +1,6 @@
-"""Bodies of iterated devices whose length follows from what stands in them: no footer has to be searched, and streams of
-machine types without footers can be read.
+"""Bodies of iterated devices whose length follows from what stands in them.
+
+No footer has to be searched, and streams of machine types without footers can be read.
 
 Sources: htab_load (hw/ppc/spapr.c). All integers big-endian.
 """
@@ -47,5 +48,5 @@ def walked_end(state: MainState, name: bytes) -> int | None:
 
 
 WALKS: Mapping[bytes, Callable[[MainState, int], int]] = {b"spapr/htab": _htab}
-"""Name of the device: a function of the state and of where the body begins, in bytes; it returns where the body ends, and
-raises NeedBytesError and InHoleError."""
+"""Name of the device: a function of the state and of where the body begins, in bytes; it returns where the body ends.
+Raises NeedBytesError and InHoleError."""

@@ -34,8 +34,9 @@ MAX_DEPTH = 64
 SEARCH_CHUNK = 1 << 20
 _MARK = re.compile(rb"\x06[\x00-\x04](?s:...)\{\s*\"")
 _LARGEST_SIZE = 1 << 48
-SKIPS_PAGES = ("virtio-mem-device", "virtio-balloon-device/free-page")
-"""What the vmstates begin with of devices that tell the source which pages hold nothing."""
+SKIPS_PAGES = ("virtio-mem", "virtio-balloon-device/free-page")
+"""What the vmstates begin with of devices that tell the source which pages hold nothing. Only machine types from 8.1 on
+have virtio-mem-device-early beside virtio-mem."""
 
 
 @dataclass(slots=True)

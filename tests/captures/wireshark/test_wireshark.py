@@ -114,13 +114,19 @@ def test_tls_with_key_log(samples: Path) -> None:
         assert normal == 467
 
 
-@pytest.mark.parametrize("change", ["repeated", "late"])
+@pytest.mark.parametrize("change", ["repeated", "late", "a megabyte late"])
 def test_tls_survives_what_tcp_survives(samples: Path, tmp_path: Path, change: str) -> None:
     frames = read_frames(samples / TLS)
     if change == "repeated":
         frames = [frame for frame in frames for _ in range(2)]
-    else:
+    elif change == "late":
         frames.insert(LOST_FRAME + 30, frames.pop(LOST_FRAME - 1))
+    else:
+        with read_recording(samples / TLS, keylog=samples / TLS_KEYS) as recording:
+            source = recording.migrations[0].channels[2].source
+            first, last = (source.frame_at(offset) for offset in (20_000, source.size - 1))
+        assert first is not None and last is not None
+        frames.insert(last - 1, frames.pop(first - 1))
     altered = write_frames(tmp_path / "altered.pcap", frames)
     with read_recording(altered, keylog=samples / TLS_KEYS) as recording:
         assert _sizes(recording) == TLS_BYTES
