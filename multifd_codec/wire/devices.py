@@ -24,8 +24,8 @@ GlobalState = Struct(
 bytes behind ``size`` were one buffer, the rest of it zero."""
 
 HtabHeader = Struct("shift" / Int32ub)
-"""spapr/htab, version 1: 0 where chunks follow, up to a chunk of zeros. Else nothing follows: it is the binary logarithm
-of the table's size, or all ones for a guest without such a table."""
+"""spapr/htab, version 1: 0 where chunks follow, up to a chunk of zeros. Else nothing follows: it is the logarithm to
+base 2 of the table's size, or all ones for a guest without such a table."""
 
 HtabChunk = Struct("index" / Int32ub, "valid" / Int16ub, "invalid" / Int16ub)
 """``valid`` entries follow."""
