@@ -18,7 +18,6 @@ from analyzers.rulebook.registry import MAIN_REFUSALS
 from analyzers.survey.channel import ChannelSurvey, Item, ItemKind
 from analyzers.survey.device_state import Buffer
 from analyzers.survey.main import MainSurvey, RecordKind
-from analyzers.survey.vfio import SectionKind
 from multifd_codec.channel.events import EndPosition
 from multifd_codec.device_key import DeviceKey
 from multifd_codec.dialect.destination import Destination
@@ -260,23 +259,22 @@ def device_scripts(
     else:
         known = set(buffers)
     seen = {} if main is None else main.vfio
-    on_main = {device for device, tags in seen.items() if tags.data_in(SectionKind.END)}
     return tuple(
-        _device_script(device, mine, twice=device in on_main, waits=never_ready(destination, seen.get(device)))
+        _device_script(device, mine, waits=never_ready(destination, seen.get(device)))
         for device, mine in buffers.items()
         if device in known and all(buffer.recorded for buffer in mine)
     )
 
 
-def _device_script(device: DeviceKey, buffers: Sequence[Buffer], *, twice: bool, waits: bool) -> DeviceScript:
-    """``twice``: main carries device data in END as well. ``waits``: for what main does not carry."""
+def _device_script(device: DeviceKey, buffers: Sequence[Buffer], *, waits: bool) -> DeviceScript:
+    """``waits``: its loader waits for what main does not carry."""
     placed = [(buffer.index, buffer) for buffer in buffers if buffer.placed and buffer.index is not None]
     configs = [buffer for _, buffer in placed if buffer.config]
     state = state_buffers((index, buffer.config) for index, buffer in placed)
     return DeviceScript(
         device,
         load_fails=any(buffer.config_problem for buffer in configs),
-        loads_wrong=state.more or twice,
+        loads_wrong=state.more,
         never_ready=waits,
     )
 

@@ -19,7 +19,6 @@ from analyzers.receiver.script import ChannelStep, DeviceScript, MainAct, Script
 from analyzers.receiver.solve import lockstep, segments, solve
 from analyzers.survey.device_state import Buffer
 from analyzers.survey.main import MainSurvey
-from analyzers.survey.vfio import SectionKind
 from multifd_codec.device_key import DeviceKey
 
 MAX_ENDS = 16
@@ -119,7 +118,7 @@ def solve_by_end(script: Script, channels: Channels, main: MainSurvey | None) ->
     found: frozenset[Outcome] = frozenset()
     alternatives = itertools.product(*([(ends, end) for end in ends.configs] for ends in every))
     for chosen in itertools.islice(alternatives, MAX_ENDS):
-        outcomes = solve(_ending_at({ends.device: end.number for ends, end in chosen}, script, buffers, main))
+        outcomes = solve(_ending_at({ends.device: end.number for ends, end in chosen}, script, buffers))
         loaded = outcomes & {Outcome.COMPLETES, Outcome.LOSES_DATA, Outcome.FAILS}
         if loaded and main is not None and any(ends.overtaken and _waits(main, ends.device) for ends, _ in chosen):
             outcomes |= {Outcome.CRASHES}
@@ -145,7 +144,6 @@ def _ending_at(
     ends: Mapping[DeviceKey, int],
     script: Script,
     buffers: Mapping[DeviceKey, Mapping[int, Buffer]],
-    main: MainSurvey | None,
 ) -> Script:
     """The script with one config a device."""
 
@@ -154,7 +152,7 @@ def _ending_at(
         return step if end is None else replace(step, config=step.index == end)
 
     streams = tuple(tuple(map(ending, steps)) for steps in script.channels)
-    devices = tuple(_loaded(one, ends, buffers, main) for one in script.devices)
+    devices = tuple(_loaded(one, ends, buffers) for one in script.devices)
     return script._replace(channels=streams, devices=devices)
 
 
@@ -162,14 +160,11 @@ def _loaded(
     script: DeviceScript,
     ends: Mapping[DeviceKey, int],
     buffers: Mapping[DeviceKey, Mapping[int, Buffer]],
-    main: MainSurvey | None,
 ) -> DeviceScript:
     if script.device not in ends:
         return script
     mine, last = buffers[script.device], ends[script.device]
-    on_main = None if main is None else main.vfio.get(script.device)
-    twice = on_main is not None and on_main.data_in(SectionKind.END)
-    wrong = twice or any(_differs(mine[last], buffer, index < last) for index, buffer in _others(mine, last))
+    wrong = any(_differs(mine[last], buffer, index < last) for index, buffer in _others(mine, last))
     return script._replace(load_fails=bool(mine[last].config_problem), loads_wrong=wrong)
 
 

@@ -128,11 +128,11 @@ def _holes(channels: Channels) -> bool:
 
 
 def _written_besides(script: Script, main: MainSurvey | None) -> Iterator[Reason]:
-    """Devices with data in their START section, where it may be the first of their state, or in FULL, where the loader
-    may be done."""
+    """Devices with data in their START section, where it may be the first of their state, or in END or FULL, where it
+    races with what the loader writes."""
     for device in script.devices:
         seen = None if main is None else main.vfio.get(device.device)
-        for kind in (SectionKind.START, SectionKind.OTHER):
+        for kind in (SectionKind.START, SectionKind.END, SectionKind.OTHER):
             offset = None if seen is None else seen.tags[kind].get(VfioTagId.DEV_DATA_STATE)
             if offset is not None:
                 yield Reason(Kind.DATA_BESIDES, Actor.MAIN, "main", offset, devices=(device.device,))

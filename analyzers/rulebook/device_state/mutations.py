@@ -314,7 +314,7 @@ MUTATIONS = (
     Mutation("MFD411", "config data without end", FAILS, WITHOUT_END, SHUFFLED, "payload"),
     Mutation("MFD412", "no SWITCHOVER_START", LOSES, no_switchover, same(no_switchover_for_nobody)),
     Mutation("MFD413", "config on main as well", FAILS | CRASHES, CONFIG_ON_MAIN, ON_MAIN, "tag"),
-    Mutation("MFD413", "data in END as well", LOSES, DATA_IN_END, ON_MAIN, "tag"),
+    Mutation("MFD413", "data in END as well", COMPLETES | LOSES, DATA_IN_END, ON_MAIN, "tag"),
     Mutation("MFD414", "LOAD_READY for 10.0", FAILS | CRASHES, READY, READY, "tag", {"profile": "qemu-10.0"},
         {"profile": "qemu-10.1"}),
     Mutation("MFD413", "an unknown tag in START", FAILS, UNKNOWN_IN_START, DATA_0_IN_START, "tag"),

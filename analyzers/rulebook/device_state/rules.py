@@ -141,7 +141,8 @@ RULES = (
         destination=(
             "DEV_CONFIG_STATE (02) on main is refused. "
             + MAIN_ERROR
-            + " DEV_DATA_STATE (04) in END is written to the device beside the buffers; outcome: loses-data."
+            + " DEV_DATA_STATE (04) is written to the device beside the buffers; outcome: loses-data, unless it is the "
+            "first of the state and in time."
         ),
         reference="vfio_load_state, hw/vfio/migration.c",
         since=DEVICE_STATE,
