@@ -9,7 +9,7 @@ from analyzers.rulebook.device_state.packet_rules import HEADER, HUGE_INDEX, TAG
 from multifd_codec.channel.events import DeviceStatePacket
 from multifd_codec.device_key import DeviceKey
 from multifd_codec.layout import compile_struct
-from multifd_codec.source import ByteSource, bytes_known
+from multifd_codec.source import ByteSource, StreamEnd, bytes_known
 from multifd_codec.wire.vfio import CONFIG_STATE, PCI_CONFIG_VERSION, PciConfig, VfioTagId
 
 PCI_CONFIG = compile_struct(PciConfig)
@@ -34,7 +34,7 @@ class Buffer:
     digest: int = 0
     """Config: checksum of its data, 0 when it is not all recorded."""
     recorded: bool = True
-    """The payload header is in the recording."""
+    """The payload header is in the recording, or it never came: the channel ends in front of it."""
 
     @property
     def placed(self) -> bool:
@@ -53,8 +53,10 @@ def read_buffer(source: ByteSource, packet: DeviceStatePacket) -> Buffer:
     terminated = packet.idstr[-1] == 0
     if length < HEADER.size:
         return Buffer(packet, device, terminated, None, None, None)
-    if bytes_known(source, start) < HEADER.size:
-        return Buffer(packet, device, terminated, None, None, None, recorded=False)
+    known = bytes_known(source, start)
+    if known < HEADER.size:
+        ends = source.end is StreamEnd.CLOSED and start + known == source.size
+        return Buffer(packet, device, terminated, None, None, None, recorded=ends)
     version, index, flags = HEADER.struct.unpack(source.read(start, HEADER.size))
     why, digest = _config(source, start + HEADER.size, length - HEADER.size) if flags & CONFIG_STATE else ("", 0)
     return Buffer(packet, device, terminated, version, index, flags, why, digest)

@@ -165,6 +165,19 @@ def test_device_state_and_full_sections_by_frames() -> None:
     assert recorded(10) == set()
 
 
+def test_device_state_that_ends_in_front_of_its_vfio_header() -> None:
+    """The channel was closed there: that is no gap in the recording."""
+    stream = stream_of("10.0 devices")
+    last = stream.states()[-1]
+    line = stream.line(last)
+    line[next(at for at, record in enumerate(line) if record is last) :] = [
+        raw(last.encoded()[: 4 - len(last.payload)])
+    ]
+    report = stream.lint()
+    assert Outcome.UNDECIDED not in report.possible_outcomes
+    assert "MFD129" in {finding.rule for finding in report.findings}
+
+
 def test_a_main_channel_that_is_not_understood() -> None:
     stream = stream_of("10.0")
     setup = position(stream.main, ev.SectionFooter)
