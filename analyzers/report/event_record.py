@@ -116,7 +116,8 @@ def event_record(event: Any) -> dict[str, Any]:
             values["flag_names"] = flag_names(event.flags)
         case _ if "flags" in values:
             values["flag_names"] = flag_names(event.flags, RamFlags)
-    return record | {name: json_value(value) for name, value in values.items()} | pages
+    record.update(_json_values(values))
+    return record | pages if pages else record
 
 
 class RamRecords:
@@ -176,6 +177,10 @@ def uuid_text(raw: bytes) -> str:
     return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
 
+def _json_values(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value if type(value) in PLAIN else json_value(value) for name, value in values.items()}
+
+
 def json_value(value: Any) -> Any:
     """A value of an event as JSON: bytes as hex, enums as their value, nested events as records."""
     if type(value) in PLAIN:
@@ -190,9 +195,9 @@ def json_value(value: Any) -> Any:
         case dict():
             return {str(key): json_value(item) for key, item in value.items()}
         case Problem():
-            return {name: json_value(item) for name, item in _fields(value).items()} | {"row": _row(value)}
+            return _json_values(_fields(value)) | {"row": _row(value)}
         case _ if _is_event(value):
-            return {name: json_value(item) for name, item in _fields(value).items()}
+            return _json_values(_fields(value))
         case _ if hasattr(value, "tolist"):
             return value.tolist()
         case list() | tuple():
