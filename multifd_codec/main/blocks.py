@@ -23,6 +23,7 @@ MAPPED = layout(wire.MappedRamHeader)
 MAX_BLOCKS = 1 << 16
 """Entries read of one list: memory must not grow with what a stream claims."""
 SMALLEST_PAGE = 256
+BEYOND_FLAGS = 2 * max(RamFlags)
 KINDS = frozenset(RamFlags) - {RamFlags.CONTINUE}
 LARGEST_PAGE = 1 << 34
 """Huge pages of 16 GiB (POWER) are the largest a block can have."""
@@ -65,9 +66,9 @@ def parse_block_list(state: MainState, offset: int, total: int, flags: int) -> B
 
 
 def _continues(state: MainState, parsed: _Parsed) -> bool:
-    """Whether a record stands behind the list, and its addresses are those of pages: a list of one block adds up in
-    whichever way it is read. Raises NeedBytesError."""
-    if any((block.guest_address or 0) % SMALLEST_PAGE for block in parsed.blocks):
+    """Whether a record stands behind the list, and its addresses are no flags of the record behind it: a list of one
+    block adds up in whichever way it is read. Raises NeedBytesError."""
+    if any((block.guest_address or 0) % BEYOND_FLAGS for block in parsed.blocks):
         return False
     head = bytes(state.reader.peek(parsed.end, WORD.size))
     if len(head) < WORD.size:
