@@ -30,6 +30,8 @@ CHECKSUMS_BELOW = 256 << 20
 OFTEN = 0.25
 """Of the SYNCs that could, so many are merged into data, by sources that do so."""
 MERGERS = which(lambda r: r.sender.sync_carries_pages).capitalize()
+PCI_MACHINE = "x-remote"
+"""Has a PCI bus, and no release in its name: a stock destination can have the devices there."""
 UPSTREAMS = since(lambda r: r.sender.per_round and policy_of(r.sender) is UPSTREAM)
 FLUSHERS = which(lambda r: r.sender.flush_at_complete)
 EPILOG = f"""\b
@@ -64,7 +66,7 @@ Sync policies (when the final SYNC is sent):
 @click.option(
     "--mode", type=click.Choice(("per-section", "per-round")), help="Default: as release and machine have it."
 )
-@click.option("--machine", metavar="TYPE", help="Machine type in the stream. [none]")
+@click.option("--machine", metavar="TYPE", help=f"Machine type in the stream. [none; {PCI_MACHINE} with devices]")
 @click.option("--channels", type=click.IntRange(1, 255), metavar="N", help="multifd-channels. [2]")
 @click.option("--ram", multiple=True, metavar="[NAME=]SIZE", help="A RAM block; repeat for more. [ram=4M]")
 @click.option("--rounds", type=click.IntRange(1, 1000), metavar="N", help="Rounds while the guest runs. [1]")
@@ -130,7 +132,7 @@ def command(
         "dialect": dialect,
         "policy": policy,
         "mode": None if mode is None else Mode(mode),
-        "machine": machine,
+        "machine": machine or (PCI_MACHINE if devices and given is None else None),
         "channels": channels,
         "zero_page_detection": zero_page_detection,
         "compression": compression,
