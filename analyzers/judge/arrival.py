@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from analyzers.findings import Actor, Kind, Outcome, Reason
-from analyzers.judge.handshake import FOREIGN, SHORT, Handshake, foreign_outcomes, short_outcomes
+from analyzers.judge.handshake import FOREIGN, SHORT, Connection, Handshake, judge_handshake, short_outcomes
 from analyzers.receiver.script import Script
 from analyzers.receiver.solve import crashes_before_setup
 from analyzers.rulebook.codes import MFD602, MFD603, MFD604, MFD605
+from analyzers.survey.migration import Surveyed
 from captures.model import CapturedChannel
+from multifd_codec.dialect.destination import Destination
 from multifd_codec.dialect.releases import DestinationHabits, HandshakeError
 
 REFUSED = frozenset({MFD602, MFD603, MFD604})
 """Rules of connections that are refused whenever they arrive; of two with one id either may come first."""
+
+
+class Others(NamedTuple):
+    """The connections beside the one that is taken for main."""
+
+    handshake: Handshake
+    """Of those that are multifd channels."""
+    positions: frozenset[int]
+    """Their positions in the script."""
+    strange: bool
+    """One of the others is no multifd channel."""
 
 
 class Arrived(NamedTuple):
@@ -27,6 +40,8 @@ class Arrived(NamedTuple):
     """Closed before that can be told."""
     surplus: bool
     """More connections than the given number of channels."""
+    others: Iterable[Others] = ()
+    """Asked for where none starts as main: the others, for each that may be the first."""
 
 
 class Ending(NamedTuple):
@@ -47,19 +62,13 @@ def ending(arrived: Arrived, handshake: Handshake, script: Script, destination: 
     if arrived.mains > 1 and destination.second_main_asserts:
         return Ending(frozenset({Outcome.CRASHES}), Reason(Kind.SECOND_MAIN_ASSERTS, Actor.DESTINATION))
     peeks = destination.handshake_error is HandshakeError.EXITS
+    if not arrived.mains and not peeks and (arrived.surplus or arrived.foreign):
+        return _without_main(arrived.others, script)
     if arrived.foreign:
-        # Before 8.0 main is not read, whatever it is, until every channel is there.
-        others = arrived.short or arrived.foreign[1:] or handshake.outcomes == frozenset({Outcome.HANGS})
-        waits = not peeks and others
-        outcomes = foreign_outcomes(destination, has_main=bool(arrived.mains or waits))
+        outcomes = frozenset({Outcome.FAILS if peeks else Outcome.HANGS})
         if peeks and arrived.short:
             outcomes |= short_outcomes(arrived.short, destination)  # whichever arrives first
         return Ending(outcomes, _of_connection(Kind.FOREIGN_CONNECTION, arrived.foreign[0], FOREIGN))
-    if not arrived.mains and not peeks and arrived.surplus:
-        reason = Reason(Kind.FIRST_IS_NOT_MAIN, Actor.CONNECTION)
-        refused = {problem.position for problem in handshake.problems if problem.rule in REFUSED | {MFD605}}
-        waits = arrived.short or len(refused) > 1  # one of them is taken for main
-        return Ending(frozenset({Outcome.HANGS if waits else Outcome.FAILS}), reason)
     if arrived.short:
         polls = peeks and any(channel.source.size for channel in arrived.short)
         reason = _of_connection(Kind.SHORT_CONNECTION, arrived.short[0], SHORT)
@@ -72,16 +81,48 @@ def ending(arrived: Arrived, handshake: Handshake, script: Script, destination: 
     return None
 
 
+def others(
+    surveyed: Surveyed, connections: Sequence[Connection], destination: Destination, uuid: bytes | None
+) -> Iterator[Others]:
+    """The connections beside each that may be the first. Without frames their order is not known."""
+    channels = surveyed.migration.channels
+    taken = {id(surveyed.channels[one.position].captured): one for one in connections}
+    frames = [channel.source.frame_at(0) if channel.source.size else None for channel in channels]
+    known = [frame for frame in frames if frame is not None]
+    for first, frame in zip(channels, frames, strict=True):
+        if len(known) == len(frames) and frame != min(known):
+            continue
+        rest = [one for channel in channels if channel is not first and (one := taken.get(id(channel)))]
+        rest = rest[: destination.channels]
+        strange = any(channel is not first for channel in (*surveyed.foreign, *surveyed.short))
+        handshake = judge_handshake(rest, None, destination.habits, destination.channels, uuid=uuid)
+        yield Others(handshake, frozenset(one.position for one in rest), strange)
+
+
+def _without_main(possible: Iterable[Others], script: Script) -> Ending:
+    """Before 8.0 the first connection is main, whatever it is: read, and refused, when every channel is there."""
+    outcomes: set[Outcome] = set()
+    reason = Reason(Kind.FIRST_IS_NOT_MAIN, Actor.CONNECTION)
+    for handshake, positions, strange in possible:
+        ends = handshake.outcomes or frozenset({Outcome.HANGS if strange else Outcome.FAILS})
+        outcomes |= _beside_early_pages(handshake._replace(outcomes=ends), script, positions)
+        reason = handshake.reason or reason
+    return Ending(frozenset(outcomes), reason)
+
+
 def _of_connection(kind: Kind, connection: CapturedChannel, because: str) -> Reason:
     frame = connection.source.frame_at(0) if connection.source.size else None
     return Reason(kind, Actor.CONNECTION, frame=frame, connection=connection.label, because=because)
 
 
-def _beside_early_pages(handshake: Handshake, script: Script) -> frozenset[Outcome]:
+def _beside_early_pages(
+    handshake: Handshake, script: Script, positions: frozenset[int] | None = None
+) -> frozenset[Outcome]:
     """Channels are read as soon as they are connected: pages in front of the first SYNC crash a process that waits for
-    the others, or race with the error that ends it."""
+    the others, or race with the error that ends it. ``positions``: of the channels there are."""
     broken = {problem.position for problem in handshake.problems if problem.rule in REFUSED}
-    early = (crashes_before_setup(steps) for position, steps in enumerate(script.channels) if position not in broken)
+    taken = (frozenset(range(len(script.channels))) if positions is None else positions) - broken
+    early = (crashes_before_setup(script.channels[position]) for position in taken)
     outcomes = handshake.outcomes or frozenset()
     if not any(early):
         return outcomes

@@ -51,14 +51,6 @@ class Handshake(NamedTuple):
 
 
 FOREIGN = "a connection that starts neither as main nor as a multifd channel"
-
-
-def foreign_outcomes(destination: DestinationHabits, *, has_main: bool) -> frozenset[Outcome]:
-    """How it ends when such a connection arrives before the set is full: it is taken for a channel, or for main."""
-    fails = destination.handshake_error is HandshakeError.EXITS or not has_main
-    return frozenset({Outcome.FAILS if fails else Outcome.HANGS})
-
-
 SHORT = "a connection that is closed before a destination can tell what it is"
 
 

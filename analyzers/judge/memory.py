@@ -80,11 +80,17 @@ Known = dict[object, Any]
 
 
 def mark_lost_data(
-    script: Script, channels: Channels, main: MainSurvey | None, found: dict[int, Fault], known: Known
+    script: Script,
+    channels: Channels,
+    main: MainSurvey | None,
+    found: dict[int, Fault],
+    known: Known,
+    *,
+    channels_first: bool = False,
 ) -> Script:
     """Set ``matters`` on the steps that may stay unread and whose pages would change guest memory. ``known`` as in
-    ``judge_memory``."""
-    reached = lockstep(script).reached
+    ``judge_memory``. ``channels_first``: channels that main does not wait for at its end are faster."""
+    reached = lockstep(script).reached + channels_first
     if ("loaded", reached) not in known:
         known["loaded", reached] = Loaded(channels, main, reached)
     loaded = known["loaded", reached]

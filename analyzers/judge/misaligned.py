@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -52,15 +52,15 @@ def harmless(
     *,
     if_unread: bool = False,
 ) -> set[int]:
-    """Segments of a channel in which normal pages lie over two pages and spoil nothing: both are loaded again in later
-    rounds, or have never had content, and get none. ``if_unread``: compressed pages are taken to have none."""
+    """Segments of a channel in which normal pages lie over two pages and spoil nothing: both are loaded again, or have
+    never had content, and get none. ``if_unread``: compressed pages are taken to have none."""
     hits = survey.hits.get(MISALIGNED)
     if hits is None or len(hits.kept) < hits.count:
         return set()
     result = set(hits.segments)
     for hit in hits.kept:
-        block, touched = _touched(survey, hit)
-        spoiled = touched[~contains(_loaded_later(channels, main, mode, block, hit.segment, reached), touched)]
+        block, touched, spoiled = _touched(survey, hit)
+        spoiled = spoiled[~contains(_loaded_later(channels, main, mode, block, hit.segment, reached), spoiled)]
         fresh = not contains(_content(channels, block, before=hit.segment), spoiled).any()
         if len(spoiled) and not (
             fresh and _only_zeros(survey, hit, if_unread=if_unread) and _alone(channels, survey, hit, block, touched)
@@ -69,13 +69,28 @@ def harmless(
     return result
 
 
-def _touched(survey: ChannelSurvey, hit: Hit) -> tuple[str, Pages]:
-    """RAM block and pages that the packet's misaligned pages lie over."""
+def _touched(survey: ChannelSurvey, hit: Hit) -> tuple[str, Pages, Pages]:
+    """RAM block, the pages that the packet's misaligned pages lie over, and those of them that the channel does not
+    load again in this round: the pages of a packet are read in order."""
     for batch, columns, _ in batches(survey, hit.offset, hit.offset + 1, hit.segment):
+        block = block_name(batch, 0)
         offsets = batch.rows["offset"][0].astype(np.int64)[: int(columns.normal[0])]
-        first = offsets[offsets % survey.page_size != 0] // survey.page_size
-        return block_name(batch, 0), np.concatenate([first, first + 1])
-    return "", np.empty(0, np.int64)
+        spoiled: set[int] = set()
+        touched: set[int] = set()
+        for page, within in zip(*(part.tolist() for part in np.divmod(offsets, survey.page_size)), strict=True):
+            if within:
+                touched |= {page, page + 1}
+                spoiled |= {page, page + 1}
+            else:
+                spoiled.discard(page)
+        behind = locate(survey, {block: _pages(spoiled)}, hit.segment, hit.segment)
+        mended = {page for (_, page), at in behind.items() if at.packet > hit.offset and at.payload is not None}
+        return block, _pages(touched), _pages(spoiled - mended)
+    return "", _pages(()), _pages(())
+
+
+def _pages(numbers: Iterable[int]) -> Pages:
+    return np.array(sorted(numbers), np.int64)
 
 
 def _only_zeros(survey: ChannelSurvey, hit: Hit, *, if_unread: bool) -> bool:

@@ -88,11 +88,17 @@ def _judge(
     if DOUBTS not in known:
         known[DOUBTS] = tuple(MainStep(MainAct.FAIL, at, reason) for at, reason in doubts(channels, main))
     may_fail = known[DOUBTS]
+    unmarked = script
     if any(fault.chance for fault in faults.values()) or solved(script) & {Outcome.COMPLETES, Outcome.LOSES_DATA}:
         script = mark_lost_data(script, channels, main, faults, known)  # what is lost matters to those that complete
     script = _without_harmless(script, channels, main, destination.mode)
     script = script._replace(may_fail=may_fail, memory_wrong=bool(memory.wrong), crashes_at_cleanup=second_main)
     outcomes = solved(script)
+    if Outcome.LOSES_DATA in outcomes and Outcome.COMPLETES not in outcomes and script is not unmarked:
+        # What is never read may repeat what a channel reads that is faster than main.
+        lucky = mark_lost_data(unmarked, channels, main, faults, known, channels_first=True)
+        lucky = _without_harmless(lucky, channels, main, destination.mode)
+        outcomes |= solved(lucky._replace(memory_wrong=bool(memory.wrong), crashes_at_cleanup=second_main))
     for position, fault in faults.items():
         if fault.chance:
             outcomes |= solved(_as_error(script, position))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 from uuid import UUID
 
 from analyzers.findings import ChannelEnd, Kind, Outcome, ProfileChoice, Reason
-from analyzers.judge.arrival import NEVER_STARTS, NOT_RECORDED, Arrived, Ending, ending
+from analyzers.judge.arrival import NEVER_STARTS, NOT_RECORDED, Arrived, Ending, Others, ending, others
 from analyzers.judge.handshake import Connection, Handshake, judge_handshake
 from analyzers.judge.infer import Facts, Sender, choose, infer_mode
 from analyzers.judge.memory import Known
@@ -153,12 +153,14 @@ def judge_by(
     """The same by a destination that is chosen already. ``known``: of the same surveyed migration."""
     known = {} if known is None else known
     main, surveys, destination = surveyed.main, surveyed.surveys, profile.destination
+    connections = [Connection(position, one.survey, one.name) for position, one in enumerate(surveyed.channels)]
+    uuid = None if options.uuid is None else options.uuid.bytes
     handshake = judge_handshake(
-        [Connection(position, one.survey, one.name) for position, one in enumerate(surveyed.channels)],
+        connections,
         main,
         destination.habits,
         destination.channels,
-        uuid=None if options.uuid is None else options.uuid.bytes,
+        uuid=uuid,
         partial=surveyed.partial,
         mains=len(surveyed.mains),
         demanded=options.channels is not None,
@@ -182,7 +184,8 @@ def judge_by(
         reduced=surveyed.partial or len(surveys) < destination.channels or any(s.init is None for s in surveys),
         sources=_sources(surveyed),
     )
-    end = _ending(surveyed, options, context, handshake, verdict)
+    beside = others(surveyed, connections, destination, uuid)
+    end = _ending(surveyed, options, context, handshake, verdict, beside)
     lacking = undecidable(surveyed) or end is NOT_RECORDED
     if options.channels is not None:
         lacking = lacking and end is None
@@ -204,14 +207,19 @@ def _sources(surveyed: Surveyed) -> dict[ChannelName, StreamSource]:
 
 
 def _ending(
-    surveyed: Surveyed, options: LintOptions, context: Context, handshake: Handshake, verdict: Verdict
+    surveyed: Surveyed,
+    options: LintOptions,
+    context: Context,
+    handshake: Handshake,
+    verdict: Verdict,
+    beside: Iterable[Others],
 ) -> Ending | None:
     main, channels = surveyed.main, surveyed.channels
     if main is not None and not (channels or surveyed.short or surveyed.foreign) and _needs_channels(main, verdict):
         return NEVER_STARTS if options.channels else NOT_RECORDED
     taken = len(surveyed.migration.channels) - len(surveyed.ignored)
     surplus = bool(options.channels) and taken > (options.channels or 0)
-    arrived = Arrived(len(surveyed.mains), surveyed.foreign, surveyed.short, surplus)
+    arrived = Arrived(len(surveyed.mains), surveyed.foreign, surveyed.short, surplus, beside)
     return ending(arrived, handshake, verdict.script, context.destination.habits)
 
 

@@ -95,6 +95,19 @@ def packet_in_front_of_main(made: Draft) -> Draft:
     return made
 
 
+def in_front_of_main(record: int) -> Callable[[Draft], Draft]:
+    """That record of the only channel, which is then taken for main before 8.0."""
+    return lambda made: apply(made, Edit(EditKind.TRANSFER, 0, record, 0, "main"))
+
+
+def last_pages_again(made: Draft) -> Draft:
+    """Nothing waits for the last round, for a SYNC is there twice; a copy of its pages is never read."""
+    (line,) = made.channels
+    line.append(replace(next(r for r in reversed(line) if isinstance(r.event, RamPacket) and r.event.normal_pages)))
+    line.insert(1, replace(line[1]))
+    return made
+
+
 def nothing_on_the_channel(made: Draft) -> Draft:
     made.channels[0].clear()
     return made
@@ -191,6 +204,26 @@ FOUND = {
         ),
         misaligned(2),
         {"qemu-10.0": COMPLETES, "qemu-10.2": COMPLETES},
+    ),
+    "a page over two, the packet's next page there": Found(
+        replace(
+            OLD,
+            channels=1,
+            **rounds(
+                Pages("ram", 0, COUNT, Pattern(1)), Pages("ram", 2, 2, Pattern(2)), Pages("ram", 2, 1, Pattern(2))
+            ),
+        ),
+        misaligned(2),
+        {"qemu-5.2": COMPLETES, "qemu-7.2": COMPLETES, "qemu-10.0": COMPLETES},
+    ),
+    "pages that race with main, and again behind a SYNC": Found(
+        replace(OLD, channels=1), last_pages_again, {"qemu-7.2": {"completes", "loses-data"}}
+    ),
+    "a packet in front of main, nothing else": Found(
+        replace(OLD, channels=1), in_front_of_main(2), {"qemu-7.2": {"fails", "hangs"}, "qemu-10.0": FAILS}
+    ),
+    "the ChannelInit in front of main": Found(
+        replace(OLD, channels=1), in_front_of_main(0), {"qemu-7.2": {"fails", "hangs"}, "qemu-10.0": FAILS}
     ),
     "more pages than offsets": Found(
         replace(OLD, channels=1), offsets_beyond_the_packet, {"qemu-5.2": ANY, "qemu-7.2": HANGS, "qemu-10.0": HANGS}

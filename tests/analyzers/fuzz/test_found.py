@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from analyzers.linter.judged import LintOptions
 from analyzers.linter.linter import lint_recording
 from captures.memory import recording_of
 from captures.recording import open_recording
+from captures.write.sent import write_sent
 from multifd_codec.dialect.releases import RELEASES, Mode, release
 from tests.conftest import SAMPLES
 from tests.helpers.found import FOUND, Found
@@ -33,6 +36,19 @@ def foreseen(found: Found, profile: str) -> set[str]:
 def test_outcomes(name: str) -> None:
     found = FOUND[name]
     assert {profile: foreseen(found, profile) for profile in found.expected} == found.expected
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("a packet in front of main, nothing else", ["fails"]), ("the ChannelInit in front of main", ["hangs"])],
+)
+def test_a_capture_shows_which_connection_is_first(name: str, expected: list[str], tmp_path: Path) -> None:
+    """Before 8.0 that one is main, and is read when no other is refused."""
+    made = FOUND[name].stream()
+    write_sent(tmp_path / "stream.pcap", made.sent(), len(made.channels))
+    with open_recording(tmp_path / "stream.pcap") as recording:
+        (report,) = lint_recording(recording, LintOptions(profile="qemu-7.2", channels=1))
+    assert [str(outcome) for outcome in report.possible_outcomes] == expected
 
 
 def test_stable_releases_take_over_checks() -> None:
