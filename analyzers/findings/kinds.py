@@ -127,6 +127,11 @@ class Kind(enum.StrEnum):
         "data-besides",
         "main writes data into {r.idstr} at {r.at}, beside its buffers: that may or may not be its state",
     )
+    STATE_WITHOUT_SECTION = (
+        "state-without-section",
+        "device state of {r.idstr} at {r.place}: main has no section of it, and a destination that has the device goes "
+        "without",
+    )
     BUFFERS_BEHIND_CONFIG = "buffers-behind-config", "buffers of {r.idstr} behind its config are never loaded"
     PAGES_MISPLACED = "pages-misplaced", "{r.ram_packets} at {r.place}: pages are loaded to the wrong place"
     PAGES_UNREAD = (

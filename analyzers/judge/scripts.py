@@ -19,12 +19,13 @@ from analyzers.survey.channel import ChannelSurvey, Item, ItemKind
 from analyzers.survey.device_state import Buffer
 from analyzers.survey.main import MainSurvey, RecordKind
 from multifd_codec.channel.events import EndPosition
+from multifd_codec.channel.framing import COUNTS, DEVICE_STATE_FLAG
 from multifd_codec.device_key import DeviceKey
 from multifd_codec.dialect.destination import Destination
 from multifd_codec.dialect.words import since
 from multifd_codec.layout import layout
-from multifd_codec.source import StreamEnd
-from multifd_codec.wire.packet import ram_packet
+from multifd_codec.source import StreamEnd, read_known
+from multifd_codec.wire.packet import COMPRESSION_MASK, ram_packet
 from multifd_codec.wire.qemufile import CommandId
 
 
@@ -56,6 +57,8 @@ def channel_steps(
             # A packet whose payload ends early does nothing, a SYNC among them.
             if item.offset < cut:
                 steps.append(replace(_step(item, destination, spoiled), end=cut))
+            if all(step.act is Act.DATA for step in steps) and _touches_before_its_payload(survey, cut, destination):
+                steps.append(ChannelStep(Act.DATA, cut, survey.source.size, needs_setup=True))
             steps.append(replace(_end(survey), matters=item.kind is ItemKind.DATA))
             return tuple(steps), None
         if item.kind is ItemKind.UNREADABLE:
@@ -69,6 +72,15 @@ def channel_steps(
             return tuple(steps), desync
     steps.append(_end(survey))
     return tuple(steps), None
+
+
+def _touches_before_its_payload(survey: ChannelSurvey, offset: int, destination: Destination) -> bool:
+    """Whether pages are marked as received before the payload of the packet at ``offset`` is read, which ends early:
+    zero pages, and normal ones that are not compressed."""
+    if not destination.habits.touches_receivedmap or survey.source.end is not StreamEnd.CLOSED:
+        return False
+    flags, _, normal, _, zero = COUNTS.unpack(read_known(survey.source, offset, COUNTS.size))
+    return not flags & DEVICE_STATE_FLAG and bool(zero or (normal and not flags & COMPRESSION_MASK))
 
 
 def _step(item: Item, destination: Destination, spoiled: set[int]) -> ChannelStep:

@@ -20,6 +20,7 @@ from analyzers.judge.scripts import build
 from analyzers.judge.several_configs import solve_by_end
 from analyzers.receiver.script import MAIN_TERMINAL, Act, ChannelStep, MainAct, MainStep, Script
 from analyzers.receiver.solve import lockstep, segments
+from analyzers.rulebook.codes import MFD518
 from analyzers.survey.main import MainSurvey
 from analyzers.survey.vfio import SectionKind
 from multifd_codec.device_key import DeviceKey
@@ -118,6 +119,8 @@ def _judge(
     if main is not None and main.cut_regions and Outcome.FAILS in outcomes:
         outcomes |= {Outcome.CRASHES}  # with multifd, whose threads read the pages: SIGSEGV (10.0 to 11.1, measured)
     memory.raced += _written_besides(script, main)
+    if habits.device_state:
+        memory.raced += _without_section(channels, main)
     if memory.raced and Outcome.COMPLETES in outcomes:
         outcomes |= {Outcome.LOSES_DATA}
         if any(reason.kind is Kind.PAGE_ON_TWO_CHANNELS for reason in memory.raced) and _holes(channels):
@@ -142,6 +145,19 @@ def _written_besides(script: Script, main: MainSurvey | None) -> Iterator[Reason
             offset = None if seen is None else seen.tags[kind].get(VfioTagId.DEV_DATA_STATE)
             if offset is not None:
                 yield Reason(Kind.DATA_BESIDES, Actor.MAIN, "main", offset, devices=(device.device,))
+
+
+def _without_section(channels: Channels, main: MainSurvey | None) -> Iterator[Reason]:
+    """Devices with state on channels and no section on main, which ends too early: their sections may be behind it."""
+    if main is None or main.eof is None or MFD518 not in main.hits:
+        return
+    told = set(main.vfio)
+    for number, survey in channels:
+        for item in survey.items:
+            if item.buffer is not None and item.buffer.device not in told:
+                told.add(item.buffer.device)
+                device = (item.buffer.device,)
+                yield Reason(Kind.STATE_WITHOUT_SECTION, Actor.CHANNEL, number, item.offset, devices=device)
 
 
 def _without_harmless(

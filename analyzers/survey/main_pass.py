@@ -41,6 +41,12 @@ RAM = "ram"
 SINGLE = frozenset({RAM, "timer", GLOBAL_STATE})
 """Sections of which every QEMU has one, instance 0."""
 
+FIXED_LENGTHS = {"timer": 24, GLOBAL_STATE: 104}
+"""Bytes of these devices in every release, subsections left out (vmstate_timers, vmstate_globalstate)."""
+SUBSECTION = bytes([SectionType.SUBSECTION])
+ANY_INSTANCE = 0xFFFFFFFF
+"""The alias of each device that is described by fields: its section is found by this number, too (find_se,
+migration/savevm.c)."""
 LONGEST_GLOBAL_STATE = 256
 MOST_SINGLE = 1 << 13
 """Pages of records that stand alone which are added to the page sets together."""
@@ -76,6 +82,8 @@ class _Reader:
         self.first_start: int | None = None
         self.flushes = 0
         self.ends = 0
+        self.introduced: tuple[ev.SectionStart | ev.SectionFull, DeviceKey] | None = None
+        """The last section that named its device."""
         self.vfio_sections: list[tuple[ev.SectionStart | ev.SectionFull, DeviceKey]] = []
         self.single: defaultdict[tuple[int, int, str, bool], list[int]] = defaultdict(list)
         self.singles = 0
@@ -270,13 +278,16 @@ class _Reader:
             if item.device in SINGLE and item.instance_id != 0:
                 message = f"instance {item.instance_id} of {item.device!r}, which no destination has"
                 survey.hit(MFD502, "instance_id", item.offset, item.length, message)
-                self._fail(item.offset, message)
+                if item.device == RAM or item.instance_id != ANY_INSTANCE:
+                    self._fail(item.offset, message)
         if self.kind is SectionKind.END:
             survey.full_offset = None
         elif isinstance(item, ev.SectionFull) and survey.full_offset is None:
             survey.full_offset = item.offset
-        if isinstance(item, ev.SectionStart | ev.SectionFull) and is_vfio_name(item.idstr) and self.device is not None:
-            self.vfio_sections.append((item, self.device))
+        if isinstance(item, ev.SectionStart | ev.SectionFull) and self.device is not None:
+            self.introduced = item, self.device
+            if is_vfio_name(item.idstr):
+                self.vfio_sections.append(self.introduced)
         if isinstance(item, ev.SectionFull) and self.device is not None:
             self.versions.setdefault(self.device, (item.offset, item.version_id))
 
@@ -336,7 +347,11 @@ class _Reader:
     def _vfio(self, item: ev.VfioRecord) -> None:
         if self.device is None:
             return
-        device = self.survey.vfio.setdefault(self.device, VfioDevice(self.device, item.offset))
+        vfio, introduced = self.survey.vfio, self.introduced
+        new = self.device not in vfio and introduced is not None and introduced[1] == self.device
+        if new and introduced is not None and not is_vfio_name(introduced[0].idstr):  # the name is damaged
+            self.vfio_sections.append(introduced)
+        device = vfio.setdefault(self.device, VfioDevice(self.device, item.offset))
         if item.tag != VfioTagId.DEV_DATA_STATE or item.payload_length:
             device.note(self.kind, item.tag, item.offset)
 
@@ -359,6 +374,9 @@ class _Reader:
             end = item.offset + item.length - FOOTER.size
             if bytes(source.read(end, FOOTER.size)) == FOOTER.pack(SectionType.FOOTER, item.section_id):
                 self.survey.doubts.append((item.offset, f"the footer of {item.device!r} stands twice"))
+            length = FIXED_LENGTHS.get(item.device or "", item.length)
+            if item.length != length and bytes(source.read(item.offset + length, 1)) != SUBSECTION:
+                self.survey.doubts.append((item.offset, f"{item.length} bytes of {item.device!r}, which has {length}"))
         if item.device != GLOBAL_STATE or bytes_known(source, item.offset) < min(item.length, LONGEST_GLOBAL_STATE):
             return
         name = unknown_run_state(bytes(source.read(item.offset, min(item.length, LONGEST_GLOBAL_STATE))))

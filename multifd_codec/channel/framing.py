@@ -134,9 +134,14 @@ def infer_page_size(source: ByteSource, offset: int, *, waits: bool = False) -> 
         offset += DEVICE.size + int(DEVICE.struct.unpack_from(head)[-1])
     if len(head) < COUNTS.size:
         return None if waits else PAGE_SIZES[0]
+    pages_alloc = int(COUNTS.unpack_from(head)[1])
     lengths = ((length_at(source, offset, page_size), page_size) for page_size in PAGE_SIZES)
-    # Shortest first: a longer one that fits as well only jumps over packets.
-    for length, page_size in sorted((length, size) for length, size in lengths if length is not None):
+    # Shortest first: a longer one that fits as well only jumps over packets. A packet of one page is as long with pages
+    # of 1024 bytes as with 4096: a sender states how many a packet can hold.
+    candidates = [
+        (length, pages_alloc != pages_per_packet(size), size) for length, size in lengths if length is not None
+    ]
+    for length, _, page_size in sorted(candidates, key=lambda candidate: candidate[:2]):
         fit = starts_packet(source, offset + length)
         if fit is Fit.YES:
             return page_size

@@ -88,6 +88,13 @@ def footer_twice_and_no_description(made: Draft) -> Draft:
     return apply(made, Edit(EditKind.FLIP, "main", description, 1779))
 
 
+def fields_twice_and_no_description(made: Draft) -> Draft:
+    body = next(i for i, r in enumerate(made.main) if isinstance(r.event, DeviceBody))
+    made.main.insert(body, replace(made.main[body]))
+    made.main[:] = [record for record in made.main if not isinstance(record.event, VmDescription)]
+    return made
+
+
 def packet_in_front_of_main(made: Draft) -> Draft:
     """And another channel is refused."""
     made = another_uuid(made)
@@ -105,6 +112,22 @@ def last_pages_again(made: Draft) -> Draft:
     (line,) = made.channels
     line.append(replace(next(r for r in reversed(line) if isinstance(r.event, RamPacket) and r.event.normal_pages)))
     line.insert(1, replace(line[1]))
+    return made
+
+
+def cut_in_its_pages(made: Draft) -> Draft:
+    """A channel that starts with pages, and ends in them."""
+    (line,) = made.channels
+    record = next(i for i, r in enumerate(line) if isinstance(r.event, RamPacket) and r.event.normal_pages)
+    made = apply(made, Edit(EditKind.CUT, 0, record, 2000))
+    del made.channels[0][1:record]
+    return made
+
+
+def any_instance(made: Draft) -> Draft:
+    """The number by which a device is found that has fields."""
+    section = next(r for r in made.main if isinstance(r.event, SectionFull))
+    section.event = section.event._replace(instance_id=0xFFFFFFFF)
     return made
 
 
@@ -219,6 +242,12 @@ FOUND = {
     "pages that race with main, and again behind a SYNC": Found(
         replace(OLD, channels=1), last_pages_again, {"qemu-7.2": {"completes", "loses-data"}}
     ),
+    "pages in front of RAM setup, cut": Found(
+        replace(NEW, channels=1), cut_in_its_pages, {"qemu-10.0": {"hangs", "crashes"}}
+    ),
+    "any instance of a device": Found(
+        OLD, any_instance, {"qemu-7.2": {"completes", "fails"}, "qemu-10.0": {"completes", "fails"}}
+    ),
     "a packet in front of main, nothing else": Found(
         replace(OLD, channels=1), in_front_of_main(2), {"qemu-7.2": {"fails", "hangs"}, "qemu-10.0": FAILS}
     ),
@@ -232,6 +261,11 @@ FOUND = {
         OLD,
         lambda made: eof_in_front_of_the_last_device(made, 9),
         {"qemu-5.2": {"fails"}, "qemu-7.2": {"fails"}},
+    ),
+    "fields twice, no description": Found(
+        OLD,
+        fields_twice_and_no_description,
+        {"qemu-7.2": {"completes", "fails"}, "qemu-10.0": {"completes", "fails"}},
     ),
     "EOF too early": Found(
         OLD, lambda made: eof_in_front_of_the_last_device(made, 2), {"qemu-5.2": COMPLETES, "qemu-7.2": COMPLETES}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,10 +13,20 @@ from analyzers.linter.linter import lint_recording
 from captures.memory import recording_of
 from captures.recording import open_recording
 from captures.write.sent import write_sent
+from multifd_codec.channel.framing import infer_page_size
 from multifd_codec.dialect.releases import RELEASES, Mode, release
+from multifd_codec.draft.draft import Draft
+from multifd_codec.layout import layout
+from multifd_codec.main.events import EndOfStream, SectionStart
+from multifd_codec.plan.page_content import Pattern
+from multifd_codec.plan.plan import Block, Device, Pages, Round
+from multifd_codec.sender import draft
+from multifd_codec.wire.handshake import ChannelInit
+from multifd_codec.wire.packet import ram_packet
 from tests.conftest import SAMPLES
-from tests.helpers.found import FOUND, Found
+from tests.helpers.found import FOUND, NEW, Found
 
+ONE_PAGE = (Round((Pages("ram", 0, 1, Pattern(1)),)),)
 TRUTH = SAMPLES / "truth"
 
 
@@ -49,6 +61,44 @@ def test_a_capture_shows_which_connection_is_first(name: str, expected: list[str
     with open_recording(tmp_path / "stream.pcap") as recording:
         (report,) = lint_recording(recording, LintOptions(profile="qemu-7.2", channels=1))
     assert [str(outcome) for outcome in report.possible_outcomes] == expected
+
+
+def with_device(edit: Callable[[Draft], None], profile: str) -> list[str]:
+    made = draft(replace(NEW, devices=(Device("0000:00:05.0/vfio", 100, 40),)))
+    edit(made)
+    (report,) = lint_recording(recording_of(made), LintOptions(profile=profile, channels=2))
+    return [str(outcome) for outcome in report.possible_outcomes]
+
+
+@pytest.mark.parametrize("name", [b"0000:00:05.0/vfi\xff", bytes(17)])
+def test_a_section_of_a_device_under_a_name_there_is_none_of(name: bytes) -> None:
+    """Its other section is described: the load fails, whatever the name looks like."""
+
+    def edit(made: Draft) -> None:
+        section = next(r for r in made.main if isinstance(r.event, SectionStart) and b"vfio" in r.event.idstr)
+        section.event = section.event._replace(idstr=name)
+
+    assert with_device(edit, "qemu-10.0") == ["fails"]
+
+
+def test_sections_behind_an_early_end_of_stream() -> None:
+    """Device state that nothing reads any more may be that of a device which is there."""
+
+    def edit(made: Draft) -> None:
+        end = next(r for r in made.main if isinstance(r.event, EndOfStream))
+        made.main.insert(2, replace(end))
+
+    assert "loses-data" in with_device(edit, "qemu-11.1")
+
+
+@pytest.mark.parametrize("page_size", [1024, 4096])
+def test_a_packet_of_one_page_is_as_long_with_either_page_size(page_size: int) -> None:
+    plan = replace(
+        NEW, blocks=(Block("ram", page_size),), channels=1, page_size=page_size, rounds=ONE_PAGE, final=(Round(()),)
+    )
+    (migration,) = recording_of(draft(plan)).migrations
+    behind_sync = layout(ChannelInit).size + layout(ram_packet(page_size)).size
+    assert infer_page_size(migration.channels[1].source, behind_sync) == page_size
 
 
 def test_stable_releases_take_over_checks() -> None:
