@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import _thread
 import gc
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -34,6 +36,24 @@ def _end(number: int, _: object) -> NoReturn:
     sys.exit(128 + number)
 
 
+AGAIN_SECONDS = 0.01
+
+
+def _come_again(unraisable: sys.UnraisableHookArgs) -> None:
+    """An interrupt in a finalizer, or wherever else Python can only print it: it comes again, a moment later."""
+    error = unraisable.exc_value
+    if not isinstance(error, KeyboardInterrupt | SystemExit):
+        sys.__unraisablehook__(unraisable)
+        return
+    number = signal.SIGINT if isinstance(error, KeyboardInterrupt) else int(error.code or 0) - 128
+
+    def send() -> None:
+        time.sleep(AGAIN_SECONDS)
+        os.kill(os.getpid(), number)
+
+    _thread.start_new_thread(send, ())
+
+
 def run() -> NoReturn:
     """The ``multifd`` program. Everything is written and closed by then, so the process ends without tearing down
     every module, which takes as long as judging a small capture."""
@@ -41,6 +61,7 @@ def run() -> NoReturn:
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores it
             signal.signal(number, _end)
+    sys.unraisablehook = _come_again
     complete_streams()
     code = main()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # too late to interrupt anything

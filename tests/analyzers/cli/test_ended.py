@@ -98,6 +98,23 @@ def test_while_it_still_starts(number: signal.Signals, module: str) -> None:
         assert child.stderr.read() == b"" and child.wait() in (0, 128 + number)
 
 
+@pytest.mark.parametrize(("raised", "code"), [("KeyboardInterrupt", 130), ("SystemExit(143)", 143)])
+def test_in_a_finalizer(raised: str, code: int) -> None:
+    """Where Python can only print what is raised, the signal comes again."""
+    text = (
+        "import time, analyzers.cli.app as app, analyzers.cli as cli\n"
+        "class Finalized:\n"
+        f"    def __del__(self): raise {raised}\n"
+        "def work(*_, **__):\n"
+        "    Finalized()\n"
+        "    time.sleep(60)\n"
+        "app.multifd.main = work\n"
+        "cli.run()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, timeout=50, check=False)
+    assert (done.returncode, done.stderr) == (code, b"")
+
+
 def test_a_file_that_becomes_shorter(tmp_path: Path) -> None:
     """As a capture does that is rotated: the end of a whole process, where the kernel would end it without a word."""
     path = tmp_path / "capture.pcap"
