@@ -63,7 +63,9 @@ def harmless(
         spoiled = spoiled[~contains(_loaded_later(channels, main, mode, block, hit.segment, reached), spoiled)]
         fresh = not contains(_content(channels, block, before=hit.segment), spoiled).any()
         if len(spoiled) and not (
-            fresh and _only_zeros(survey, hit, if_unread=if_unread) and _alone(channels, survey, hit, block, touched)
+            fresh
+            and _only_zeros(survey, hit, spoiled, if_unread=if_unread)
+            and _alone(channels, survey, hit, block, touched)
         ):
             result.discard(hit.segment)
     return result
@@ -93,13 +95,17 @@ def _pages(numbers: Iterable[int]) -> Pages:
     return np.array(sorted(numbers), np.int64)
 
 
-def _only_zeros(survey: ChannelSurvey, hit: Hit, *, if_unread: bool) -> bool:
-    """Whether the packet's normal pages hold zeros only."""
+def _only_zeros(survey: ChannelSurvey, hit: Hit, spoiled: Pages, *, if_unread: bool) -> bool:
+    """Whether the packet writes zeros only to these pages."""
     for batch, columns, _ in batches(survey, hit.offset, hit.offset + 1, hit.segment):
-        start, size = int(batch.offset[0]) + batch.header_length, int(columns.normal[0]) * survey.page_size
-        if columns.compression[0] or bytes_known(survey.source, start) < size:
+        count, page_size = int(columns.normal[0]), survey.page_size
+        start = int(batch.offset[0]) + batch.header_length
+        if columns.compression[0] or bytes_known(survey.source, start) < count * page_size:
             return if_unread
-        return not bytes(survey.source.read(start, size)).strip(b"\0")
+        first, within = np.divmod(batch.rows["offset"][0].astype(np.int64)[:count], page_size)
+        writes = np.isin(first, spoiled) | ((within != 0) & np.isin(first + 1, spoiled))
+        places = (start + int(entry) * page_size for entry in np.flatnonzero(writes))
+        return not any(bytes(survey.source.read(place, page_size)).strip(b"\0") for place in places)
     return False
 
 

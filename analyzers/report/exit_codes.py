@@ -16,9 +16,9 @@ class ExitCode(enum.IntEnum):
     """What a shell sees. With several reports the gravest counts: 2, then 1, then 3, then 0."""
 
     CLEAN = 0
-    """No error-level finding."""
+    """No error-level finding, and the outcome is ``completes``."""
     FINDINGS = 1
-    """At least one error-level finding."""
+    """At least one error-level finding, or an outcome that is an error."""
     FAILED = 2
     """The tool could not run: bad arguments, unreadable input, or no migration in it."""
     INCOMPLETE = 3
@@ -34,8 +34,8 @@ def gravest(codes: Iterable[ExitCode]) -> ExitCode:
 
 
 def report_exit_code(report: Report) -> ExitCode:
-    """The exit code one report asks for."""
-    if any(finding.severity is Severity.ERROR for finding in report.findings):
+    """The exit code one report asks for. Its outcome counts whichever findings were chosen to be shown."""
+    if report.outcome.is_error or any(finding.severity is Severity.ERROR for finding in report.findings):
         return ExitCode.FINDINGS
     if Outcome.UNDECIDED in report.possible_outcomes:
         return ExitCode.INCOMPLETE

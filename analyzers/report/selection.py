@@ -1,6 +1,7 @@
 """Choosing which findings of a report are shown and count.
 
-Selection works on findings only: the outcome, the explanation and the witness stay those of the whole stream.
+Selection works on findings only: the outcome, the explanation and the witness stay those of the whole stream, and an
+outcome that is an error is exit code 1.
 """
 
 from __future__ import annotations

@@ -242,6 +242,18 @@ FOUND = {
     "pages that race with main, and again behind a SYNC": Found(
         replace(OLD, channels=1), last_pages_again, {"qemu-7.2": {"completes", "loses-data"}}
     ),
+    "zeros over two pages, the packet's next page there": Found(
+        replace(
+            NEW,
+            blocks=(Block("ram", 2 * PAGE),),
+            channels=1,
+            zero_page_detection="none",
+            rounds=(Round((Pages("ram", 0, 1, Zero()), Pages("ram", 1, 1, Pattern(2)))),),
+            final=(Round(()),),
+        ),
+        misaligned(0),
+        {"qemu-10.0": COMPLETES, "qemu-11.1": COMPLETES},
+    ),
     "pages in front of RAM setup, cut": Found(
         replace(NEW, channels=1), cut_in_its_pages, {"qemu-10.0": {"hangs", "crashes"}}
     ),
