@@ -17,7 +17,7 @@ from analyzers.linter.context import Context
 from analyzers.receiver.explain import Carrier, explain
 from analyzers.receiver.script import MainAct
 from analyzers.receiver.solve import lockstep
-from analyzers.rulebook.codes import MFD521
+from analyzers.rulebook.codes import MFD521, MFD603
 from analyzers.survey.channel import ChannelSurvey
 from analyzers.survey.damage import connection_missing, lacks_numbers, misses_numbers, undecidable
 from analyzers.survey.main import MainSurvey, RecordKind
@@ -187,7 +187,7 @@ def judge_by(
     beside = others(surveyed, connections, destination, uuid)
     end = _ending(surveyed, options, context, handshake, verdict, beside)
     lacking = undecidable(surveyed) or end is NOT_RECORDED
-    if options.channels is not None:
+    if options.channels is not None or _refused_by(options, handshake, end):
         lacking = lacking and end is None
     elif not lacking:
         missing = ("connection missing", destination.channels)
@@ -206,6 +206,12 @@ def _sources(surveyed: Surveyed) -> dict[ChannelName, StreamSource]:
     return sources
 
 
+def _refused_by(options: LintOptions, handshake: Handshake, end: Ending | None) -> bool:
+    """Whether the uuid that was given refuses a ChannelInit that is recorded: what else is missing changes nothing."""
+    refused = options.uuid is not None and any(problem.rule is MFD603 for problem in handshake.problems)
+    return refused and end is not None and end.reason.kind is Kind.CHANNEL_REFUSED
+
+
 def _ending(
     surveyed: Surveyed,
     options: LintOptions,
@@ -215,8 +221,11 @@ def _ending(
     beside: Iterable[Others],
 ) -> Ending | None:
     main, channels = surveyed.main, surveyed.channels
-    if main is not None and not (channels or surveyed.short or surveyed.foreign) and _needs_channels(main, verdict):
-        return NEVER_STARTS if options.channels else NOT_RECORDED
+    if main is not None and not (channels or surveyed.short or surveyed.foreign):
+        if options.channels and "mapped-ram" not in main.capabilities:
+            return NEVER_STARTS  # it waits for channels in front of the load, also those of a source without multifd
+        if _needs_channels(main, verdict):
+            return NOT_RECORDED
     taken = len(surveyed.migration.channels) - len(surveyed.ignored)
     surplus = bool(options.channels) and taken > (options.channels or 0)
     arrived = Arrived(len(surveyed.mains), surveyed.foreign, surveyed.short, surplus, beside)
