@@ -105,6 +105,8 @@ def judge_handshake(
         outcomes = {Outcome.FAILS, Outcome.LOSES_DATA, Outcome.HANGS}
         if any(c.number == channels for c in connections) and not destination.channel_id_checked:
             outcomes.add(Outcome.CRASHES)  # when that one is connected before another
+        if sum(not c.survey.normal_pages for c in connections) >= len(connections) - channels:
+            outcomes.add(Outcome.COMPLETES)  # those refused may carry nothing that is missed
         return Handshake(
             tuple(problems), frozenset(outcomes), _reason(Kind.CHANNELS_SURPLUS, message, problems[-1].rule.code)
         )

@@ -85,3 +85,13 @@ def test_another_uuid_decides_whatever_else_is_lost(release: str, outcome: Outco
     assert report.possible_outcomes == (outcome,)
     (report,) = lint(cut, profile=f"qemu-{release}", uuid=OWN_UUID)
     assert Outcome.UNDECIDED in report.possible_outcomes
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_refused_channel_without_pages_is_not_missed(release: str) -> None:
+    given = {"channels": 1}
+    wanted = options(ram_block="ram", mode=Mode.PER_SECTION, **given)
+    with DestinationPool(installed(release), wanted, size=1) as pool:
+        seen = pool.replay(feed(SAMPLES / "q7.2-none.pcap"), expected=Expected(bytes(4 << 20)), limit=10)
+    assert seen.outcome == "completes"
+    assert seen.outcome in _foreseen(Pair("q7.2-none.pcap", given), release)
