@@ -150,11 +150,15 @@ def _devices_are_right(
 ) -> bool:
     """Every device has what the plan says, or what an edited stream says with nothing missing.
 
-    State that an edit took out of the stream counts as lost, though the plan has none of it.
+    State that an edit took out of the stream counts as lost, though the plan has none of it: whether the config of a
+    device without state was loaded cannot be seen.
     """
     for device, actual in zip(case.plan.devices, seen.device_states, strict=True):
         stated = said.get(SLOTS[device.idstr])
+        visible = bool(device.size) or Outcome.COMPLETES in outcomes
         as_planned = actual == state(device) and (Outcome.COMPLETES in outcomes or stated is None or stated.whole)
+        if not visible:
+            return False
         if not as_planned and not (stated is not None and stated.whole and actual == stated.state):
             return False
     return True

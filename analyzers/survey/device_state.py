@@ -80,7 +80,9 @@ def _config(source: ByteSource, start: int, length: int) -> tuple[str, int]:
     if last != VfioTagId.END_OF_STATE and END_OF_STATE not in data[behind:]:
         return f"config data ends with {last:#x}, not END_OF_STATE", crc32(data)
     if length >= behind + TAG.size:
-        version = PCI_CONFIG.unpack_from(data, TAG.size)[0]
+        version, _, *interrupts = PCI_CONFIG.unpack_from(data, TAG.size)
         if version > PCI_CONFIG_VERSION:
             return f"config data is version {version} of a PCI device, {PCI_CONFIG_VERSION} is the highest", crc32(data)
+        if max(interrupts) > 1:
+            return f"config data says that an interrupt is at level {max(interrupts)}", crc32(data)
     return "", crc32(data)
