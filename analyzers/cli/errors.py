@@ -19,7 +19,7 @@ TRACEBACK_VARIABLE = "MULTIFD_TRACEBACK"
 
 
 class Stop(Exception):  # noqa: N818
-    """Leave quietly with ``code``: Ctrl-C, or nobody reads the output any more."""
+    """Leave quietly with ``code``: Ctrl-C, nobody reads the output any more, or all is said that there is to say."""
 
     def __init__(self, code: int) -> None:
         super().__init__(code)

@@ -6,14 +6,12 @@ from pathlib import Path
 
 import click
 
-from analyzers.cli.commands.mutate import draft_of
-from analyzers.cli.errors import describe, say
-from analyzers.cli.inputs import choose_migration, file_path, open_input, reading_options, require_migration
+from analyzers.cli.drafts import draft_of
+from analyzers.cli.inputs import file_path, open_input, reading_options
 from analyzers.cli.output import write_lines
 from analyzers.cli.progress import ProgressBar
 from analyzers.report.exit_codes import ExitCode
 from captures.model import Reader
-from multifd_codec.errors import HoleError
 
 EPILOG = """\b
 Examples:
@@ -74,13 +72,7 @@ def command(
         raise click.UsageError("give at least one of --set, --repeat, --move, --drop")
     check_target(output, force=force, inputs=(path,) if keylog is None else (path, keylog))
     with ProgressBar() as progress, open_input(path, reader, keylog, progress) as recording:
-        require_migration(recording)
-        chosen = choose_migration(recording, migration)
-        try:
-            draft = draft_of(chosen, page_size)
-        except HoleError as error:
-            say(f"{path}: {describe(error)}")
-            return ExitCode.INCOMPLETE
+        chosen, draft = draft_of(path, recording, migration, page_size)
         done = edit_by_hand(draft, edits)
         write_draft(output, draft, tap_of(chosen), chosen.return_path)
     write_lines([f"{line}\n" for line in done])

@@ -7,14 +7,13 @@ from pathlib import Path
 import click
 
 from analyzers.cli.campaigns import interruptible
-from analyzers.cli.commands.mutate import draft_of
-from analyzers.cli.errors import describe, say
-from analyzers.cli.inputs import choose_migration, file_path, open_input, reading_options, require_migration
+from analyzers.cli.drafts import draft_of
+from analyzers.cli.inputs import file_path, open_input, reading_options
 from analyzers.cli.output import write_lines
 from analyzers.cli.progress import StatusLine
 from analyzers.report.exit_codes import ExitCode
 from captures.model import Reader
-from multifd_codec.errors import HoleError, InputError
+from multifd_codec.errors import InputError
 
 EPILOG = """\b
 Examples:
@@ -71,13 +70,7 @@ def command(
 
     check_target(output, force=force, inputs=(path,) if keylog is None else (path, keylog))
     with StatusLine() as show, open_input(path, reader, keylog, None) as recording, interruptible() as stopped:
-        require_migration(recording)
-        chosen = choose_migration(recording, migration)
-        try:
-            draft = draft_of(chosen, page_size)
-        except HoleError as error:
-            say(f"{path}: {describe(error)}")
-            return ExitCode.INCOMPLETE
+        chosen, draft = draft_of(path, recording, migration, page_size)
         before = sum(len(line) for _, line in draft.lines())
 
         def progress(records: int, tries: int) -> None:

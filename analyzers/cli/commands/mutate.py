@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from analyzers.cli.errors import describe, say
-from analyzers.cli.inputs import choose_migration, file_path, open_input, reading_options, require_migration
+from analyzers.cli.drafts import draft_of
+from analyzers.cli.inputs import file_path, open_input, reading_options
 from analyzers.cli.output import show_blocks, write_lines
 from analyzers.cli.progress import ProgressBar
 from analyzers.report.exit_codes import ExitCode
-from multifd_codec.errors import HoleError, InputError
+from multifd_codec.errors import InputError
 
 if TYPE_CHECKING:
     from analyzers.mutation.mutation import Options
@@ -83,24 +83,11 @@ def command(
     mutations_of(code, way)  # a misspelt rule is told before a large input is read
     check_target(output, force=force, inputs=(path,) if keylog is None else (path, keylog))
     with ProgressBar() as progress, open_input(path, reader, keylog, progress) as recording:
-        require_migration(recording)
-        chosen = choose_migration(recording, migration)
-        try:
-            draft = draft_of(chosen, page_size)
-        except HoleError as error:
-            say(f"{path}: {describe(error)}")
-            return ExitCode.INCOMPLETE
+        chosen, draft = draft_of(path, recording, migration, page_size)
         done = mutate(draft, code, way=way, near=near, seed=seed)
         write(output, draft, chosen, done)
     write_lines([summary(done, output) + "\n"])
     return ExitCode.FINDINGS if check and not as_announced(done, output) else ExitCode.CLEAN
-
-
-def draft_of(migration: Migration, page_size: int | None) -> Draft:
-    """The migration's records. Raises HoleError, InputError."""
-    from analyzers.produce.draft_of_recording import draft_of_migration  # noqa: PLC0415
-
-    return draft_of_migration(migration, page_size)
 
 
 def write(output: Path, draft: Draft, migration: Migration, done: Mutated) -> None:
