@@ -7,6 +7,7 @@ from functools import cached_property
 
 from multifd_codec.dialect.compression import named
 from multifd_codec.dialect.releases import RFC_V3, DestinationHabits, Mode, Release, release
+from multifd_codec.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,15 @@ class Destination:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "mode", Mode(self.mode))  # its word is taken as well, as JSON and callers have it
+
+    @classmethod
+    def in_mode(cls, profile: str, mode: Mode | None) -> Destination:
+        """In that mode, None: per round where the release can. Raises InputError where it cannot."""
+        row = release(profile)
+        can = row.destination.flush_known
+        if mode is Mode.PER_ROUND and not can:
+            raise InputError(f"{row.name} has no per-round mode")
+        return cls(profile, mode or (Mode.PER_ROUND if can else Mode.PER_SECTION))
 
     @cached_property
     def release(self) -> Release:

@@ -120,11 +120,8 @@ def _habitat(qemu: Qemu, mode: str | None) -> Habitat:
     from multifd_codec.dialect.destination import Destination  # noqa: PLC0415
     from multifd_codec.dialect.releases import Mode  # noqa: PLC0415
 
-    can = qemu.release.destination.flush_known
-    chosen = Mode(mode) if mode is not None else Mode.PER_ROUND if can else Mode.PER_SECTION
-    if chosen is Mode.PER_ROUND and not can:
-        raise InputError(f"{qemu.name} has no per-round mode")
-    return Habitat(Destination(f"qemu-{qemu.full_version}", chosen), stock=True)
+    chosen = None if mode is None else Mode(mode)
+    return Habitat(Destination.in_mode(f"qemu-{qemu.full_version}", chosen), stock=True)
 
 
 def _put(

@@ -106,12 +106,9 @@ def command(
     if profile == RFC_V3:
         raise InputError(f"{RFC_V3} is a source's policy, not a destination to fuzz for; give a release")
     row = release(qemu.name if qemu is not None else profile or "qemu-10.0")
-    default = Mode.PER_ROUND if row.destination.flush_known else Mode.PER_SECTION
-    chosen = default if mode is None else Mode(mode)
-    if chosen is Mode.PER_ROUND and not row.destination.flush_known:
-        raise InputError(f"{row.name} has no per-round mode")
     profile = row.name if qemu is None else f"qemu-{qemu.full_version}"
-    habitat = Habitat(Destination(profile, chosen), stock=qemu is not None, edits=edits, devices=DEVICES[devices])
+    destination = Destination.in_mode(profile, None if mode is None else Mode(mode))
+    habitat = Habitat(destination, stock=qemu is not None, edits=edits, devices=DEVICES[devices])
     for path in (folder, corpus):
         if path is not None:
             check_folder(path)
