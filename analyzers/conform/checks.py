@@ -6,12 +6,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
-from analyzers.fuzz.case import BLOCK, DEVICE_MACHINE, NOT_ON_STOCK, SLOTS, Case, Habitat, RuleBreak
+from analyzers.fuzz.case import BLOCK, NOT_ON_STOCK, SLOTS, Case, Habitat, RuleBreak
 from analyzers.mutation.mutation import LacksError, Mutation, Options
 from analyzers.produce.mutate import mutations_of
 from analyzers.rulebook.mutation_registry import MUTATIONS, WITHOUT
 from multifd_codec.dialect.compression import COMPRESSIONS, known
 from multifd_codec.dialect.destination import Destination
+from multifd_codec.dialect.machine import PCI_MACHINE
 from multifd_codec.dialect.releases import RELEASES
 from multifd_codec.plan.page_content import Pattern, Zero
 from multifd_codec.plan.plan import Block, Device, MigrationPlan, Pages, Round
@@ -89,9 +90,7 @@ def base_plans(habitat: Habitat) -> list[MigrationPlan]:
     plans = [plain, replace(plain, return_path=True)]
     if own.device_state and row.sender.device_state:
         devices = tuple(Device(name, size, size // 5) for name, size in zip(SLOTS, (5000, 300), strict=True))
-        plans += [
-            replace(plain, devices=devices[:count], machine=DEVICE_MACHINE, channels=2 + count) for count in (1, 2)
-        ]
+        plans += [replace(plain, devices=devices[:count], machine=PCI_MACHINE, channels=2 + count) for count in (1, 2)]
     plans += [
         replace(plain, compression=name)
         for name, method in COMPRESSIONS.items()

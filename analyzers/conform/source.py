@@ -14,10 +14,11 @@ from analyzers.findings import Report, Severity
 from analyzers.linter.judged import LintOptions
 from analyzers.linter.linter import lint_recording
 from analyzers.report.texts import elsewhere_text
-from captures.qemu import PCI_MACHINE, DestinationOptions, NoSuchMethodError, Qemu, VfioDevice
+from captures.qemu import DestinationOptions, NoSuchMethodError, Qemu, VfioDevice
 from captures.qemu.recorder import RecordOptions, record
 from captures.recording import open_recording
 from multifd_codec.dialect.compression import COMPRESSIONS
+from multifd_codec.dialect.machine import PCI_MACHINE
 from multifd_codec.dialect.releases import Mode
 
 CODE = "SOURCE"

@@ -11,19 +11,19 @@ from analyzers.produce.mutate import mutate
 from analyzers.rulebook.mutation_registry import MUTATIONS
 from multifd_codec.dialect.compression import COMPRESSIONS, known
 from multifd_codec.dialect.destination import Destination
+from multifd_codec.dialect.machine import PCI_MACHINE
 from multifd_codec.dialect.releases import RELEASES, Mode
 from multifd_codec.dialect.version import Version
 from multifd_codec.draft.draft import Draft
 from multifd_codec.draft.edits import Edit, apply, apply_all, describe, random_edit
 from multifd_codec.plan.page_content import Pattern, Zero
+from multifd_codec.plan.pci import vfio_name
 from multifd_codec.plan.plan import Block, Device, MigrationPlan, Pages, Round
 from multifd_codec.sender import draft
 
 BLOCK = "ram"
-SLOTS = {f"0000:00:{slot:02x}.0/vfio": slot for slot in (5, 6)}
+SLOTS = {vfio_name(slot): slot for slot in (5, 6)}
 """Devices, and where they are on the PCI bus."""
-DEVICE_MACHINE = "x-remote"
-"""Of cases with devices for a stock destination: it has a PCI bus, and no release in its name."""
 
 
 DESTINATION = Destination("qemu-10.0")
@@ -185,7 +185,7 @@ def random_plan(chance: random.Random, habitat: Habitat) -> MigrationPlan:
         devices=devices,
         dialect=row.name,
         mode=habitat.destination.mode,
-        machine=DEVICE_MACHINE if devices and habitat.stock else "none",
+        machine=PCI_MACHINE if devices and habitat.stock else "none",
         channels=chance.randint(1, habitat.most_channels),
         compression=compression,
         zero_page_detection=detection,

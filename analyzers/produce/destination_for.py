@@ -10,7 +10,8 @@ from analyzers.judge.infer import choose
 from analyzers.produce.vfio_devices import StreamDevice, capabilities_for, devices_of
 from analyzers.survey.migration import survey_migration
 from captures.model import Migration
-from captures.qemu import PCI_MACHINE, DestinationOptions, Expected, Qemu
+from captures.qemu import DestinationOptions, Expected, Qemu
+from multifd_codec.dialect.machine import PCI_MACHINE
 from multifd_codec.dialect.releases import RELEASES, Mode
 from multifd_codec.errors import InputError
 

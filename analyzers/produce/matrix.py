@@ -15,9 +15,11 @@ from analyzers.linter.linter import lint_recording
 from captures.memory import recording_of
 from captures.model import ProgressCallback
 from multifd_codec.dialect.destination import Destination
+from multifd_codec.dialect.machine import PCI_MACHINE
 from multifd_codec.dialect.releases import Mode
 from multifd_codec.dialect.sync_policy import POLICIES, FinalSync, SyncPolicy
 from multifd_codec.plan.page_content import Pattern, Zero
+from multifd_codec.plan.pci import vfio_name
 from multifd_codec.plan.plan import Block, Device, MigrationPlan, Pages, Round, memory
 from multifd_codec.sender import draft
 from multifd_codec.sender.devices import state
@@ -31,9 +33,7 @@ CHANNELS = 2
 PAGE = 4096
 RAM_PAGES = 16
 DEVICE_SLOT = 5
-DEVICE = Device(f"0000:00:{DEVICE_SLOT:02x}.0/vfio", 5000, 1000)
-DEVICE_MACHINE = "x-remote"
-"""Has a PCI bus, and no release in its name."""
+DEVICE = Device(vfio_name(DEVICE_SLOT), 5000, 1000)
 RUNS = 2
 """Times a cell is run on a real destination."""
 
@@ -91,7 +91,7 @@ def plan_of_cell(policy: SyncPolicy, destination: Destination, *, device_state: 
         dialect=SENDER,
         policy=policy,
         mode=destination.mode,
-        machine=DEVICE_MACHINE if device_state else "none",
+        machine=PCI_MACHINE if device_state else "none",
         channels=CHANNELS,
         # What a machine type of the destination's release makes of the source.
         zero_page_detection="multifd" if destination.habits.zero_pages else "legacy",

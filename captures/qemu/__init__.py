@@ -8,13 +8,12 @@ Every wait is bounded, and only processes started here are ended. Needs Linux an
 
 from captures.qemu.binary import Qemu, find_qemu, find_qemus, parse_command
 from captures.qemu.feeding import Feed, Stream, feed_in_order, feed_of, feed_of_migration
-from captures.qemu.guest import PCI_MACHINE, DestinationOptions, NoSuchMethodError
+from captures.qemu.guest import DestinationOptions, NoSuchMethodError
 from captures.qemu.observation import Expected, Observation
 from captures.qemu.replay import DestinationPool, replay
 from captures.qemu.vfio import VfioDevice
 
 __all__ = [
-    "PCI_MACHINE",
     "DestinationOptions",
     "DestinationPool",
     "Expected",

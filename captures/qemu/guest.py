@@ -15,8 +15,6 @@ from multifd_codec.dialect.releases import Mode
 from multifd_codec.errors import InputError
 from multifd_codec.source import Buffer
 
-PCI_MACHINE = "x-remote"
-"""A PCI bus, no CPU, no firmware, one RAM block: QEMU starts in 0.1 s, and the name carries no release."""
 _COMPARED = 1 << 20
 
 
@@ -41,7 +39,7 @@ class DestinationOptions:
     parameters: tuple[tuple[str, object], ...] = ()
     """Further migration parameters."""
     devices: tuple[VfioDevice, ...] = ()
-    """vfio-pci devices; they need a machine with a PCI bus, as ``PCI_MACHINE`` is."""
+    """vfio-pci devices; they need a machine with a PCI bus, as ``dialect.machine.PCI_MACHINE`` is."""
 
     def at_start(self) -> DestinationOptions:
         """Without what can still be chosen when it runs: equal for destinations that can stand in for each other."""

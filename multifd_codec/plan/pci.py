@@ -28,3 +28,8 @@ def space_of(config: bytes) -> bytes | None:
     if len(config) < PciConfig.sizeof():
         return None
     return config[4 : 4 + PCI_CONFIG_SPACE]
+
+
+def vfio_name(slot: int) -> str:
+    """What the state of a device at that slot of the first PCI bus is called."""
+    return f"0000:00:{slot:02x}.0/vfio"

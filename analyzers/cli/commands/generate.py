@@ -16,6 +16,7 @@ from analyzers.cli.output import check_output, write_text
 from analyzers.cli.progress import ProgressBar
 from analyzers.report.exit_codes import ExitCode
 from multifd_codec.dialect.compression import COMPRESSIONS, either
+from multifd_codec.dialect.machine import PCI_MACHINE
 from multifd_codec.dialect.releases import EVERY_PROFILE
 from multifd_codec.dialect.sync_policy import UPSTREAM, policy_of
 from multifd_codec.dialect.words import since, which
@@ -30,8 +31,6 @@ CHECKSUMS_BELOW = 256 << 20
 OFTEN = 0.25
 """Of the SYNCs that could, so many are merged into data, by sources that do so."""
 MERGERS = which(lambda r: r.sender.sync_carries_pages).capitalize()
-PCI_MACHINE = "x-remote"
-"""Has a PCI bus, and no release in its name: a stock destination can have the devices there."""
 UPSTREAMS = since(lambda r: r.sender.per_round and policy_of(r.sender) is UPSTREAM)
 FLUSHERS = which(lambda r: r.sender.flush_at_complete)
 EPILOG = f"""\b

@@ -15,6 +15,7 @@ from analyzers.cli.numbers import FiniteRange
 from analyzers.cli.output import check_output, write_text
 from analyzers.cli.progress import ProgressBar
 from analyzers.report.exit_codes import ExitCode
+from multifd_codec.dialect.machine import PCI_MACHINE
 from multifd_codec.dialect.words import since, which
 from multifd_codec.errors import InputError
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 SINCE = since(lambda r: r.sender.per_round)
 DEFAULT_QEMU = "qemu-system-x86_64"
 FACTS_SUFFIX = ".json"
-PCI_MACHINE = "x-remote"
 FIRST_SLOT = 4
 DEVICE_STATE = which(lambda r: r.sender.device_state)
 

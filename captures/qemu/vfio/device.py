@@ -12,7 +12,7 @@ from captures.qemu.vfio.interface import (
     DeviceState,
     MigrationFlags,
 )
-from multifd_codec.plan.pci import configuration_space
+from multifd_codec.plan.pci import configuration_space, vfio_name
 
 _MADE = struct.Struct(">8sQQ")
 _MAGIC = b"FAKEVFIO"
@@ -52,7 +52,7 @@ class VfioDevice:
     @property
     def name(self) -> str:
         """Of its state in the stream."""
-        return f"0000:00:{self.slot:02x}.0/vfio"
+        return vfio_name(self.slot)
 
     @property
     def state(self) -> bytes:
